@@ -1,0 +1,63 @@
+package replication
+
+import "time"
+
+// PointID names a recovery point. It is unique inside an appliance and sorts by
+// age as text. Example: "20261123T094501.250Z-3f9a". It is also the name by which
+// a source remembers the instant (a dirty bitmap, a change id), so it uses only
+// letters, digits, '.' and '-'.
+type PointID string
+
+// Consistency says what really happened when a point was taken. It is never a
+// wish: a point is labelled by what ran.
+type Consistency string
+
+const (
+	// CrashConsistent: all disks at one instant, as after a power cut.
+	CrashConsistent Consistency = "crash"
+	// AppConsistent: the guest had flushed and frozen its file systems.
+	AppConsistent Consistency = "app"
+	// Clean: the machine was shut down; nothing was running or in flight.
+	Clean Consistency = "clean"
+)
+
+// Mark closes a recovery point on one disk: everything with a lower sequence
+// belongs to it. It takes a sequence number itself.
+type Mark struct {
+	Disk     DiskID
+	Epoch    Epoch
+	Sequence Sequence
+
+	Point       PointID
+	Time        time.Time // the instant the point shows, by the appliance's clock
+	Consistency Consistency
+	Size        int64 // of the disk at that instant, bytes
+
+	// Members are all disks that the point consists of. The point exists when
+	// each of them holds its mark; until then it is not offered.
+	Members []DiskID
+	// Tag is shared by points of one consistency group, or is a person's note.
+	Tag string
+}
+
+// RecoveryPoint is a finished point of a machine, or of one disk when it belongs
+// to no machine.
+type RecoveryPoint struct {
+	ID          PointID     `json:"id"`
+	Time        time.Time   `json:"time"`
+	Consistency Consistency `json:"consistency"`
+	Disks       []DiskID    `json:"disks"`
+	Tag         string      `json:"tag,omitempty"`
+	// ChangedBytes is the logical length of what the point changed against the
+	// one before it; StoredBytes what that takes in the vault.
+	ChangedBytes int64 `json:"changed_bytes"`
+	StoredBytes  int64 `json:"stored_bytes"`
+}
+
+// Later orders points by time, then by name.
+func (p RecoveryPoint) Later(o RecoveryPoint) bool {
+	if !p.Time.Equal(o.Time) {
+		return p.Time.After(o.Time)
+	}
+	return p.ID > o.ID
+}

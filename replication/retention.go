@@ -1,0 +1,162 @@
+package replication
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Retention is a list of rules, youngest first: up to the age Until, keep one
+// point in every interval Every (0 keeps all). Older than the last rule, nothing
+// is kept. As text: "1h:all,24h:5m,15d:1h".
+type Retention []RetentionRule
+
+// RetentionRule keeps one point per Every among those not older than Until.
+type RetentionRule struct {
+	Until time.Duration `json:"until"`
+	Every time.Duration `json:"every"` // 0: all
+}
+
+// DefaultRetention: all points for an hour, one in 5 minutes for a day, one an
+// hour for 15 days.
+func DefaultRetention() Retention {
+	return Retention{{Until: time.Hour}, {Until: 24 * time.Hour, Every: 5 * time.Minute}, {Until: 15 * 24 * time.Hour, Every: time.Hour}}
+}
+
+// Check reports what is wrong with r, or nil.
+func (r Retention) Check() error {
+	if len(r) == 0 || len(r) > 16 {
+		return fmt.Errorf("retention: want 1 to 16 rules, got %d", len(r))
+	}
+	for i, rule := range r {
+		if rule.Until <= 0 || rule.Every < 0 {
+			return fmt.Errorf("retention rule %d: %s:%s: want an age above 0 and an interval not below 0", i+1, rule.Until, rule.Every)
+		}
+		if i > 0 && (rule.Until <= r[i-1].Until || rule.Every < r[i-1].Every) {
+			return fmt.Errorf("retention rule %d: ages must rise and intervals must not shrink from rule to rule", i+1)
+		}
+	}
+	return nil
+}
+
+// Drop chooses from points, in any order, those that the rules let go at now. It
+// always keeps the newest point, and of the points that share an interval it
+// keeps the oldest, but an application-consistent or clean one before a
+// crash-consistent one. A point from the future counts as new.
+func (r Retention) Drop(points []RecoveryPoint, now time.Time) []PointID {
+	var newest RecoveryPoint
+	for _, p := range points {
+		if p.Later(newest) {
+			newest = p
+		}
+	}
+	type slot struct{ rule, interval int64 }
+	kept := map[slot]RecoveryPoint{}
+	var drop []PointID
+	for _, p := range points {
+		if p.ID == newest.ID {
+			continue
+		}
+		rule := r.ruleFor(now.Sub(p.Time))
+		if rule < 0 {
+			drop = append(drop, p.ID)
+			continue
+		}
+		every := r[rule].Every
+		if every == 0 {
+			continue
+		}
+		// Intervals are counted on the clock, not back from now: a point that was
+		// kept yesterday is kept again today.
+		s := slot{int64(rule), p.Time.UnixNano() / int64(every)}
+		k, taken := kept[s]
+		switch {
+		case !taken:
+			kept[s] = p
+		case better(p, k):
+			drop = append(drop, k.ID)
+			kept[s] = p
+		default:
+			drop = append(drop, p.ID)
+		}
+	}
+	return drop
+}
+
+func (r Retention) ruleFor(age time.Duration) int {
+	for i, rule := range r {
+		if age <= rule.Until {
+			return i
+		}
+	}
+	return -1
+}
+
+func better(a, b RecoveryPoint) bool {
+	if (a.Consistency == CrashConsistent) != (b.Consistency == CrashConsistent) {
+		return a.Consistency != CrashConsistent
+	}
+	return b.Later(a)
+}
+
+// String is the text that ParseRetention reads.
+func (r Retention) String() string {
+	var parts []string
+	for _, rule := range r {
+		every := "all"
+		if rule.Every > 0 {
+			every = shortDuration(rule.Every)
+		}
+		parts = append(parts, shortDuration(rule.Until)+":"+every)
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParseRetention reads "1h:all,24h:5m,15d:1h": age:interval, with the units of
+// time.ParseDuration and d for days.
+func ParseRetention(text string) (Retention, error) {
+	var r Retention
+	for part := range strings.SplitSeq(text, ",") {
+		until, every, ok := strings.Cut(strings.TrimSpace(part), ":")
+		if !ok {
+			return nil, fmt.Errorf("retention rule %q: want AGE:INTERVAL as in 24h:5m, or AGE:all", part)
+		}
+		var rule RetentionRule
+		var err error
+		if rule.Until, err = parseDays(until); err != nil {
+			return nil, fmt.Errorf("retention rule %q: age: %w", part, err)
+		}
+		if every != "all" {
+			if rule.Every, err = parseDays(every); err != nil {
+				return nil, fmt.Errorf("retention rule %q: interval: %w", part, err)
+			}
+		}
+		r = append(r, rule)
+	}
+	return r, r.Check()
+}
+
+func parseDays(text string) (time.Duration, error) {
+	if n, ok := strings.CutSuffix(text, "d"); ok {
+		days, err := strconv.Atoi(n)
+		if err != nil || days < 0 || days > 36500 {
+			return 0, fmt.Errorf("%q is not a number of days", n)
+		}
+		return time.Duration(days) * 24 * time.Hour, nil
+	}
+	return time.ParseDuration(text)
+}
+
+func shortDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day && d%day == 0:
+		return fmt.Sprintf("%dd", d/day)
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return d.String()
+}
