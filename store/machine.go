@@ -1,0 +1,129 @@
+package store
+
+import (
+	"time"
+
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+)
+
+// Machine is a protected machine. Key: its ID.
+type Machine struct {
+	ID   replication.MachineID `json:"id"`
+	Name string                `json:"name"`
+
+	// Source is where the machine lives and Target where its replica does. They
+	// keep their meaning when the direction is reversed.
+	Source    Place               `json:"source"`
+	Target    Place               `json:"target"`
+	Scenario  lifecycle.Scenario  `json:"scenario"`
+	Direction lifecycle.Direction `json:"direction"`
+
+	State  lifecycle.State `json:"state"`
+	Since  time.Time       `json:"since"` // of State
+	Drill  lifecycle.Drill `json:"drill"`
+	Health Health          `json:"health"`
+
+	Policy string            `json:"policy"` // name
+	Disks  []Disk            `json:"disks"`
+	Epoch  replication.Epoch `json:"epoch"` // current owner's
+
+	// Network is where the replica is attached at a real failover.
+	Network string `json:"network,omitempty"`
+
+	Paused      bool   `json:"paused,omitempty"` // by a person
+	PauseReason string `json:"pause_reason,omitempty"`
+
+	LastPoint *replication.RecoveryPoint `json:"last_point,omitempty"`
+	LastApp   *replication.RecoveryPoint `json:"last_app,omitempty"`
+	// Failures counts consecutive failed cycles; NextTry is when the next one is due.
+	Failures int       `json:"failures,omitempty"`
+	NextTry  time.Time `json:"next_try,omitzero"`
+
+	Failover *Failover     `json:"failover,omitempty"`
+	Test     *TestFailover `json:"test,omitempty"`
+	// LastDrill is the newest finished test failover.
+	LastDrill *DrillResult `json:"last_drill,omitempty"`
+
+	Created time.Time `json:"created"`
+}
+
+// Place is a machine at a site. Ref is empty while it does not exist there.
+type Place struct {
+	Site string `json:"site"`
+	Ref  string `json:"ref,omitempty"`
+}
+
+// Disk is one disk of a protected machine.
+type Disk struct {
+	Key      string             `json:"key"` // the provider's
+	ID       replication.DiskID `json:"id"`  // the vault's
+	Size     int64              `json:"size"`
+	Boot     bool               `json:"boot,omitempty"`
+	Excluded bool               `json:"excluded,omitempty"`
+}
+
+// HealthLevel is the worst of a machine's findings.
+type HealthLevel string
+
+const (
+	Healthy       HealthLevel = "healthy"
+	Warning       HealthLevel = "warning"
+	Critical      HealthLevel = "critical"
+	NotApplicable HealthLevel = "not applicable"
+)
+
+// Health says how a machine is and why.
+type Health struct {
+	Level    HealthLevel `json:"level"`
+	Findings []Finding   `json:"findings,omitempty"`
+}
+
+// Finding is one reason why health is not good: a [replication.Problem] as kept.
+type Finding struct {
+	Code   string    `json:"code"`
+	Level  string    `json:"level"`
+	Cause  string    `json:"cause"`
+	Effect string    `json:"effect,omitempty"`
+	Action string    `json:"action,omitempty"`
+	Since  time.Time `json:"since"`
+}
+
+// Failover is a failover under way, from its start until the failback is done.
+type Failover struct {
+	Kind        lifecycle.FailoverKind  `json:"kind"` // planned or unplanned
+	Point       replication.PointID     `json:"point"`
+	PointTime   time.Time               `json:"point_time"`
+	Consistency replication.Consistency `json:"consistency"`
+	Started     time.Time               `json:"started"`
+	Committed   time.Time               `json:"committed,omitzero"`
+	// Independent is true once the replica no longer reads from the vault.
+	Independent bool `json:"independent,omitempty"`
+	// SourceStopped is true when the source was seen stopped.
+	SourceStopped bool `json:"source_stopped,omitempty"`
+}
+
+// TestFailover is a drill under way.
+type TestFailover struct {
+	Ref     string              `json:"ref"` // of the test machine at the target site
+	Point   replication.PointID `json:"point"`
+	Network string              `json:"network,omitempty"` // empty: isolated
+	Started time.Time           `json:"started"`
+	Job     string              `json:"job"`
+}
+
+// DrillResult is what a finished test failover showed.
+type DrillResult struct {
+	Started  time.Time           `json:"started"`
+	Finished time.Time           `json:"finished"`
+	Point    replication.PointID `json:"point"`
+	Passed   bool                `json:"passed"`
+	Notes    string              `json:"notes,omitempty"`
+	Evidence []Fact              `json:"evidence,omitempty"`
+}
+
+// Fact is one thing that was observed. Example: {"console", "login:"}.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
