@@ -21,7 +21,9 @@ type ChangeReader interface {
 	// capture of a machine is open at a time: an older one left by a crash is
 	// rolled back. The machine keeps running; production is never paused to make
 	// room: if the place where old content is kept fills up, reads of the capture
-	// fail instead.
+	// fail instead. A stopped machine is captured too, as Clean, from its disks;
+	// a provider that cannot do that returns ErrNotRunning, and the caller compares
+	// the opened disks with the vault.
 	BeginPoint(ctx context.Context, request PointRequest) (Capture, error)
 
 	// Forget removes everything that BeginPoint left on the machine: memories of

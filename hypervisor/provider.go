@@ -106,6 +106,8 @@ var (
 	ErrNoMachine = errors.New("no such machine")
 	// ErrNotOurs: Riparo did not create that machine and leaves it alone.
 	ErrNotOurs = errors.New("the machine was not created by Riparo")
+	// ErrNotRunning: the machine would have to run for this.
+	ErrNotRunning = errors.New("the machine is not running")
 	// ErrFenced: the machine is kept from starting because another copy owns it.
 	ErrFenced = errors.New("the machine is fenced: another copy owns it")
 )
