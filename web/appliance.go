@@ -7,6 +7,7 @@ import (
 	"riparo/hypervisor"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
+	"riparo/replication/report"
 	"riparo/store"
 )
 
@@ -106,35 +107,11 @@ type Reporter interface {
 	Subscribe() (nudge <-chan struct{}, changed func() []string, cancel func())
 }
 
-// Report is the state of replication at one moment.
-type Report struct {
-	Time     time.Time
-	Machines map[replication.MachineID]MachineReport
-	// SentPerSecond is the sum over machines, bytes.
-	SentPerSecond float64
-	// Throughput is its history, oldest first, one sample every SampleEvery.
-	Throughput []float64
-}
-
-// SampleEvery is the time between two samples of a history; histories hold at
-// most HistorySamples: one hour.
-const (
-	SampleEvery    = 10 * time.Second
-	HistorySamples = 360
+// Report and MachineReport are figures of replication at one moment.
+type (
+	Report        = report.Report
+	MachineReport = report.Machine
 )
 
-// MachineReport is what replication knows of a machine right now.
-type MachineReport struct {
-	Activity string // "idle", "reading changes of vda", "waiting 4 min: site cannot be reached"
-	// PointTime is the instant of the newest durable point; RPO is Report.Time less
-	// that. Zero means unknown: show "unknown", never 0.
-	PointTime time.Time
-	// RPO history in seconds, oldest first, one sample every SampleEvery; a
-	// negative sample is unknown.
-	RPO           []float64
-	Done, Total   int64 // of the transfer under way, bytes
-	SentPerSecond float64
-	LastCycle     time.Duration
-	LastBytes     int64 // sent by the last cycle
-	NextCycle     time.Time
-}
+// SampleEvery is the time between two samples of a history of a Report.
+const SampleEvery = report.SampleEvery
