@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/replication/report"
+	"riparo/store"
+)
+
+// Appliance is what the API and the console ask of the daemon. Records are read
+// from the store; this is for verbs and for what is not a record. Errors are
+// [replication.Problem]s where a person can do something about them.
+type Appliance interface {
+	Verbs
+	Inventory
+	Reporter
+}
+
+// Verbs start what a person asks for. Each returns at once; the job does the work.
+type Verbs interface {
+	// Protect takes a discovered machine under protection and starts its
+	// enable-protection job.
+	Protect(ctx context.Context, r ProtectRequest) (machine replication.MachineID, job string, err error)
+	// Ask starts any other verb on a protected machine. It refuses what
+	// lifecycle.Allows does not allow. Pause and Resume act at once and give no job.
+	Ask(ctx context.Context, r Request) (job string, err error)
+
+	CancelJob(ctx context.Context, actor, job string) error
+	RestartJob(ctx context.Context, actor, job string) error // of a failed job: goes on at the step that failed
+	AnswerJob(ctx context.Context, actor, job, answer string) error
+
+	SavePolicy(ctx context.Context, actor string, p replication.Policy) error
+	AddSite(ctx context.Context, actor string, s store.Site) error // contacts it first
+	RemoveSite(ctx context.Context, actor, name string) error
+}
+
+// ProtectRequest says what to protect and where to.
+type ProtectRequest struct {
+	Actor   string
+	Site    string
+	Ref     hypervisor.Ref
+	Target  string // site
+	Policy  string
+	Network string   // at the target, for a real failover
+	Exclude []string // disk keys
+}
+
+// Request is a verb with what it needs.
+type Request struct {
+	Actor   string
+	Verb    lifecycle.Verb
+	Machine replication.MachineID
+	// Point: for failovers and change point; empty means the latest, "app" the
+	// latest application-consistent one.
+	Point replication.PointID
+	// Network: for a test failover; empty means an isolated one.
+	Network string
+	// SyncFirst: an unplanned failover first tries to shut the source down and
+	// send its latest data. Without it the source is not touched.
+	SyncFirst bool
+	// Confirm repeats the machine's name for a real failover, failback and disable.
+	Confirm string
+	Notes   string
+	// KeepPoints: disabling protection leaves the recovery points in the vault.
+	KeepPoints bool
+}
+
+// Inventory is what the sites have.
+type Inventory interface {
+	// Discovered lists the machines of all sites as last seen; refresh asks now.
+	Discovered(ctx context.Context, refresh bool) ([]DiscoveredSite, error)
+	// Points are a machine's recovery points, newest first.
+	Points(ctx context.Context, machine replication.MachineID) ([]replication.RecoveryPoint, error)
+	// Vault says how full the vault is.
+	Vault(ctx context.Context) (VaultUsage, error)
+}
+
+// DiscoveredSite is a site and its machines as last seen.
+type DiscoveredSite struct {
+	Site     store.Site                `json:"site"`
+	About    hypervisor.Description    `json:"about"`
+	Seen     time.Time                 `json:"seen"`
+	Machines []hypervisor.Machine      `json:"machines"`
+	Networks []hypervisor.Network      `json:"networks"`
+	Problem  *replication.Problem      `json:"problem,omitempty"`
+	Protects map[hypervisor.Ref]string `json:"protects,omitempty"` // MachineID of those already protected
+}
+
+// VaultUsage is the vault's size in bytes.
+type VaultUsage struct {
+	StoredBytes  int64 `json:"stored_bytes"`
+	LogicalBytes int64 `json:"logical_bytes"` // of all protected disks
+	FreeBytes    int64 `json:"free_bytes"`    // of the volume; -1 when unknown
+	Points       int   `json:"points"`
+}
+
+// Reporter gives live figures as snapshots: reading them holds nothing up.
+type Reporter interface {
+	Report() Report
+	// Subscribe gives a channel that is nudged (one slot, never blocks the sender)
+	// when something changed, and a function that takes the set of what did:
+	// "machine/ID", "job/ID", "event", "site/NAME". Call cancel when done.
+	Subscribe() (nudge <-chan struct{}, changed func() []string, cancel func())
+}
+
+// Report and MachineReport are figures of replication at one moment.
+type (
+	Report        = report.Report
+	MachineReport = report.Machine
+)
+
+// SampleEvery is the time between two samples of a history of a Report.
+const SampleEvery = report.SampleEvery
