@@ -64,6 +64,7 @@ const (
 	UnplannedFailover Verb = "unplanned-failover"
 	ChangePoint       Verb = "change-recovery-point"
 	Commit            Verb = "commit"
+	CompleteMigration Verb = "complete-migration" // after the commit of a migration
 	ReverseReplicate  Verb = "reverse-replicate"
 	Failback          Verb = "failback"
 )
