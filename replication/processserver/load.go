@@ -2,9 +2,7 @@ package processserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 
 	"riparo/replication"
 )
@@ -132,28 +130,10 @@ func (c *carrier) read(ctx context.Context, l *load) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := readFull(c.source, l.buffer[at:at+int(piece.Length)], piece.Offset, c.size); err != nil {
+		if err := replication.ReadFull(c.source, l.buffer[at:at+int(piece.Length)], piece.Offset); err != nil {
 			return err
 		}
 		at += int(piece.Length)
 	}
 	return nil
-}
-
-func readFull(source io.ReaderAt, b []byte, offset, size int64) error {
-	n, err := source.ReadAt(b, offset)
-	if n == len(b) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &replication.Problem{
-			Code:   "source.short",
-			Cause:  fmt.Sprintf("the source ended at byte %d, it had %d bytes when replication began", offset+int64(n), size),
-			Effect: "no recovery point was made, the older ones are as they were",
-			Action: "replicate again when nothing changes the length of the source",
-			Remedy: replication.Retry,
-			Err:    io.ErrUnexpectedEOF,
-		}
-	}
-	return fmt.Errorf("read %d bytes of the source at offset %d: %w", len(b), offset, err)
 }

@@ -1,0 +1,227 @@
+package resync
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"iter"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"riparo/replication"
+)
+
+const (
+	// coarse is the first grain: 32 bytes of checksum stand for 64 KiB.
+	coarse = 64 << 10
+	// fine is the second, inside a chunk that differs: the block of most guests.
+	fine = 4 << 10
+	// windowBytes is compared as one job.
+	windowBytes = 1 << 20
+	// zeroWindowBytes is the same for what the source knows to be zero; it needs
+	// no buffer, only 32 KiB of checksums.
+	zeroWindowBytes = 64 << 20
+	// windowsInFlight keeps both ends at work: one reads while another hashes.
+	windowsInFlight = 4
+
+	// MaxMemory is the most data, in bytes, that a comparison holds at any time.
+	MaxMemory = windowsInFlight * windowBytes
+)
+
+// Hasher tells checksums of the newest content it holds of a disk, unmarked data
+// included. A vault is one.
+type Hasher interface {
+	// Hashes gives the SHA-256 of every chunk bytes of the extent, counted from
+	// its offset; the last chunk may be shorter.
+	Hashes(ctx context.Context, disk replication.DiskID, extent replication.Extent, chunk int) ([][sha256.Size]byte, error)
+}
+
+// Options of a comparison. A nil pointer stands for the zero value.
+type Options struct {
+	// From is the offset to begin at: what lies below is not compared, because an
+	// earlier comparison of the same frozen source already carried it.
+	From int64
+	// Progress, if set, is told after each window, in order, by the goroutine that
+	// ranges over the regions.
+	Progress func(Progress)
+}
+
+// Progress is how far a comparison is.
+type Progress struct {
+	Offset    int64 // everything below was compared, bytes
+	Read      int64 // from the source for comparing, bytes
+	Different int64 // length of the regions that differ, bytes
+}
+
+// Differences gives source as a delta against what holder has of disk. Regions of
+// the result compares as it goes; ReadAt reads the source itself, so a region
+// that differs is read twice.
+//
+// holder must know the disk with the source's size.
+func Differences(source replication.Source, holder Hasher, disk replication.DiskID, o *Options) *Comparison {
+	if o == nil {
+		o = &Options{}
+	}
+	return &Comparison{source: source, holder: holder, disk: disk, options: *o, buffers: make(chan []byte, windowsInFlight)}
+}
+
+// Comparison is a [replication.Source] that yields only what differs.
+type Comparison struct {
+	source  replication.Source
+	holder  Hasher
+	disk    replication.DiskID
+	options Options
+	buffers chan []byte // of windowBytes, free to be used again
+
+	mu       sync.Mutex
+	progress Progress // guarded by mu
+}
+
+// Size of the disk in bytes.
+func (c *Comparison) Size() int64 { return c.source.Size() }
+
+// ReadAt reads the source.
+func (c *Comparison) ReadAt(b []byte, offset int64) (int, error) { return c.source.ReadAt(b, offset) }
+
+var _ replication.Source = (*Comparison)(nil)
+
+// Progress is how far the comparison is; its figures remain after the last region.
+func (c *Comparison) Progress() Progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.progress
+}
+
+// Regions compares and yields the regions that differ, in ascending order. It
+// leaves no goroutine behind when the loop over it is left early.
+func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, error] {
+	return func(yield func(replication.Region, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		g, ctx := errgroup.WithContext(ctx)
+		windows := make(chan *window, windowsInFlight-1) // and one in settle's hand
+		g.Go(func() error { return c.cut(ctx, g, windows) })
+		goOn, err := c.settle(ctx, windows, yield)
+		if !goOn {
+			cancel()
+		}
+		// What a worker returned is the cause; settle may only have seen the end of
+		// the context.
+		if cause := g.Wait(); cause != nil {
+			err = cause
+		}
+		if goOn && err != nil {
+			yield(replication.Region{}, fmt.Errorf("compare disk %s: %w", c.disk, err))
+		}
+	}
+}
+
+// settle takes the compared windows in order and yields what differs. It reports
+// false when the caller wants no more.
+func (c *Comparison) settle(ctx context.Context, windows <-chan *window, yield func(replication.Region, error) bool) (goOn bool, err error) {
+	for {
+		var w *window
+		select {
+		case w = <-windows:
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+		if w == nil {
+			return true, nil
+		}
+		select {
+		case <-w.compared:
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+		for _, r := range w.different {
+			if !yield(r, nil) {
+				return false, nil
+			}
+		}
+		c.mu.Lock()
+		c.progress.Offset = w.End()
+		c.progress.Read += w.read
+		for _, r := range w.different {
+			c.progress.Different += r.Length
+		}
+		now := c.progress
+		c.mu.Unlock()
+		if c.options.Progress != nil {
+			c.options.Progress(now)
+		}
+	}
+}
+
+// cut divides the regions of the source into windows and starts their comparison.
+// It closes windows when it has come to the end, and only then.
+func (c *Comparison) cut(ctx context.Context, g *errgroup.Group, windows chan<- *window) error {
+	var w *window
+	start := func() error {
+		started := w
+		w = nil
+		if started == nil {
+			return nil
+		}
+		select {
+		case windows <- started:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		g.Go(func() error { return started.compare(ctx, c) })
+		return nil
+	}
+	end := int64(0)
+	for region, err := range c.source.Regions(ctx) {
+		if err != nil {
+			return fmt.Errorf("list the regions of the source: %w", err)
+		}
+		if err := region.Within(c.source.Size()); err != nil {
+			return fmt.Errorf("list the regions of the source: %w", err)
+		}
+		if region.Offset < end {
+			return fmt.Errorf("list the regions of the source: %s comes after offset %d was passed", region.Extent, end)
+		}
+		end = region.End()
+		if region.Offset < c.options.From {
+			region.Length, region.Offset = end-c.options.From, c.options.From
+		}
+		for region.Length > 0 {
+			if w != nil && w.End() != region.Offset {
+				if err := start(); err != nil {
+					return err
+				}
+			}
+			if w == nil {
+				w = newWindow(region.Offset)
+			}
+			part := firstPart(region)
+			w.add(part)
+			region.Offset, region.Length = part.End(), region.Length-part.Length
+			if w.End()%windowBytes == 0 {
+				if err := start(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := start(); err != nil {
+		return err
+	}
+	close(windows)
+	return nil
+}
+
+// firstPart is what of a region belongs into its first window. Windows end at
+// multiples of windowBytes on the disk, so that chunks lie on the disk's grid; long
+// zeroes that begin on it make a long window of their own.
+func firstPart(r replication.Region) replication.Region {
+	inWindow := r.Offset % windowBytes
+	if r.Zero && inWindow == 0 && r.Length >= windowBytes {
+		r.Length = min(r.Length-r.Length%windowBytes, zeroWindowBytes)
+	} else {
+		r.Length = min(r.Length, windowBytes-inWindow)
+	}
+	return r
+}

@@ -1,0 +1,17 @@
+// Package resync is the way around lost or doubtful change tracking: it compares a
+// frozen disk with the head that a sink holds, checksum by checksum, and yields
+// only the regions that differ.
+//
+//	source ─ SHA-256 per 64 KiB ─▶ ┐
+//	                               ├ differ? ─ again per 4 KiB ─▶ regions to send
+//	sink   ─ SHA-256 per 64 KiB ─▶ ┘
+//
+// [Differences] wraps a source into one whose regions are those differences, so
+// that the process server carries them like any delta and every older recovery
+// point stays. What the source knows to be zero is not read. Memory is bounded by
+// [MaxMemory] whatever the size of the disk.
+//
+// SHA-256, and not a faster sum, because the two ends may belong to different
+// trust domains: whoever writes inside a guest must not be able to make two
+// different blocks look equal.
+package resync

@@ -1,0 +1,200 @@
+package resync
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+
+	"riparo/replication"
+)
+
+// window is a run of the disk without gap that is compared as one job.
+type window struct {
+	replication.Extent
+	parts     []replication.Region // what the source said of it, without gap
+	compared  chan struct{}        // closed when the fields below are final
+	different []replication.Region
+	read      int64 // from the source, bytes
+}
+
+func newWindow(offset int64) *window {
+	return &window{Extent: replication.Extent{Offset: offset}, compared: make(chan struct{})}
+}
+
+func (w *window) add(part replication.Region) {
+	w.parts = append(w.parts, part)
+	w.Length += part.Length
+}
+
+var (
+	zeroes      [coarse]byte
+	zeroSum     = sha256.Sum256(zeroes[:])
+	zeroFineSum = sha256.Sum256(zeroes[:fine])
+)
+
+// sumOfZeroes is the checksum of n zero bytes, n at most coarse.
+func sumOfZeroes(n int64) [sha256.Size]byte {
+	switch n {
+	case coarse:
+		return zeroSum
+	case fine:
+		return zeroFineSum
+	}
+	return sha256.Sum256(zeroes[:n])
+}
+
+// compare finds what of the window differs from what the holder has.
+func (w *window) compare(ctx context.Context, c *Comparison) error {
+	theirs, err := hashes(ctx, c, w.Extent, coarse)
+	if err != nil {
+		return err
+	}
+	var data []byte // the content of the window; nil when all of it is known to be zero
+	if slices.ContainsFunc(w.parts, func(p replication.Region) bool { return !p.Zero }) {
+		buffer := c.buffer()
+		defer c.release(buffer)
+		data = buffer[:w.Length]
+		if err := w.readInto(data, c.source); err != nil {
+			return err
+		}
+	}
+
+	suspects := make([]replication.Extent, 0, len(theirs)) // chunks of data that differ from data
+	for k, chunk := range chunks(w.Extent, coarse) {
+		zero := data == nil || w.knownZero(chunk)
+		var mine [sha256.Size]byte
+		if zero {
+			mine = sumOfZeroes(chunk.Length)
+		} else {
+			mine = sha256.Sum256(w.slice(data, chunk))
+		}
+		switch {
+		case mine == theirs[k]:
+		case zero:
+			w.differ(replication.Region{Extent: chunk, Zero: true})
+		case theirs[k] == sumOfZeroes(chunk.Length):
+			// They hold nothing here: the blocks that are not zero are the difference.
+			for _, block := range chunks(chunk, fine) {
+				if b := w.slice(data, block); !bytes.Equal(b, zeroes[:len(b)]) {
+					w.differ(replication.Region{Extent: block})
+				}
+			}
+		default:
+			suspects = append(suspects, chunk)
+		}
+	}
+	// When every chunk of a window differs it is new content rather than scattered
+	// blocks; a second look would cost the holder a second read for nothing.
+	if len(suspects) == len(theirs) && len(theirs) > 1 {
+		for _, chunk := range suspects {
+			w.differ(replication.Region{Extent: chunk})
+		}
+	} else {
+		for _, run := range replication.Union(suspects) {
+			if err := w.compareFine(ctx, c, run, data); err != nil {
+				return err
+			}
+		}
+	}
+	w.different = joined(w.different)
+	close(w.compared)
+	return nil
+}
+
+// buffer gives a free buffer or makes one.
+func (c *Comparison) buffer() []byte {
+	select {
+	case b := <-c.buffers:
+		return b
+	default:
+		return make([]byte, windowBytes)
+	}
+}
+
+// release gives a buffer back. One too many, made while a window was just ending,
+// is left to the garbage collector.
+func (c *Comparison) release(b []byte) {
+	select {
+	case c.buffers <- b:
+	default:
+	}
+}
+
+// compareFine looks into a run of chunks that differ, block by block.
+func (w *window) compareFine(ctx context.Context, c *Comparison, run replication.Extent, data []byte) error {
+	theirs, err := hashes(ctx, c, run, fine)
+	if err != nil {
+		return err
+	}
+	for k, block := range chunks(run, fine) {
+		if sha256.Sum256(w.slice(data, block)) != theirs[k] {
+			w.differ(replication.Region{Extent: block})
+		}
+	}
+	return nil
+}
+
+// hashes asks the holder and checks that the answer has the right length.
+func hashes(ctx context.Context, c *Comparison, e replication.Extent, chunk int) ([][sha256.Size]byte, error) {
+	sums, err := c.holder.Hashes(ctx, c.disk, e, chunk)
+	if err != nil {
+		return nil, fmt.Errorf("checksums of %s: %w", e, err)
+	}
+	if want := (e.Length + int64(chunk) - 1) / int64(chunk); int64(len(sums)) != want {
+		return nil, fmt.Errorf("checksums of %s: got %d, want %d", e, len(sums), want)
+	}
+	return sums, nil
+}
+
+func (w *window) readInto(data []byte, source replication.Source) error {
+	for _, part := range w.parts {
+		b := w.slice(data, part.Extent)
+		if part.Zero {
+			clear(b)
+			continue
+		}
+		if err := replication.ReadFull(source, b, part.Offset); err != nil {
+			return err
+		}
+		w.read += part.Length
+	}
+	return nil
+}
+
+// slice is the content of an extent of the window.
+func (w *window) slice(data []byte, e replication.Extent) []byte {
+	return data[e.Offset-w.Offset : e.End()-w.Offset]
+}
+
+// knownZero reports whether the source said of all of e that it is zero.
+func (w *window) knownZero(e replication.Extent) bool {
+	return !slices.ContainsFunc(w.parts, func(p replication.Region) bool { return !p.Zero && p.Overlaps(e) })
+}
+
+func (w *window) differ(r replication.Region) { w.different = append(w.different, r) }
+
+// joined sorts regions and joins those that touch and are of one kind.
+func joined(regions []replication.Region) []replication.Region {
+	slices.SortFunc(regions, func(a, b replication.Region) int { return cmp.Compare(a.Offset, b.Offset) })
+	out := regions[:0]
+	for _, r := range regions {
+		if n := len(out); n > 0 && out[n-1].End() == r.Offset && out[n-1].Zero == r.Zero {
+			out[n-1].Length += r.Length
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// chunks divides e, counted from its offset.
+func chunks(e replication.Extent, length int64) []replication.Extent {
+	out := make([]replication.Extent, 0, (e.Length+length-1)/length)
+	for at := e.Offset; at < e.End(); at += length {
+		out = append(out, replication.Extent{Offset: at, Length: min(length, e.End()-at)})
+	}
+	return out
+}
