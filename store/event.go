@@ -16,3 +16,21 @@ type Event struct {
 	Args     map[string]string `json:"args,omitempty"`
 	Action   string            `json:"action,omitempty"`
 }
+
+// The severities of an event.
+const (
+	SeverityInfo     = "info"
+	SeverityWarning  = "warning"
+	SeverityCritical = "critical"
+)
+
+// AddEvent writes e. It fills in the Time (now) and the ID when they are missing.
+func (tx *Tx) AddEvent(e Event) error {
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC()
+	}
+	if e.ID == "" {
+		e.ID = NewID(e.Time)
+	}
+	return tx.Events().Put(e)
+}

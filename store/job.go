@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // JobState is where a job stands.
 type JobState string
@@ -13,10 +17,11 @@ const (
 	Succeeded       JobState = "succeeded"
 	Failed          JobState = "failed"
 	Canceled        JobState = "canceled"
+	Skipped         JobState = "skipped" // of a step that was not needed
 )
 
 // Ended reports whether a job in this state will not move by itself any more.
-func (s JobState) Ended() bool { return s == Succeeded || s == Failed || s == Canceled }
+func (s JobState) Ended() bool { return s == Succeeded || s == Failed || s == Canceled || s == Skipped }
 
 // Job is one long operation of named steps. Key: its ID, which sorts by age.
 type Job struct {
@@ -47,4 +52,20 @@ type Step struct {
 	Done     int64     `json:"done,omitempty"` // progress, bytes unless Unit says otherwise
 	Total    int64     `json:"total,omitempty"`
 	Evidence []Fact    `json:"evidence,omitempty"`
+}
+
+// AllUnfinishedJobs are the jobs that have not ended, oldest first. They are few:
+// one per machine and those that concern none.
+func (tx *Tx) AllUnfinishedJobs() ([]Job, error) {
+	var jobs []Job
+	for _, state := range []JobState{NotStarted, InProgress, WaitingForInput, WaitingToRetry} {
+		for j, err := range tx.JobsIn(state).All() {
+			if err != nil {
+				return nil, err
+			}
+			jobs = append(jobs, j)
+		}
+	}
+	slices.SortFunc(jobs, func(a, b Job) int { return cmp.Compare(a.ID, b.ID) })
+	return jobs, nil
 }

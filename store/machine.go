@@ -3,6 +3,7 @@ package store
 import (
 	"time"
 
+	"riparo/hypervisor"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
 )
@@ -24,6 +25,10 @@ type Machine struct {
 	Drill  lifecycle.Drill `json:"drill"`
 	Health Health          `json:"health"`
 
+	// Shape is the machine as its source last reported it: what a replica is built
+	// from when the source is gone.
+	Shape hypervisor.Machine `json:"shape"`
+
 	Policy string            `json:"policy"` // name
 	Disks  []Disk            `json:"disks"`
 	Epoch  replication.Epoch `json:"epoch"` // current owner's
@@ -36,6 +41,12 @@ type Machine struct {
 
 	LastPoint *replication.RecoveryPoint `json:"last_point,omitempty"`
 	LastApp   *replication.RecoveryPoint `json:"last_app,omitempty"`
+	// AppTried is when an application-consistent point was last tried for, with or
+	// without success.
+	AppTried time.Time `json:"app_tried,omitzero"`
+	// BootSign is a text that the machine prints on its serial console when it is
+	// up; a failover waits to see it. Empty: anything printed will do.
+	BootSign string `json:"boot_sign,omitempty"`
 	// Failures counts consecutive failed cycles; NextTry is when the next one is due.
 	Failures int       `json:"failures,omitempty"`
 	NextTry  time.Time `json:"next_try,omitzero"`

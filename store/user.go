@@ -34,8 +34,9 @@ type Token struct {
 	LastUsed time.Time `json:"last_used,omitzero"`
 }
 
-// Session is a signed-in browser. Key: the SHA-256 of its cookie, in hex.
+// Session is a signed-in browser. Key: its ID.
 type Session struct {
+	ID      string    `json:"id"` // the SHA-256 of its cookie, in hex
 	Data    []byte    `json:"data"`
 	Expires time.Time `json:"expires"`
 }
