@@ -1,0 +1,107 @@
+package identity
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"riparo/store"
+)
+
+// Identity answers who somebody is. It is safe from several goroutines.
+type Identity struct {
+	store    *store.Store
+	log      *slog.Logger
+	now      func() time.Time
+	hasher   hasher
+	lockout  *lockout
+	sessions *sessions
+	setup    setup
+	// nobody is the hash that an unknown account is compared with, so that it
+	// takes as long as a known one.
+	nobody string
+}
+
+// Options are what New needs besides the store.
+type Options struct {
+	Logger *slog.Logger
+	Now    func() time.Time // nil: time.Now
+}
+
+// New gives the identity of an appliance. It makes no setup token: see
+// [Identity.OfferSetup].
+func New(ctx context.Context, st *store.Store, o Options) (*Identity, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	i := &Identity{store: st, log: o.Logger, now: o.Now, hasher: newHasher(), lockout: newLockout(o.Now)}
+	i.sessions = newSessions(st, o.Now)
+	var err error
+	if i.nobody, err = i.hasher.hash(ctx, rand.Text()); err != nil {
+		return nil, fmt.Errorf("prepare the check of passwords: %w", err)
+	}
+	return i, nil
+}
+
+// key is how an account is found: names differ by more than the size of letters.
+func key(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+
+// User gives an account, or [store.ErrNotFound].
+func (i *Identity) User(name string) (store.User, error) {
+	var u store.User
+	err := i.store.View(func(tx *store.Tx) (err error) {
+		u, err = tx.Users().Get(key(name))
+		return err
+	})
+	return u, err
+}
+
+// change updates an account.
+func (i *Identity) change(name string, change func(*store.User)) error {
+	return i.store.Update(func(tx *store.Tx) error {
+		u, err := tx.Users().Get(key(name))
+		if err != nil {
+			return err
+		}
+		change(&u)
+		return tx.Users().Put(u)
+	})
+}
+
+// SetLanguage keeps the language of an account.
+func (i *Identity) SetLanguage(name, language string) error {
+	return i.change(name, func(u *store.User) { u.Language = language })
+}
+
+// Claimed reports whether the appliance has an administrator.
+func (i *Identity) Claimed() (bool, error) {
+	claimed := false
+	err := i.store.View(func(tx *store.Tx) error {
+		for _, err := range tx.Users().All() {
+			if err != nil {
+				return err
+			}
+			claimed = true
+			return nil
+		}
+		return nil
+	})
+	return claimed, err
+}
+
+// event tells of something that happened to an account.
+func (i *Identity) event(tx *store.Tx, severity, code, text string, args map[string]string) error {
+	now := i.now()
+	return tx.AddEvent(store.Event{ID: store.NewID(now), Time: now, Severity: severity, Code: code, Text: text, Args: args})
+}
+
+var errNotFound = store.ErrNotFound
+
+func missing(err error) bool { return errors.Is(err, errNotFound) }

@@ -1,0 +1,197 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+
+	"riparo/store"
+)
+
+// How long a session lives.
+const (
+	idleTimeout = 30 * time.Minute
+	lifetime    = 12 * time.Hour
+	// renewEvery is how precisely the idle time is kept: writing it with every
+	// request would cost an fsync each.
+	renewEvery = time.Minute
+)
+
+// CookieName has the prefix that makes browsers insist on Secure, no domain and
+// the path "/".
+const CookieName = "__Host-riparo"
+
+// SessionUser is the key under which a session holds the name of its user.
+const SessionUser = "user"
+
+// sessions keeps sessions in the store, by the hash of their cookie.
+type sessions struct {
+	store   *store.Store
+	now     func() time.Time
+	manager *scs.SessionManager
+}
+
+func newSessions(st *store.Store, now func() time.Time) *sessions {
+	s := &sessions{store: st, now: now, manager: scs.New()}
+	s.manager.Store = s
+	s.manager.Codec = sessionCodec{}
+	s.manager.IdleTimeout = idleTimeout
+	s.manager.Lifetime = lifetime
+	s.manager.Cookie = scs.SessionCookie{Name: CookieName, HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode, Secure: true}
+	return s
+}
+
+// Sessions gives the manager of browser sessions.
+func (i *Identity) Sessions() *scs.SessionManager { return i.sessions.manager }
+
+// SessionAlive reports whether the session of a cookie still holds. Asking does
+// not renew it.
+func (i *Identity) SessionAlive(cookie string) bool {
+	_, found, err := i.sessions.Find(cookie)
+	return err == nil && found
+}
+
+// EndSessions ends all sessions of a user but the one of the cookie except.
+func (i *Identity) EndSessions(user, except string) error {
+	keep := cookieHash(except)
+	return i.store.Update(func(tx *store.Tx) error {
+		var ended []string
+		for s, err := range tx.Sessions().All() {
+			if err != nil {
+				return err
+			}
+			if s.ID == keep {
+				continue
+			}
+			_, values, err := sessionCodec{}.Decode(s.Data)
+			if name, _ := values[SessionUser].(string); err != nil || key(name) == key(user) {
+				ended = append(ended, s.ID)
+			}
+		}
+		for _, id := range ended {
+			if err := tx.Sessions().Delete(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// SweepSessions removes the sessions that have expired. The console calls it with
+// each sign-in.
+func (i *Identity) SweepSessions() error {
+	now := i.now()
+	return i.store.Update(func(tx *store.Tx) error {
+		var old []string
+		for s, err := range tx.Sessions().All() {
+			if err != nil {
+				return err
+			}
+			if !now.Before(s.Expires) {
+				old = append(old, s.ID)
+			}
+		}
+		for _, id := range old {
+			if err := tx.Sessions().Delete(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func cookieHash(cookie string) string {
+	if cookie == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(cookie))
+	return hex.EncodeToString(sum[:])
+}
+
+// Find is part of [scs.Store].
+func (s *sessions) Find(cookie string) ([]byte, bool, error) {
+	var session store.Session
+	err := s.store.View(func(tx *store.Tx) (err error) {
+		session, err = tx.Sessions().Get(cookieHash(cookie))
+		return err
+	})
+	if missing(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("find a session: %w", err)
+	}
+	return session.Data, s.now().Before(session.Expires), nil
+}
+
+// Commit is part of [scs.Store]. What only moves the end by less than a minute is
+// not written.
+func (s *sessions) Commit(cookie string, data []byte, expires time.Time) error {
+	id := cookieHash(cookie)
+	same := false
+	err := s.store.View(func(tx *store.Tx) error {
+		kept, err := tx.Sessions().Get(id)
+		same = err == nil && bytes.Equal(kept.Data, data) && expires.Sub(kept.Expires).Abs() < renewEvery
+		if missing(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || same {
+		return err
+	}
+	return s.store.Update(func(tx *store.Tx) error {
+		return tx.Sessions().Put(store.Session{ID: id, Data: data, Expires: expires})
+	})
+}
+
+// Delete is part of [scs.Store].
+func (s *sessions) Delete(cookie string) error {
+	return s.store.Update(func(tx *store.Tx) error {
+		if err := tx.Sessions().Delete(cookieHash(cookie)); !missing(err) {
+			return err
+		}
+		return nil
+	})
+}
+
+// sessionCodec writes a session as JSON: the same session is the same bytes, and
+// a person can read it in a backup. Values are strings only.
+type sessionCodec struct{}
+
+type sessionData struct {
+	Deadline time.Time         `json:"deadline"`
+	Values   map[string]string `json:"values"`
+}
+
+// Encode is part of [scs.Codec].
+func (sessionCodec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	d := sessionData{Deadline: deadline.UTC(), Values: map[string]string{}}
+	for k, v := range values {
+		text, ok := v.(string)
+		if !ok {
+			return nil, fmt.Errorf("session value %s is a %T: want a string", k, v)
+		}
+		d.Values[k] = text
+	}
+	return json.Marshal(d)
+}
+
+// Decode is part of [scs.Codec].
+func (sessionCodec) Decode(data []byte) (time.Time, map[string]any, error) {
+	var d sessionData
+	if err := json.Unmarshal(data, &d); err != nil {
+		return time.Time{}, nil, fmt.Errorf("read a session: %w", err)
+	}
+	values := map[string]any{}
+	for k, v := range d.Values {
+		values[k] = v
+	}
+	return d.Deadline, values, nil
+}
