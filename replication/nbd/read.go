@@ -3,9 +3,7 @@ package nbd
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 
@@ -15,7 +13,6 @@ import (
 var (
 	errReadOnly  = fmt.Errorf("the export is read-only: %w", fs.ErrPermission)
 	errBeyondEnd = fmt.Errorf("no space left: %w", errNoSpace)
-	errShort     = errors.New("the source ended before its size")
 )
 
 // minSentHole: a shorter run of zeroes is sent as data; reading it costs less
@@ -34,10 +31,7 @@ func (s *session) read(ctx context.Context, o order) error {
 	case !s.structured || o.flags&cmdFlagDF != 0:
 		return s.readWhole(ctx, o)
 	}
-	pieces, err := s.pieces(ctx, o.Extent)
-	if err != nil {
-		return s.answer(ctx, o, err)
-	}
+	pieces := s.pieces(o.Extent)
 	for i, p := range pieces {
 		flags := uint16(0)
 		if i == len(pieces)-1 {
@@ -56,7 +50,7 @@ func (s *session) read(ctx context.Context, o order) error {
 		if err != nil {
 			return err
 		}
-		if err := readFull(s.export.Source, buf.data(n), p.Offset); err != nil {
+		if err := replication.ReadFull(s.export.Source, buf.data(n), p.Offset); err != nil {
 			s.server.buffers.give(s.share, buf)
 			return s.answer(ctx, o, err)
 		}
@@ -72,8 +66,9 @@ func (s *session) read(ctx context.Context, o order) error {
 	return nil
 }
 
-// pieces divides an extent into holes to be told and data to be sent.
-func (s *session) pieces(ctx context.Context, e replication.Extent) ([]replication.Region, error) {
+// pieces divides an extent into holes to be told and data to be sent. Holes are
+// told when they are known anyway; nobody waits for a walk over the source.
+func (s *session) pieces(e replication.Extent) []replication.Region {
 	var list []replication.Region
 	data := func(e replication.Extent) {
 		if n := len(list); n > 0 && !list[n-1].Zero {
@@ -95,24 +90,15 @@ func (s *session) pieces(ctx context.Context, e replication.Extent) ([]replicati
 			data(r.Extent)
 		}
 	}
-	if mapper, ok := s.export.Source.(RegionMapper); ok {
-		for r, err := range mapper.RegionsIn(ctx, e) {
-			if err != nil {
-				return nil, err
-			}
-			add(r)
-		}
-		return list, nil
-	}
 	holes, ready := s.export.holes.ready()
 	if !ready || s.export.Writer != nil {
 		data(e)
-		return list, nil
+		return list
 	}
 	for r := range within(holes, e) {
 		add(r)
 	}
-	return list, nil
+	return list
 }
 
 // readWhole answers with the data in one piece, as old clients need it and as
@@ -125,7 +111,7 @@ func (s *session) readWhole(ctx context.Context, o order) error {
 		return err
 	}
 	defer s.server.buffers.give(s.share, buf)
-	if err := readFull(s.export.Source, buf.data(n), o.Offset); err != nil {
+	if err := replication.ReadFull(s.export.Source, buf.data(n), o.Offset); err != nil {
 		return s.answer(ctx, o, err)
 	}
 	header := simpleHeader(o, 0)
@@ -143,7 +129,7 @@ func (s *session) readWhole(ctx context.Context, o order) error {
 	}
 	for at := o.Offset + int64(n); at < o.End(); at += int64(n) {
 		n = int(min(o.End()-at, bufferSize))
-		if err := readFull(s.export.Source, buf.data(n), at); err != nil {
+		if err := replication.ReadFull(s.export.Source, buf.data(n), at); err != nil {
 			return fmt.Errorf("in the middle of a reply: %w", err)
 		}
 		if err := s.write(buf.data(n)); err != nil {
@@ -151,18 +137,6 @@ func (s *session) readWhole(ctx context.Context, o order) error {
 		}
 	}
 	return nil
-}
-
-// readFull fills p or fails; a source that ends early is one that shrank.
-func readFull(source io.ReaderAt, p []byte, off int64) error {
-	n, err := source.ReadAt(p, off)
-	switch {
-	case n == len(p):
-		return nil
-	case err == nil || err == io.EOF:
-		return fmt.Errorf("read %d bytes at %d: %w", len(p), off, errShort)
-	}
-	return err
 }
 
 // blockStatus answers with one chunk for each context that was agreed on.

@@ -1,0 +1,159 @@
+package nbd
+
+import (
+	"io"
+	"slices"
+	"sync"
+)
+
+// blockState says where a block of an overlay is.
+type blockState byte
+
+const (
+	blockBelow blockState = 0 // as in the source
+	blockData  blockState = 1 // in the file
+	blockZero  blockState = 2 // nowhere: all zero
+)
+
+const (
+	statePageSize = 4096
+	blocksPerPage = statePageSize * 4 // 2 bits each: a page stands for 1 GiB
+)
+
+// statePage is one page of states, as in the file.
+type statePage struct {
+	number int64
+	dirty  bool
+	bytes  [statePageSize]byte
+}
+
+// blockStates are the states of all blocks. Pages of which no block was ever
+// written do not exist.
+type blockStates struct {
+	pages map[int64]*statePage
+}
+
+// load reads the pages that are not empty.
+func (s *blockStates) load(f io.ReaderAt, l layout) error {
+	const batch = 256 // pages: 1 MiB at a time
+	b := make([]byte, batch*statePageSize)
+	for first := int64(0); first < l.pages; first += batch {
+		n := min(batch, l.pages-first)
+		part := b[:n*statePageSize]
+		if _, err := io.ReadFull(io.NewSectionReader(f, l.pageOffset(first), int64(len(part))), part); err != nil {
+			return err
+		}
+		for i := range n {
+			page := part[i*statePageSize:][:statePageSize]
+			if slices.IndexFunc(page, func(x byte) bool { return x != 0 }) < 0 {
+				continue
+			}
+			p := &statePage{number: first + i}
+			copy(p.bytes[:], page)
+			s.pages[p.number] = p
+		}
+	}
+	return nil
+}
+
+func (s *blockStates) get(block int64) blockState {
+	p := s.pages[block/blocksPerPage]
+	if p == nil {
+		return blockBelow
+	}
+	i := block % blocksPerPage
+	return blockState(p.bytes[i/4] >> (i % 4 * 2) & 3)
+}
+
+func (s *blockStates) set(block int64, state blockState) {
+	if s.get(block) == state {
+		return
+	}
+	p := s.pages[block/blocksPerPage]
+	if p == nil {
+		p = &statePage{number: block / blocksPerPage}
+		s.pages[p.number] = p
+	}
+	i := block % blocksPerPage
+	shift := i % 4 * 2
+	p.bytes[i/4] = p.bytes[i/4]&^(3<<shift) | byte(state)<<shift
+	p.dirty = true
+}
+
+// runEnd is where the blocks from first on stop being in one state; at most end.
+func (s *blockStates) runEnd(first, end int64) int64 {
+	state := s.get(first)
+	for b := first + 1; b < end; {
+		if b%blocksPerPage == 0 && s.pages[b/blocksPerPage] == nil && state == blockBelow {
+			b += blocksPerPage // A page that does not exist.
+			continue
+		}
+		if s.get(b) != state {
+			return b
+		}
+		b++
+	}
+	return end
+}
+
+func (s *blockStates) count(state blockState) int64 {
+	var n int64
+	for _, p := range s.pages {
+		for _, x := range p.bytes {
+			for ; x != 0; x >>= 2 {
+				if blockState(x&3) == state {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+// takeDirty gives copies of the pages that changed since the last call.
+func (s *blockStates) takeDirty() []*statePage {
+	var list []*statePage
+	for _, p := range s.pages {
+		if p.dirty {
+			p.dirty = false
+			copied := *p
+			list = append(list, &copied)
+		}
+	}
+	slices.SortFunc(list, func(a, b *statePage) int { return int(a.number - b.number) })
+	return list
+}
+
+// markDirty takes back takeDirty.
+func (s *blockStates) markDirty(pages []*statePage) {
+	for _, p := range pages {
+		s.pages[p.number].dirty = true
+	}
+}
+
+// blockLocks keep two writers out of one block. A copy of the block below and
+// what is written to it must arrive together, so they are held during I/O.
+type blockLocks struct {
+	shards [64]sync.Mutex
+}
+
+// hold locks the blocks from first to last; calling what it returns unlocks them.
+func (l *blockLocks) hold(first, last int64) func() {
+	n := int64(len(l.shards))
+	locked := func(shard int64) bool {
+		return last-first >= n-1 || (shard-first%n+n)%n <= last-first
+	}
+	// Always in the same order, so that no two holders wait for each other.
+	for i := range n {
+		if locked(i) {
+			l.shards[i].Lock()
+		}
+	}
+	return func() {
+		for i := range n {
+			if locked(i) {
+				l.shards[i].Unlock()
+			}
+		}
+	}
+}
