@@ -1,0 +1,133 @@
+package vault
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+
+	"github.com/pierrec/lz4/v4"
+
+	"riparo/replication"
+)
+
+const (
+	// blockBytes is the unit of compression and of reading: where LZ4 is fastest,
+	// and small enough that a random read of 4 KiB stays cheap. Blocks lie on its
+	// multiples, so that new data covers old blocks whole.
+	blockBytes = 64 << 10
+	// maxStoredBytes is the longest that a block may be stored: raw, with 64 bytes
+	// for what sealing adds.
+	maxStoredBytes = blockBytes + 64
+	// minGain: a block that LZ4 shrinks by less than 1/16 is stored raw, since every
+	// reader would pay for it.
+	minGain = 16
+)
+
+var compressors = sync.Pool{New: func() any { return new(lz4.Compressor) }}
+
+// content is the content of a batch, ready for a record.
+type content struct {
+	table   []row
+	payload []byte
+}
+
+// encode compresses the changes of a batch. It may be called for several batches
+// at once.
+func encode(changes []replication.Change) (content, error) {
+	total := 0
+	for _, c := range changes {
+		total += len(c.Data)
+	}
+	out := content{
+		table:   make([]row, 0, len(changes)+total/blockBytes),
+		payload: make([]byte, 0, total),
+	}
+	z := compressors.Get().(*lz4.Compressor)
+	defer compressors.Put(z)
+	for _, c := range changes {
+		if c.Zero() {
+			out.zero(c.Extent)
+			continue
+		}
+		for at := c.Offset; at < c.End(); {
+			end := min(c.End(), (at/blockBytes+1)*blockBytes)
+			if err := out.block(z, at, c.Data[at-c.Offset:end-c.Offset]); err != nil {
+				return content{}, fmt.Errorf("compress %d bytes at %d: %w", end-at, at, err)
+			}
+			at = end
+		}
+	}
+	return out, nil
+}
+
+// zero adds an extent without data.
+func (c *content) zero(e replication.Extent) {
+	if n := len(c.table); n > 0 && c.table[n-1].codec == codecZero && c.table[n-1].extent.End() == e.Offset {
+		c.table[n-1].extent.Length += e.Length
+		return
+	}
+	c.table = append(c.table, row{extent: e, codec: codecZero})
+}
+
+// block adds one block of data.
+func (c *content) block(z *lz4.Compressor, at int64, data []byte) error {
+	extent := replication.Extent{Offset: at, Length: int64(len(data))}
+	if isZero(data) {
+		c.zero(extent)
+		return nil
+	}
+	r := row{extent: extent, codec: codecLZ4, sum: sumOf(data)}
+	start := len(c.payload)
+	room := c.payload[start : start+len(data)-len(data)/minGain]
+	n, err := z.CompressBlock(data, room)
+	if err != nil && err != lz4.ErrInvalidSourceShortBuffer {
+		return err
+	}
+	if err != nil || n == 0 { // it does not fit: it does not shrink
+		n = copy(c.payload[start:start+len(data)], data)
+		r.codec = codecRaw
+	}
+	c.payload = c.payload[:start+n]
+	r.stored = uint32(n)
+	r.crc = checksum(c.payload[start:])
+	c.table = append(c.table, r)
+	return nil
+}
+
+// decode restores the whole block of e into p, which has its length.
+func (e *entry) decode(p, stored []byte) error {
+	switch e.codec {
+	case codecRaw:
+		if len(stored) != len(p) {
+			return fmt.Errorf("a raw block of %d bytes is stored in %d", len(p), len(stored))
+		}
+		copy(p, stored)
+		return nil
+	case codecLZ4:
+		n, err := lz4.UncompressBlock(stored, p)
+		if err == nil && n != len(p) {
+			err = fmt.Errorf("it gives %d bytes instead of %d", n, len(p))
+		}
+		return err
+	}
+	return fmt.Errorf("codec %d is unknown to this version", e.codec)
+}
+
+// isZero reports whether every byte of p is zero. Data that is not is mostly seen
+// in the first words.
+func isZero(p []byte) bool {
+	for len(p) >= 32 {
+		a := binary.LittleEndian.Uint64(p) | binary.LittleEndian.Uint64(p[8:])
+		b := binary.LittleEndian.Uint64(p[16:]) | binary.LittleEndian.Uint64(p[24:])
+		if a|b != 0 {
+			return false
+		}
+		p = p[32:]
+	}
+	for _, b := range p {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,59 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+
+	"riparo/replication"
+)
+
+// Drop lets recovery points go. Their maps are merged into the next newer ones; what
+// no remaining point needs becomes dead. The newest point and the newest complete one
+// cannot be dropped. Points that the disk does not have are passed over, so that a
+// drop can be repeated. Marks that never became a complete point and never will,
+// because a later point is complete, go with any drop.
+func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replication.PointID) error {
+	if err := v.writable(); err != nil {
+		return err
+	}
+	d, err := v.find(id)
+	if err != nil {
+		return err
+	}
+	complete, err := v.Points(id)
+	if err != nil {
+		return err
+	}
+	whole := make(map[replication.PointID]bool, len(complete))
+	for _, p := range complete {
+		whole[p.ID] = true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	wanted := make(map[replication.PointID]bool, len(points))
+	for _, p := range points {
+		wanted[p] = true
+	}
+	var marks []serial
+	newer := false // a complete point that is newer than the one looked at
+	for i := len(d.points) - 1; i >= 0; i-- {
+		p := d.points[i]
+		newest := i == len(d.points)-1 || whole[p.id] && !newer
+		abandoned := !whole[p.id] && newer
+		switch {
+		case wanted[p.id] && newest:
+			return fmt.Errorf("drop point %s of disk %s: it is the newest one", p.id, id)
+		case wanted[p.id] || abandoned:
+			marks = append(marks, p.serial)
+		}
+		newer = newer || whole[p.id]
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	return d.write(newDraft(kindDrop, nil, nil, encodeDrop(marks)))
+}

@@ -1,0 +1,108 @@
+package vault
+
+import (
+	"riparo/replication"
+)
+
+// entry is one row of a map: it says where in the log the bytes of an extent are.
+// The extent is the whole of a stored block or, where newer data covers the rest,
+// a part of it.
+type entry struct {
+	offset   int64 // on the disk
+	length   int64
+	sum      plainSum // of the whole block
+	segment  uint32
+	position uint32 // of the stored bytes in the segment
+	stored   uint32 // how many they are
+	inner    uint32 // where the extent begins inside the block
+	plain    uint32 // length of the whole block
+	crc      uint32 // CRC32C of the stored bytes
+	codec    codec  // codecZero: there is no block, the extent is all zero
+}
+
+func (e *entry) end() int64 { return e.offset + e.length }
+
+func (e *entry) extent() replication.Extent {
+	return replication.Extent{Offset: e.offset, Length: e.length}
+}
+
+// part is what e says about [from, to), which lies inside it.
+func (e entry) part(from, to int64) entry {
+	if e.codec != codecZero {
+		e.inner += uint32(from - e.offset)
+	}
+	e.offset, e.length = from, to-from
+	return e
+}
+
+// continues reports whether e goes on where last ends, so that one entry can say
+// both.
+func (e *entry) continues(last *entry) bool {
+	if e.offset != last.end() || e.codec != last.codec {
+		return false
+	}
+	return e.codec == codecZero ||
+		e.segment == last.segment && e.position == last.position && int64(e.inner) == int64(last.inner)+last.length
+}
+
+// push appends e to a sorted map, joining what belongs together.
+func push(list []entry, e entry) []entry {
+	if n := len(list); n > 0 && e.continues(&list[n-1]) {
+		list[n-1].length += e.length
+		return list
+	}
+	return append(list, e)
+}
+
+// overlay lays newer over older. Both are sorted and free of overlaps, and so is
+// the result, which shares no memory with them.
+func overlay(older, newer []entry) []entry {
+	out := make([]entry, 0, len(older)+len(newer))
+	if len(older) == 0 || len(newer) == 0 {
+		return append(append(out, older...), newer...)
+	}
+	o, rest := older[0], older[1:]
+	more := true // o is valid
+	next := func() {
+		if len(rest) == 0 {
+			more = false
+			return
+		}
+		o, rest = rest[0], rest[1:]
+	}
+	for _, n := range newer {
+		for more && o.end() <= n.offset {
+			out = push(out, o)
+			next()
+		}
+		if more && o.offset < n.offset {
+			out = push(out, o.part(o.offset, n.offset))
+			o = o.part(n.offset, o.end())
+		}
+		out = push(out, n)
+		for more && o.end() <= n.end() {
+			next()
+		}
+		if more && o.offset < n.end() {
+			o = o.part(n.end(), o.end())
+		}
+	}
+	for more {
+		out = push(out, o)
+		next()
+	}
+	return out
+}
+
+// flatten lays maps over each other, the oldest first. It merges neighbors of like
+// age, so that n entries in k maps cost n·log k. The result may be one of them.
+func flatten(maps [][]entry) []entry {
+	switch len(maps) {
+	case 0:
+		return nil
+	case 1:
+		return maps[0]
+	}
+	middle := len(maps) / 2
+	return overlay(flatten(maps[:middle]), flatten(maps[middle:]))
+}

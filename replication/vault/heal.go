@@ -1,0 +1,147 @@
+package vault
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"riparo/replication"
+)
+
+// Heal looks for damaged blocks of a disk and takes their content from a source
+// that shows the disk as its machine has it now. Where the source still has what
+// was written (its checksum tells), all points that need the block are whole again:
+// the damage is healed. Elsewhere the points stay damaged and the damage is left;
+// but where the head needs the block, the head takes what the source has, as a
+// change like any other, so that the next point is right.
+func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []Damage, err error) {
+	if err := v.writable(); err != nil {
+		return nil, nil, err
+	}
+	d, err := v.find(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	var report VerifyReport
+	c := check{disk: d, report: &report, progress: func() {}}
+	if err := c.run(ctx); err != nil {
+		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
+	}
+	damage := report.Damage[len(report.Damage)-len(c.bad):]
+	left = append(left, report.Damage[:len(report.Damage)-len(c.bad)]...)
+	for i, b := range c.bad {
+		same, data, err := readSame(source, b.row)
+		if err != nil {
+			return healed, left, fmt.Errorf("heal disk %s: read the source at %s: %w", id, b.row.extent, err)
+		}
+		switch {
+		case same:
+			if err := d.move(ctx, b.location, data, b.row.extent); err != nil {
+				return healed, left, err
+			}
+			healed = append(healed, damage[i])
+		case damage[i].Head:
+			if err := d.refresh(ctx, b, source); err != nil {
+				return healed, left, err
+			}
+			left = append(left, damage[i])
+		default:
+			left = append(left, damage[i])
+		}
+	}
+	return healed, left, nil
+}
+
+// readSame reads what the source has in the place of a block, and tells whether it
+// is what the block had.
+func readSame(source replication.Source, r row) (same bool, data []byte, err error) {
+	if r.extent.End() > source.Size() {
+		return false, nil, nil
+	}
+	data = make([]byte, r.extent.Length)
+	if err := readFull(source, data, r.extent.Offset); err != nil {
+		return false, nil, err
+	}
+	return sumOf(data) == r.sum, data, nil
+}
+
+// move stores the content of a block once more and puts the new place into all maps.
+func (d *disk) move(ctx context.Context, from location, data []byte, extent replication.Extent) error {
+	c, err := encode([]replication.Change{{Extent: extent, Data: data}})
+	if err != nil {
+		return fmt.Errorf("heal disk %s: %w", d.id, err)
+	}
+	if len(c.table) != 1 || c.table[0].codec == codecZero {
+		return fmt.Errorf("heal disk %s: block %s is not one block", d.id, extent)
+	}
+	body := binary.LittleEndian.AppendUint32(nil, from.segment)
+	body = binary.LittleEndian.AppendUint32(body, from.position)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	return d.write(newDraft(kindMove, c.table, c.payload, body))
+}
+
+// parseMoves reads the body of kindMove: for every row the place of the block that
+// it replaces.
+func parseMoves(r *record) (map[location]entry, error) {
+	if len(r.body) != 8*len(r.table) {
+		return nil, errShortBody
+	}
+	moves := make(map[location]entry, len(r.table))
+	for i, e := range r.entries() {
+		if e.codec == codecZero {
+			return nil, errors.New("a block without data was moved")
+		}
+		from := location{binary.LittleEndian.Uint32(r.body[8*i:]), binary.LittleEndian.Uint32(r.body[8*i+4:])}
+		moves[from] = e
+	}
+	return moves, nil
+}
+
+// refresh writes what the source has where the head needs a damaged block.
+func (d *disk) refresh(ctx context.Context, b badBlock, source replication.Source) error {
+	w, err := d.vault.View(ctx, d.id, "")
+	if err != nil {
+		return err
+	}
+	list, err := w.resolve(b.row.extent.Offset, min(b.row.extent.End(), w.size))
+	if err := closing(err, w); err != nil {
+		return err
+	}
+	var changes []replication.Change
+	for i := range list {
+		e := &list[i]
+		if e.codec == codecZero || e.segment != b.segment || e.position != b.position {
+			continue
+		}
+		data := make([]byte, e.length)
+		if n, err := source.ReadAt(data, e.offset); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, e.extent(), err)
+		} else {
+			clear(data[n:])
+		}
+		changes = append(changes, replication.Change{Extent: e.extent(), Data: data})
+	}
+	if len(changes) == 0 {
+		return nil // overwritten meanwhile
+	}
+	c, err := encode(changes)
+	if err != nil {
+		return fmt.Errorf("heal disk %s: %w", d.id, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	r := newDraft(kindBatch, c.table, c.payload, nil)
+	r.head.epoch = d.epoch
+	return d.write(r)
+}

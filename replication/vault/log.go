@@ -1,0 +1,212 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// log appends to the segments of one disk. Only the leader of a commit uses it; see
+// commit.go. Its fields change only after what they describe is durable, so that an
+// append that failed can be made again.
+type log struct {
+	fs      vfs.FS
+	folder  string
+	vault   vaultID
+	disk    replication.DiskID
+	tag     uint32
+	session uint64
+	limit   int64 // bytes; segments are sealed before they grow past it
+
+	serial serial // of the last record
+	chain  uint32 // its sum
+
+	current *segmentWriter // nil before the first append
+	last    uint32         // number of the newest segment that exists or was tried
+	// The place where the log goes on when there is no current segment.
+	previous    uint32
+	previousEnd int64
+}
+
+// segmentWriter is the segment that is appended to.
+type segmentWriter struct {
+	number uint32
+	file   vfs.File
+	first  serial
+	end    int64 // of the durable records
+	footer []byte
+}
+
+// draft is a record before it has its place in the log.
+type draft struct {
+	head    recordHeader
+	meta    []byte // room for the header, then table and body
+	payload []byte
+	record  record            // filled in by append: as it was written, to be applied
+	mark    *replication.Mark // of kindMark
+}
+
+// newDraft makes a record of rows, their payload and a body.
+func newDraft(k kind, table []row, payload, body []byte) *draft {
+	d := &draft{payload: payload}
+	d.meta = make([]byte, recordHeaderSize+len(table)*blockRowSize+len(body))
+	at := recordHeaderSize
+	for _, r := range table {
+		r.put(d.meta[at:])
+		at += blockRowSize
+	}
+	copy(d.meta[at:], body)
+	d.head.kind = k
+	d.head.rows, d.head.body, d.head.payload = uint32(len(table)), uint32(len(body)), uint32(len(payload))
+	d.head.content = checksum(d.meta[recordHeaderSize:])
+	d.record.table, d.record.body = table, d.meta[at:]
+	return d
+}
+
+func (d *draft) size() int64 { return int64(len(d.meta) + len(d.payload)) }
+
+// append writes the drafts as one, and makes them durable. When it returns nil they
+// are, and have their place. An error that wraps vfs.ErrNoSpace left everything as
+// it was, if it is not a *finalError; after a finalError the log must be opened
+// again.
+func (l *log) append(drafts []*draft) error {
+	total := int64(0)
+	for _, d := range drafts {
+		total += d.size()
+	}
+	if l.current != nil && l.current.end > segmentHeaderSize && l.current.end+total > l.limit {
+		if err := l.seal(); err != nil {
+			return err
+		}
+	}
+	w := l.current
+	fresh := w == nil
+	var buffer []byte
+	if fresh {
+		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}
+		h := segmentHeader{
+			vault: l.vault, disk: l.disk, number: w.number, first: w.first, chain: l.chain, session: l.session,
+			created: drafts[0].head.time, previous: l.previous, previousEnd: l.previousEnd,
+		}
+		buffer = append(make([]byte, 0, segmentHeaderSize+roundUp(total)), h.encode()...)
+	} else {
+		buffer = make([]byte, 0, roundUp(total))
+	}
+	start := w.end
+	at, chain, footer := l.serial, l.chain, w.footer
+	settled := l.serial
+	for i, d := range drafts {
+		at++
+		d.head.serial, d.head.chain, d.head.settled = at, chain, settled
+		d.head.session, d.head.disk = l.session, l.tag
+		position := start + int64(len(buffer))
+		if i == len(drafts)-1 {
+			d.head.pad = uint32(roundUp(int64(len(buffer))+d.size()) - int64(len(buffer)) - d.size())
+		}
+		d.head.seal(d.meta)
+		chain = d.head.sum
+		d.record.recordHeader, d.record.segment, d.record.position = d.head, w.number, position
+		footer = appendFooter(footer, position, d.meta, d.head.body)
+		buffer = append(append(buffer, d.meta...), d.payload...)
+	}
+	buffer = append(buffer, make([]byte, roundUp(int64(len(buffer)))-int64(len(buffer)))...)
+	if fresh {
+		if err := l.create(w); err != nil {
+			return err
+		}
+	}
+	if _, err := w.file.WriteAt(buffer, start); err != nil {
+		return l.undo(w, fresh, fmt.Errorf("write %d bytes to segment %s: %w", len(buffer), segmentName(w.number), err))
+	}
+	if err := w.file.Sync(); err != nil {
+		return &finalError{fmt.Errorf("sync segment %s: %w", segmentName(w.number), err)}
+	}
+	if fresh {
+		if err := l.fs.SyncDir(l.folder); err != nil {
+			return &finalError{fmt.Errorf("sync folder %s: %w", l.folder, err)}
+		}
+		l.current = w
+	}
+	w.end, w.footer = start+int64(len(buffer)), footer
+	l.serial, l.chain = at, chain
+	return nil
+}
+
+// finalError is a failure after which nothing is known about what was written.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+func (e *finalError) Unwrap() error { return e.err }
+
+// create makes the file of a new segment.
+func (l *log) create(w *segmentWriter) error {
+	name := filepath.Join(l.folder, segmentName(w.number))
+	f, err := l.fs.Create(name)
+	if err != nil {
+		err = fmt.Errorf("create segment %s: %w", segmentName(w.number), err)
+		if errors.Is(err, vfs.ErrNoSpace) {
+			return err
+		}
+		return &finalError{err}
+	}
+	w.file = f
+	return nil
+}
+
+// undo cleans up after a write that failed. A full disk is nothing final: what was
+// written lies behind the end of the log.
+func (l *log) undo(w *segmentWriter, fresh bool, err error) error {
+	if !errors.Is(err, vfs.ErrNoSpace) {
+		return &finalError{err}
+	}
+	if !fresh {
+		return err
+	}
+	closing := errors.Join(w.file.Close(), l.fs.Remove(filepath.Join(l.folder, segmentName(w.number))))
+	if closing != nil {
+		return &finalError{errors.Join(err, closing)}
+	}
+	return err
+}
+
+// seal writes the footer of the current segment and closes it. The log goes on in a
+// new one.
+func (l *log) seal() error {
+	w := l.current
+	t := trailer{
+		footer: w.end, length: int64(len(w.footer)), first: w.first, last: l.serial,
+		chain: l.chain, crc: checksum(w.footer), number: w.number, disk: l.tag,
+	}
+	tail := append(w.footer[:len(w.footer):len(w.footer)], t.encode()...)
+	name := segmentName(w.number)
+	if _, err := w.file.WriteAt(tail, w.end); err != nil {
+		return l.undo(w, false, fmt.Errorf("write footer of segment %s: %w", name, err))
+	}
+	if err := w.file.Truncate(w.end + int64(len(tail))); err != nil {
+		return l.undo(w, false, fmt.Errorf("cut segment %s: %w", name, err))
+	}
+	if err := w.file.Sync(); err != nil {
+		return &finalError{fmt.Errorf("sync segment %s: %w", name, err)}
+	}
+	l.previous, l.previousEnd, l.last = w.number, w.end, w.number
+	l.current = nil
+	if err := w.file.Close(); err != nil {
+		return &finalError{fmt.Errorf("close segment %s: %w", name, err)}
+	}
+	return nil
+}
+
+func (l *log) close() error {
+	if l.current == nil || l.current.file == nil {
+		return nil
+	}
+	err := l.current.file.Close()
+	l.current.file = nil
+	return err
+}
+
+// roundUp gives the next multiple of alignment.
+func roundUp(n int64) int64 { return (n + alignment - 1) / alignment * alignment }

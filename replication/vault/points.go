@@ -1,0 +1,66 @@
+package vault
+
+import (
+	"slices"
+
+	"riparo/replication"
+)
+
+// DiskInfo is what a vault holds of one disk.
+type DiskInfo struct {
+	replication.DiskState
+	Points       int   // recovery points that are complete
+	LogicalBytes int64 // of the head that hold data: not zero, not a hole
+	StoredBytes  int64 // that the disk takes in the vault, with everything
+	Damaged      int   // blocks that are known to be damaged
+}
+
+// State tells what is durable of a disk. The error wraps ErrUnknownDisk.
+func (v *Vault) State(id replication.DiskID) (replication.DiskState, error) {
+	d, err := v.find(id)
+	if err != nil {
+		return replication.DiskState{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.report(), nil
+}
+
+// Points lists the recovery points of a disk that are complete: all members hold
+// their marks. The oldest comes first.
+func (v *Vault) Points(id replication.DiskID) ([]replication.RecoveryPoint, error) {
+	d, err := v.find(id)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	points := slices.Clone(d.points)
+	d.mu.Unlock()
+	var list []replication.RecoveryPoint
+	for _, p := range points {
+		if v.complete(p) {
+			list = append(list, replication.RecoveryPoint{
+				ID: p.id, Time: p.time, Consistency: p.consistency, Disks: slices.Clone(p.members), Tag: p.tag,
+				ChangedBytes: p.changed, StoredBytes: p.stored,
+			})
+		}
+	}
+	return list, nil
+}
+
+// complete reports whether every member of a point holds its mark.
+func (v *Vault) complete(p *point) bool {
+	for _, id := range p.members {
+		d, err := v.find(id)
+		if err != nil {
+			return false
+		}
+		d.mu.Lock()
+		held := d.byID[p.id] != nil
+		d.mu.Unlock()
+		if !held {
+			return false
+		}
+	}
+	return true
+}

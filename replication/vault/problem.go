@@ -1,0 +1,133 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// Codes of the problems that a vault reports.
+const (
+	CodeLocked   = "vault.locked"    // another process has it open
+	CodeVersion  = "vault.version"   // a newer program wrote it
+	CodeMissing  = "vault.missing"   // there is none in the folder
+	CodeDamaged  = "vault.damaged"   // stored bytes are not what was written
+	CodeFull     = "vault.full"      // no space left
+	CodeBroken   = "vault.broken"    // the disk failed; reopen
+	CodeReadOnly = "vault.read-only" // opened for reading
+	CodeDiskName = "vault.disk-name" // differs from another disk's by case only
+	CodeClosed   = "vault.closed"    // Close was called
+)
+
+// versionError is a file of a format that this program does not know.
+type versionError struct{ found uint32 }
+
+func (e *versionError) Error() string {
+	return fmt.Sprintf("format version %d; this program knows %d", e.found, formatVersion)
+}
+
+func lockedProblem(dir string, locked *vfs.LockedError) error {
+	holder := locked.Holder
+	if holder == "" {
+		holder = "another process"
+	}
+	return &replication.Problem{
+		Code:   CodeLocked,
+		Cause:  fmt.Sprintf("the vault %s is in use by %s", dir, holder),
+		Effect: "nothing was opened",
+		Action: "let that program do the work, or end it first",
+		Remedy: replication.Retry,
+		Err:    locked,
+	}
+}
+
+func versionProblem(what string, err *versionError) error {
+	return &replication.Problem{
+		Code:   CodeVersion,
+		Cause:  fmt.Sprintf("%s has %s", what, err),
+		Effect: "nothing was opened or changed",
+		Action: "use the version of Riparo that wrote it, or a newer one",
+		Remedy: replication.Stop,
+		Err:    err,
+	}
+}
+
+func missingProblem(dir string, err error) error {
+	return &replication.Problem{
+		Code:   CodeMissing,
+		Cause:  fmt.Sprintf("there is no vault in %s", dir),
+		Action: "check the path; a first replication makes the vault",
+		Remedy: replication.Stop,
+		Err:    err,
+	}
+}
+
+func fullProblem(disk replication.DiskID, err error) error {
+	return &replication.Problem{
+		Code:   CodeFull,
+		Cause:  fmt.Sprintf("the vault has no space left for disk %s", disk),
+		Effect: "replication waits; every acknowledged change and every recovery point is safe",
+		Action: "free space or shorten the retention; it goes on by itself",
+		Remedy: replication.Retry,
+		Err:    err,
+	}
+}
+
+func brokenProblem(disk replication.DiskID, err error) error {
+	return &replication.Problem{
+		Code:   CodeBroken,
+		Cause:  fmt.Sprintf("the storage under the vault failed while writing disk %s: %v", disk, err),
+		Effect: "nothing more of this disk is acknowledged until the vault was opened again; what was acknowledged is safe",
+		Action: "check the storage, then open the vault again",
+		Remedy: replication.Retry,
+		Err:    err,
+	}
+}
+
+func readOnlyProblem(dir string) error {
+	return &replication.Problem{
+		Code:   CodeReadOnly,
+		Cause:  fmt.Sprintf("the vault %s is open for reading only", dir),
+		Effect: "nothing was changed",
+		Action: "open it for writing",
+		Remedy: replication.Stop,
+	}
+}
+
+func closedProblem(dir string) error {
+	return &replication.Problem{Code: CodeClosed, Cause: fmt.Sprintf("the vault %s is closed", dir), Remedy: replication.Retry}
+}
+
+// damage makes the problem of stored bytes that are not what was written.
+func damagedProblem(disk replication.DiskID, extent replication.Extent, segment uint32, position int64, err error) error {
+	return &replication.Problem{
+		Code:   CodeDamaged,
+		Cause:  fmt.Sprintf("disk %s, extent %s: segment %s is damaged at offset %d: %v", disk, extent, segmentName(segment), position, err),
+		Effect: "recovery points that need this extent are incomplete there",
+		Action: "verify the vault and repair it from the source; check the storage",
+		Remedy: replication.Resync,
+		Err:    err,
+	}
+}
+
+// logDamagedProblem is damage to the log itself, not to a block.
+func logDamagedProblem(disk replication.DiskID, segment uint32, position int64, err error) error {
+	return &replication.Problem{
+		Code:   CodeDamaged,
+		Cause:  fmt.Sprintf("disk %s: segment %s is damaged at offset %d: %v", disk, segmentName(segment), position, err),
+		Effect: "what was written there cannot be told",
+		Action: "verify the vault and repair it from the source; check the storage",
+		Remedy: replication.Resync,
+		Err:    err,
+	}
+}
+
+// writeProblem classifies the failure of a write to a disk's log.
+func writeProblem(disk replication.DiskID, err error) error {
+	if errors.Is(err, vfs.ErrNoSpace) {
+		return fullProblem(disk, err)
+	}
+	return brokenProblem(disk, err)
+}

@@ -1,0 +1,136 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"riparo/replication/vfs"
+)
+
+// segmentReader reads a segment back.
+type segmentReader struct {
+	number  uint32
+	file    vfs.File
+	size    int64
+	header  *segmentHeader // nil: damaged or torn
+	trailer *trailer       // nil: not sealed
+}
+
+// openSegment opens a segment for reading. A header or trailer that is damaged is
+// no error.
+func openSegment(fsys vfs.FS, folder string, number uint32) (_ *segmentReader, err error) {
+	name := filepath.Join(folder, segmentName(number))
+	f, err := fsys.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	r := &segmentReader{number: number, file: f}
+	if r.size, err = f.Size(); err != nil {
+		return nil, err
+	}
+	if r.size >= segmentHeaderSize {
+		p := make([]byte, segmentHeaderSize)
+		if err := readFull(f, p, 0); err != nil {
+			return nil, err
+		}
+		h, err := parseSegmentHeader(p)
+		if version, ok := errors.AsType[*versionError](err); ok {
+			return nil, versionProblem(name, version)
+		}
+		if err == nil && h.number == number {
+			r.header = &h
+		}
+	}
+	if r.size >= segmentHeaderSize+trailerSize {
+		p := make([]byte, trailerSize)
+		if err := readFull(f, p, r.size-trailerSize); err != nil {
+			return nil, err
+		}
+		if t, err := parseTrailer(p, r.size); err == nil && t.number == number {
+			r.trailer = &t
+		}
+	}
+	return r, nil
+}
+
+// footer gives the records of a sealed segment without reading its data.
+func (r *segmentReader) footer() ([]record, error) {
+	p := make([]byte, r.trailer.length)
+	if err := readFull(r.file, p, r.trailer.footer); err != nil {
+		return nil, err
+	}
+	if checksum(p) != r.trailer.crc {
+		return nil, fmt.Errorf("the footer has a wrong checksum")
+	}
+	list, err := parseFooter(p, r.number)
+	if err != nil {
+		return nil, err
+	}
+	records := make([]record, len(list))
+	for i, f := range list {
+		records[i] = f.record
+		if !f.whole {
+			full, err := r.record(f.position)
+			if err != nil {
+				return nil, err
+			}
+			records[i] = full
+		}
+	}
+	return records, nil
+}
+
+// record reads the record at a position, all but its payload.
+func (r *segmentReader) record(position int64) (record, error) {
+	p := make([]byte, recordHeaderSize)
+	if err := readFull(r.file, p, position); err != nil {
+		return record{}, endOf(err)
+	}
+	h, err := parseRecordHeader(p)
+	if err != nil {
+		return record{}, err
+	}
+	if position+h.size() > r.size {
+		return record{}, errNoRecord
+	}
+	p = make([]byte, h.meta())
+	if err := readFull(r.file, p, position); err != nil {
+		return record{}, endOf(err)
+	}
+	rec, err := parseMeta(p)
+	rec.segment, rec.position = r.number, position
+	return rec, err
+}
+
+// endOf makes the end of a file the end of the log.
+func endOf(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errNoRecord
+	}
+	return err
+}
+
+// checkPayload re-reads the stored blocks of a record and tells the first one whose
+// checksum is wrong.
+func (r *segmentReader) checkPayload(rec *record) error {
+	p := make([]byte, rec.payload)
+	if err := readFull(r.file, p, rec.position+rec.meta()); err != nil {
+		return err
+	}
+	for _, b := range rec.table {
+		if checksum(p[:b.stored]) != b.crc {
+			return fmt.Errorf("record %d: block %s has a wrong checksum", rec.serial, b.extent)
+		}
+		p = p[b.stored:]
+	}
+	return nil
+}
+
+func (r *segmentReader) close() error { return r.file.Close() }

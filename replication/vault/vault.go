@@ -1,0 +1,437 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// Options say how a vault is opened.
+type Options struct {
+	Create   bool             // make the vault if there is none
+	ReadOnly bool             // change nothing, not even to clean up after a crash
+	Clock    func() time.Time // nil: time.Now
+
+	segmentBytes int64 // 0: sealBytes. Tests seal earlier.
+}
+
+// Vault keeps protected disks and their recovery points in a folder. It is a
+// [replication.Sink]. All methods may be called from several goroutines.
+type Vault struct {
+	fs      vfs.FS
+	dir     string
+	options Options
+	lock    io.Closer
+	id      vaultID
+	session uint64 // counts the openings for writing
+
+	mu     sync.RWMutex // guards all below
+	disks  map[replication.DiskID]*disk
+	closed bool
+}
+
+var _ replication.Sink = (*Vault)(nil)
+
+// Names in the folder of a vault.
+const (
+	headerName = "vault"
+	lockName   = "lock"
+	disksName  = "disks"
+)
+
+// Open opens the vault in the folder dir. What a crash left behind is put in order
+// first: what was acknowledged is there, what was not may be. Errors are problems:
+// vault.locked, vault.version, vault.missing, vault.damaged, vault.full.
+func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, err error) {
+	v := &Vault{fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{}}
+	v.options.segmentBytes = cmp.Or(o.segmentBytes, sealBytes)
+	if o.Create && !o.ReadOnly {
+		if err := v.makeFolder(dir); err != nil {
+			return nil, fmt.Errorf("make vault %s: %w", dir, err)
+		}
+	}
+	if info, err := fsys.Stat(dir); err != nil || !info.Dir {
+		return nil, missingProblem(dir, err)
+	}
+	if !o.Create || o.ReadOnly {
+		// A wrong path gets no lock file.
+		if there, err := v.exists(); err != nil {
+			return nil, fmt.Errorf("open vault %s: %w", dir, err)
+		} else if !there {
+			return nil, missingProblem(dir, nil)
+		}
+	}
+	if err := v.takeLock(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, v.Close())
+			if list, ok := err.(interface{ Unwrap() []error }); ok && len(list.Unwrap()) == 1 {
+				err = list.Unwrap()[0]
+			}
+		}
+	}()
+	if err := v.readHeader(); err != nil {
+		return nil, err
+	}
+	if err := v.openDisks(ctx); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Close ends the use of the vault, after the writes that are under way. Views stop
+// working.
+func (v *Vault) Close() error {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		return nil
+	}
+	v.closed = true
+	disks := v.disks
+	v.disks = map[replication.DiskID]*disk{}
+	v.mu.Unlock()
+	var errs []error
+	for _, d := range disks {
+		errs = append(errs, d.close(closedProblem(v.dir)))
+	}
+	if v.lock != nil {
+		errs = append(errs, v.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (v *Vault) takeLock() error {
+	host, _ := os.Hostname() // for people only
+	holder := fmt.Sprintf("process %d on %s since %s", os.Getpid(), cmp.Or(host, "this machine"), v.now().UTC().Format(time.RFC3339))
+	lock, err := v.fs.Lock(filepath.Join(v.dir, lockName), holder, v.options.ReadOnly)
+	if locked, ok := errors.AsType[*vfs.LockedError](err); ok {
+		return lockedProblem(v.dir, locked)
+	}
+	if err != nil && v.options.ReadOnly && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
+		return nil // on a medium that cannot be written nobody writes
+	}
+	if err != nil {
+		return fmt.Errorf("lock vault %s: %w", v.dir, err)
+	}
+	v.lock = lock
+	return nil
+}
+
+// exists reports whether the folder holds a vault.
+func (v *Vault) exists() (bool, error) {
+	for _, name := range []string{headerName, disksName} {
+		_, err := v.fs.Stat(filepath.Join(v.dir, name))
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// makeFolder makes a folder and those above it, durably.
+func (v *Vault) makeFolder(name string) error {
+	var made []string
+	for dir := filepath.Clean(name); ; dir = filepath.Dir(dir) {
+		if _, err := v.fs.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		made = append(made, dir)
+	}
+	if err := v.fs.MkdirAll(name); err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(made) {
+		if err := v.fs.SyncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	headerMagic = "RIPAROVT"
+	headerSize  = 64
+)
+
+// readHeader reads the vault's own file, makes it where there is none, and begins a
+// new session.
+func (v *Vault) readHeader() error {
+	name := filepath.Join(v.dir, headerName)
+	p, err := v.readFile(name, headerSize)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		there, err := v.exists()
+		if err != nil {
+			return fmt.Errorf("open vault %s: %w", v.dir, err)
+		}
+		if !there {
+			if _, err := rand.Read(v.id[:]); err != nil {
+				return fmt.Errorf("name vault %s: %w", v.dir, err)
+			}
+			break
+		}
+		if err := v.headerFromSegments(); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("read %s: %w", name, err)
+	default:
+		var version *versionError
+		if err := v.parseHeader(p); errors.As(err, &version) {
+			return versionProblem(name, version)
+		} else if err != nil {
+			if err := v.headerFromSegments(); err != nil {
+				return err
+			}
+		}
+	}
+	if v.options.ReadOnly {
+		return nil
+	}
+	v.session++
+	if err := v.makeFolder(filepath.Join(v.dir, disksName)); err != nil {
+		return fmt.Errorf("make vault %s: %w", v.dir, err)
+	}
+	if err := v.replaceFile(v.dir, headerName, v.encodeHeader()); err != nil {
+		return writeProblem("", fmt.Errorf("begin a session of vault %s: %w", v.dir, err))
+	}
+	return nil
+}
+
+func (v *Vault) encodeHeader() []byte {
+	p := make([]byte, headerSize)
+	copy(p, headerMagic)
+	binary.LittleEndian.PutUint32(p[8:], formatVersion)
+	copy(p[16:32], v.id[:])
+	binary.LittleEndian.PutUint64(p[32:], v.session)
+	binary.LittleEndian.PutUint32(p[headerSize-4:], checksum(p[:headerSize-4]))
+	return p
+}
+
+func (v *Vault) parseHeader(p []byte) error {
+	if len(p) < headerSize || string(p[:8]) != headerMagic || checksum(p[:headerSize-4]) != binary.LittleEndian.Uint32(p[headerSize-4:]) {
+		return errors.New("the header of the vault is damaged")
+	}
+	if version := binary.LittleEndian.Uint32(p[8:]); version != formatVersion {
+		return &versionError{found: version}
+	}
+	copy(v.id[:], p[16:32])
+	v.session = binary.LittleEndian.Uint64(p[32:])
+	return nil
+}
+
+// lostSessions is added when the session must be guessed from the segments: more
+// openings than ever went by without a new segment.
+const lostSessions = 1 << 20
+
+// headerFromSegments finds out what the lost header said.
+func (v *Vault) headerFromSegments() error {
+	folders, err := v.fs.ReadDir(filepath.Join(v.dir, disksName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open vault %s: %w", v.dir, err)
+	}
+	found := false
+	for _, folder := range folders {
+		dir := filepath.Join(v.dir, disksName, folder.Name)
+		files, err := v.fs.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, file := range files {
+			if _, ok := segmentNumber(file.Name); !ok {
+				continue
+			}
+			p, err := v.readFile(filepath.Join(dir, file.Name), segmentHeaderSize)
+			if err != nil {
+				continue
+			}
+			if h, err := parseSegmentHeader(p); err == nil {
+				v.id, found = h.vault, true
+				v.session = max(v.session, h.session+lostSessions)
+			}
+		}
+	}
+	if !found {
+		if _, err := rand.Read(v.id[:]); err != nil {
+			return fmt.Errorf("name vault %s: %w", v.dir, err)
+		}
+	}
+	return nil
+}
+
+// openDisks opens every disk of the vault.
+func (v *Vault) openDisks(ctx context.Context) error {
+	folders, err := v.fs.ReadDir(filepath.Join(v.dir, disksName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("list the disks of vault %s: %w", v.dir, err)
+	}
+	for _, folder := range folders {
+		id, ok := diskOfFolder(folder.Name)
+		if !ok || !folder.Dir {
+			continue
+		}
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		d := newDisk(v, id)
+		if _, err := v.fs.Stat(filepath.Join(d.folder, erasedName)); err == nil {
+			if !v.options.ReadOnly {
+				if err := v.removeFolder(d.folder); err != nil {
+					return fmt.Errorf("erase disk %s: %w", id, err)
+				}
+			}
+			continue
+		}
+		if err := d.recover(ctx); err != nil {
+			return err
+		}
+		v.disks[id] = d
+	}
+	return nil
+}
+
+// The folder of a disk has its name between a prefix and a suffix, because Windows
+// reserves some names and does not see dots at the end.
+const (
+	diskPrefix = "disk-"
+	diskSuffix = ".d"
+)
+
+func (v *Vault) diskFolder(id replication.DiskID) string {
+	return filepath.Join(v.dir, disksName, diskPrefix+string(id)+diskSuffix)
+}
+
+func diskOfFolder(name string) (replication.DiskID, bool) {
+	name, hasPrefix := strings.CutPrefix(name, diskPrefix)
+	name, hasSuffix := strings.CutSuffix(name, diskSuffix)
+	id := replication.DiskID(name)
+	return id, hasPrefix && hasSuffix && id.Check() == nil
+}
+
+// find gives a disk that exists.
+func (v *Vault) find(id replication.DiskID) (*disk, error) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if v.closed {
+		return nil, closedProblem(v.dir)
+	}
+	d := v.disks[id]
+	if d == nil || !d.exists() {
+		return nil, fmt.Errorf("disk %s: %w", id, replication.ErrUnknownDisk)
+	}
+	return d, nil
+}
+
+// findOrCreate gives a disk, new if need be. A new one exists when its first record
+// is durable.
+func (v *Vault) findOrCreate(id replication.DiskID) (*disk, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return nil, closedProblem(v.dir)
+	}
+	if d := v.disks[id]; d != nil {
+		return d, nil
+	}
+	for other := range v.disks {
+		if strings.EqualFold(string(other), string(id)) {
+			return nil, &replication.Problem{
+				Code:   CodeDiskName,
+				Cause:  fmt.Sprintf("the vault has a disk %s, and %s differs from it only by upper and lower case", other, id),
+				Effect: "the disk was not added",
+				Action: "give it another name",
+				Remedy: replication.Stop,
+			}
+		}
+	}
+	d := newDisk(v, id)
+	if err := v.makeFolder(d.folder); err != nil {
+		return nil, writeProblem(id, fmt.Errorf("make folder %s: %w", d.folder, err))
+	}
+	v.disks[id] = d
+	return d, nil
+}
+
+func (v *Vault) writable() error {
+	if v.options.ReadOnly {
+		return readOnlyProblem(v.dir)
+	}
+	return nil
+}
+
+func (v *Vault) now() time.Time {
+	if v.options.Clock != nil {
+		return v.options.Clock()
+	}
+	return time.Now()
+}
+
+// readFile reads up to limit bytes of a file.
+func (v *Vault) readFile(name string, limit int64) (_ []byte, err error) {
+	f, err := v.fs.OpenRead(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	p := make([]byte, min(size, limit))
+	if err := readFull(f, p, 0); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// readFull fills p from offset; a file that ends before is io.ErrUnexpectedEOF.
+func readFull(f io.ReaderAt, p []byte, offset int64) error {
+	n, err := f.ReadAt(p, offset)
+	if n == len(p) {
+		return nil
+	}
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// replaceFile puts content in the place of a file, so that after a crash there is
+// the old or the new one.
+func (v *Vault) replaceFile(dir, name string, content []byte) error {
+	temporary := filepath.Join(dir, name+".new")
+	f, err := v.fs.Create(temporary)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(content, 0); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, v.fs.Remove(temporary))
+	}
+	if err := v.fs.Rename(temporary, filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return v.fs.SyncDir(dir)
+}

@@ -1,0 +1,262 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"riparo/replication"
+)
+
+// VerifyOptions say what is verified.
+type VerifyOptions struct {
+	Disks    []replication.DiskID    // none: all
+	Progress func(done, total int64) // bytes of segments; may be nil
+}
+
+// VerifyReport is what a verification found.
+type VerifyReport struct {
+	Disks    int
+	Points   int
+	Segments int
+	Bytes    int64 // read and checked
+	Damage   []Damage
+}
+
+// Damage is a place where the vault does not hold what was written.
+type Damage struct {
+	Disk    replication.DiskID
+	Extent  replication.Extent    // of the disk; Length 0: unknown, or none of its data
+	Points  []replication.PointID // that need the extent; empty also when only the head does
+	Head    bool                  // the head needs it
+	Segment uint32
+	Offset  int64 // in the segment
+	Reason  string
+}
+
+// location is where a stored block begins.
+type location struct {
+	segment  uint32
+	position uint32
+}
+
+// Verify reads all segments again and checks every record: header, table, the
+// stored bytes and what they decompress to. It changes nothing. Damage is no error;
+// an error means that the verification could not be done.
+func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
+	var report VerifyReport
+	var disks []*disk
+	total := int64(0)
+	for _, d := range v.list() {
+		if len(o.Disks) == 0 || slices.Contains(o.Disks, d.id) {
+			disks = append(disks, d)
+			bytes, _ := d.storedBytes()
+			total += bytes
+		}
+	}
+	for _, id := range o.Disks {
+		if _, err := v.find(id); err != nil {
+			return report, fmt.Errorf("verify: %w", err)
+		}
+	}
+	for _, d := range disks {
+		c := check{disk: d, report: &report, progress: func() {
+			if o.Progress != nil {
+				o.Progress(min(report.Bytes, total), total)
+			}
+		}}
+		if err := c.run(ctx); err != nil {
+			return report, fmt.Errorf("verify disk %s: %w", d.id, err)
+		}
+	}
+	return report, nil
+}
+
+// check verifies one disk.
+type check struct {
+	disk     *disk
+	report   *VerifyReport
+	progress func()
+	bad      []badBlock
+}
+
+// badBlock is a stored block that cannot be read back.
+type badBlock struct {
+	location
+	row    row
+	reason error
+}
+
+func (c *check) run(ctx context.Context) error {
+	d := c.disk
+	d.mu.Lock()
+	points := slices.Clone(d.points)
+	numbers, err := d.segments()
+	end := map[uint32]int64{}
+	if w := d.log.current; w != nil {
+		end[w.number] = w.end
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	c.report.Disks++
+	c.report.Points += len(points)
+	for _, n := range numbers {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := c.segment(ctx, n, end[n]); err != nil {
+			return err
+		}
+	}
+	for _, b := range c.bad {
+		damage, err := d.assess(ctx, b)
+		if err != nil {
+			return err
+		}
+		c.report.Damage = append(c.report.Damage, damage)
+	}
+	return nil
+}
+
+// damaged reports damage that is not in a block.
+func (c *check) damaged(segment uint32, offset int64, err error) {
+	c.report.Damage = append(c.report.Damage, Damage{Disk: c.disk.id, Segment: segment, Offset: offset, Reason: err.Error()})
+}
+
+// segment verifies one segment; end is where the records of the one that is being
+// written end at this moment, 0 for all others.
+func (c *check) segment(ctx context.Context, number uint32, end int64) error {
+	r, err := openSegment(c.disk.vault.fs, c.disk.folder, number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // dead, and deleted since
+	}
+	if err != nil {
+		c.damaged(number, 0, err)
+		return nil
+	}
+	defer r.close()
+	c.report.Segments++
+	if r.header == nil {
+		c.damaged(number, 0, errNoSegment)
+	}
+	var footer []record
+	switch {
+	case r.trailer != nil:
+		end = r.trailer.footer
+		if footer, err = r.footer(); err != nil {
+			c.damaged(number, end, err)
+		}
+	case end == 0:
+		end = r.size
+		if c.disk.log.current != nil {
+			c.damaged(number, r.size, errNoTrailer)
+		}
+	}
+	for at := int64(segmentHeaderSize); at < end; {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		rec, err := r.record(at)
+		if err != nil {
+			c.damaged(number, at, fmt.Errorf("a record header: %w", err))
+			next, ok := nextRecord(footer, at)
+			if !ok {
+				break
+			}
+			at = next
+			continue
+		}
+		c.payload(r, &rec)
+		at += rec.size()
+	}
+	c.report.Bytes += r.size
+	c.progress()
+	return nil
+}
+
+// nextRecord is the position of the first record of a footer behind at.
+func nextRecord(footer []record, at int64) (int64, bool) {
+	for i := range footer {
+		if footer[i].position > at {
+			return footer[i].position, true
+		}
+	}
+	return 0, false
+}
+
+// payload verifies the blocks of a record and its padding.
+func (c *check) payload(r *segmentReader, rec *record) {
+	p := make([]byte, int64(rec.payload)+int64(rec.pad))
+	at := rec.position + rec.meta()
+	if err := readFull(r.file, p, at); err != nil {
+		c.damaged(rec.segment, at, err)
+		return
+	}
+	plain := make([]byte, blockBytes)
+	for _, e := range rec.entries() {
+		if e.codec == codecZero {
+			continue
+		}
+		stored := p[:e.stored]
+		p = p[e.stored:]
+		err := error(nil)
+		if checksum(stored) != e.crc {
+			err = errors.New("a block has a wrong checksum")
+		} else if err = e.decode(plain[:e.plain], stored); err == nil && sumOf(plain[:e.plain]) != e.sum {
+			err = errors.New("a block decompresses to something else than was written")
+		}
+		if err != nil {
+			c.bad = append(c.bad, badBlock{
+				location: location{e.segment, e.position},
+				row:      row{extent: e.extent(), stored: e.stored, crc: e.crc, sum: e.sum, codec: e.codec},
+				reason:   err,
+			})
+		}
+	}
+	if !isZero(p) {
+		c.damaged(rec.segment, rec.position+rec.size()-int64(len(p)), errors.New("the padding is not zero"))
+	}
+}
+
+// assess finds out which points need a damaged block.
+func (d *disk) assess(ctx context.Context, b badBlock) (Damage, error) {
+	damage := Damage{Disk: d.id, Extent: b.row.extent, Segment: b.segment, Offset: int64(b.position), Reason: b.reason.Error()}
+	d.mu.Lock()
+	points := slices.Clone(d.points)
+	d.mu.Unlock()
+	needs := func(id replication.PointID) (bool, error) {
+		w, err := d.vault.View(ctx, d.id, id)
+		if err != nil {
+			return false, err
+		}
+		list, err := w.resolve(b.row.extent.Offset, b.row.extent.End())
+		if err != nil {
+			return false, closing(err, w)
+		}
+		for i := range list {
+			if list[i].codec != codecZero && list[i].segment == b.segment && list[i].position == b.position {
+				return true, w.Close()
+			}
+		}
+		return false, w.Close()
+	}
+	for _, p := range points {
+		need, err := needs(p.id)
+		if errors.Is(err, replication.ErrUnknownPoint) {
+			continue // dropped meanwhile
+		}
+		if err != nil {
+			return damage, err
+		}
+		if need {
+			damage.Points = append(damage.Points, p.id)
+		}
+	}
+	var err error
+	damage.Head, err = needs("")
+	return damage, err
+}

@@ -1,0 +1,272 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path/filepath"
+	"slices"
+	"sort"
+	"sync"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// View is a disk as it was at one recovery point, or its head. It is a
+// [replication.Source]: ReadAt may be called from several goroutines. It stays
+// valid while points are dropped, rewound and erased, until it is closed.
+type View struct {
+	disk  *disk
+	size  int64
+	maps  [][]entry // newest first
+	files handles
+}
+
+var _ replication.Source = (*View)(nil)
+
+// View opens the disk as it was at a point. The empty point is the head, with what
+// arrived since the last mark. Errors wrap ErrUnknownDisk and ErrUnknownPoint.
+func (v *Vault) View(ctx context.Context, id replication.DiskID, at replication.PointID) (*View, error) {
+	d, err := v.find(id)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	size, upTo, err := d.locate(at)
+	if err != nil {
+		return nil, err
+	}
+	w := &View{disk: d, size: size, files: handles{fs: v.fs, folder: d.folder}}
+	if m := flatten(d.memory.upTo(upTo)); len(m) > 0 {
+		w.maps = append(w.maps, m)
+	}
+	return w, nil
+}
+
+// locate finds the size of the disk at a point, and the serial of its mark. The
+// caller holds mu.
+func (d *disk) locate(at replication.PointID) (int64, serial, error) {
+	if at == "" {
+		return d.disk.Size, d.log.serial, nil
+	}
+	p := d.byID[at]
+	if p == nil {
+		return 0, 0, fmt.Errorf("point %s of disk %s: %w", at, d.id, replication.ErrUnknownPoint)
+	}
+	return p.size, p.serial, nil
+}
+
+// Size implements replication.Source.
+func (w *View) Size() int64 { return w.size }
+
+// Close gives back the files of the view.
+func (w *View) Close() error { return w.files.close() }
+
+// ReadAt implements io.ReaderAt. A block that is damaged gives a vault.damaged
+// problem.
+func (w *View) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, fmt.Errorf("read disk %s at %d: the offset is negative", w.disk.id, offset)
+	}
+	if offset >= w.size {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(p)), w.size-offset))
+	list, err := w.resolve(offset, offset+int64(n))
+	if err != nil {
+		return 0, err
+	}
+	at := offset
+	for i := range list {
+		e := &list[i]
+		clear(p[at-offset : e.offset-offset])
+		if err := w.files.read(w.disk.id, e, p[e.offset-offset:e.end()-offset]); err != nil {
+			return int(e.offset - offset), err
+		}
+		at = e.end()
+	}
+	clear(p[at-offset : n])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// resolve gives the entries that are valid for [from, to), sorted and cut to it.
+// What they leave out was never written.
+func (w *View) resolve(from, to int64) ([]entry, error) {
+	gaps := []replication.Extent{{Offset: from, Length: to - from}}
+	var found []entry
+	for _, m := range w.maps {
+		var left []replication.Extent
+		for _, gap := range gaps {
+			at := gap.Offset
+			for i := sort.Search(len(m), func(i int) bool { return m[i].end() > gap.Offset }); i < len(m) && m[i].offset < gap.End(); i++ {
+				e := m[i]
+				start, end := max(e.offset, gap.Offset), min(e.end(), gap.End())
+				if at < start {
+					left = append(left, replication.Extent{Offset: at, Length: start - at})
+				}
+				found = append(found, e.part(start, end))
+				at = end
+			}
+			if at < gap.End() {
+				left = append(left, replication.Extent{Offset: at, Length: gap.End() - at})
+			}
+		}
+		if gaps = left; len(gaps) == 0 {
+			break
+		}
+	}
+	slices.SortFunc(found, func(a, b entry) int {
+		if a.offset < b.offset {
+			return -1
+		}
+		return 1
+	})
+	return found, nil
+}
+
+// regionStep is how much of a disk Regions resolves at once.
+const regionStep = 64 << 20
+
+// Regions implements replication.Source: the whole disk, in ascending order, with
+// what is zero or was never written marked so.
+func (w *View) Regions(ctx context.Context) iter.Seq2[replication.Region, error] {
+	return func(yield func(replication.Region, error) bool) {
+		var open replication.Region // the one that may still grow
+		add := func(e replication.Extent, zero bool) bool {
+			if e.Length <= 0 {
+				return true
+			}
+			if open.Length > 0 && open.Zero == zero {
+				open.Length += e.Length
+				return true
+			}
+			ok := open.Length == 0 || yield(open, nil)
+			open = replication.Region{Extent: e, Zero: zero}
+			return ok
+		}
+		for at := int64(0); at < w.size; at += regionStep {
+			end := min(at+regionStep, w.size)
+			err := context.Cause(ctx)
+			var list []entry
+			if err == nil {
+				list, err = w.resolve(at, end)
+			}
+			if err != nil {
+				yield(replication.Region{}, err)
+				return
+			}
+			position := at
+			for i := range list {
+				e := &list[i]
+				if !add(replication.Extent{Offset: position, Length: e.offset - position}, true) || !add(e.extent(), e.codec == codecZero) {
+					return
+				}
+				position = e.end()
+			}
+			if !add(replication.Extent{Offset: position, Length: end - position}, true) {
+				return
+			}
+		}
+		if open.Length > 0 {
+			yield(open, nil)
+		}
+	}
+}
+
+// handles are the segments that a reader has open.
+type handles struct {
+	fs     vfs.FS
+	folder string
+
+	mu     sync.Mutex // guards all below
+	open   map[uint32]vfs.File
+	closed bool
+}
+
+var errViewClosed = errors.New("the view is closed")
+
+func (h *handles) get(number uint32) (vfs.File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, errViewClosed
+	}
+	if f := h.open[number]; f != nil {
+		return f, nil
+	}
+	f, err := h.fs.OpenRead(filepath.Join(h.folder, segmentName(number)))
+	if err != nil {
+		return nil, err
+	}
+	if h.open == nil {
+		h.open = map[uint32]vfs.File{}
+	}
+	h.open[number] = f
+	return f, nil
+}
+
+func (h *handles) close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	var errs []error
+	for _, f := range h.open {
+		errs = append(errs, f.Close())
+	}
+	h.open = nil
+	return errors.Join(errs...)
+}
+
+var blocks = sync.Pool{New: func() any { return new(blockBuffers) }}
+
+// blockBuffers hold one block while it is read.
+type blockBuffers struct {
+	stored [maxStoredBytes]byte
+	plain  [blockBytes]byte
+}
+
+// read reads the bytes of e into p, which has its length.
+func (h *handles) read(id replication.DiskID, e *entry, p []byte) error {
+	if e.codec == codecZero {
+		clear(p)
+		return nil
+	}
+	damaged := func(err error) error { return damagedProblem(id, e.extent(), e.segment, int64(e.position), err) }
+	f, err := h.get(e.segment)
+	if errors.Is(err, errViewClosed) {
+		return fmt.Errorf("read disk %s: %w", id, err)
+	}
+	if err != nil {
+		return damaged(err)
+	}
+	b := blocks.Get().(*blockBuffers)
+	defer blocks.Put(b)
+	stored := b.stored[:e.stored]
+	if err := readFull(f, stored, int64(e.position)); err != nil {
+		return damaged(err)
+	}
+	if checksum(stored) != e.crc {
+		return damaged(errors.New("a block has a wrong checksum"))
+	}
+	plain := b.plain[:e.plain]
+	if len(p) == len(plain) {
+		plain = p
+	}
+	if err := e.decode(plain, stored); err != nil {
+		return damaged(err)
+	}
+	if len(p) < len(plain) {
+		copy(p, plain[e.inner:])
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// OS is the file system of the operating system. Files are created with mode 0600
+// and folders with 0700.
+func OS() FS { return osFS{} }
+
+type osFS struct{}
+
+func (osFS) Create(name string) (File, error) {
+	return osOpen(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+}
+
+func (osFS) Open(name string) (File, error)     { return osOpen(name, os.O_RDWR) }
+func (osFS) OpenRead(name string) (File, error) { return osOpen(name, os.O_RDONLY) }
+func (osFS) Rename(from, to string) error       { return spaceError(rename(from, to)) }
+func (osFS) Remove(name string) error           { return os.Remove(name) }
+func (osFS) MkdirAll(name string) error         { return spaceError(os.MkdirAll(name, 0o700)) }
+func (osFS) SyncDir(name string) error          { return spaceError(syncDir(name)) }
+func (osFS) Space(name string) (Space, error)   { return space(name) }
+
+func (osFS) ReadDir(name string) ([]Info, error) {
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]Info, 0, len(entries))
+	for _, e := range entries {
+		fi, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, infoOf(fi))
+	}
+	return infos, nil
+}
+
+func (osFS) Stat(name string) (Info, error) {
+	fi, err := os.Stat(name)
+	if err != nil {
+		return Info{}, err
+	}
+	return infoOf(fi), nil
+}
+
+func (osFS) Lock(name, holder string, shared bool) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil && shared {
+		// A reader may lock what it cannot write.
+		f, err = os.OpenFile(name, os.O_RDONLY, 0)
+	}
+	if err != nil {
+		return nil, spaceError(err)
+	}
+	taken, err := lockFile(f, shared)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	if !taken {
+		text := make([]byte, 256)
+		n, _ := f.ReadAt(text, 0)
+		who, _, _ := strings.Cut(string(text[:n]), "\n")
+		_ = f.Close() // it was only read
+		return nil, &LockedError{Name: name, Holder: who}
+	}
+	if !shared {
+		// The line is for people only, so a full disk does not refuse the lock.
+		if err := f.Truncate(0); err == nil {
+			_, _ = f.WriteAt([]byte(holder+"\n"), 0)
+		}
+	}
+	return f, nil
+}
+
+func infoOf(fi fs.FileInfo) Info {
+	return Info{Name: fi.Name(), Size: fi.Size(), Dir: fi.IsDir()}
+}
+
+func osOpen(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, spaceError(err)
+	}
+	return osFile{f}, nil
+}
+
+// osFile adds to os.File what the seam calls differently.
+type osFile struct{ *os.File }
+
+func (f osFile) WriteAt(p []byte, offset int64) (int, error) {
+	n, err := f.File.WriteAt(p, offset)
+	return n, spaceError(err)
+}
+
+func (f osFile) Truncate(size int64) error { return spaceError(f.File.Truncate(size)) }
+func (f osFile) Sync() error               { return spaceError(syncFile(f.File)) }
+
+func (f osFile) Size() (int64, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
+}
+
+// spaceError makes the system's "disk full" recognizable as ErrNoSpace.
+func spaceError(err error) error {
+	if err != nil && noSpace(err) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}
