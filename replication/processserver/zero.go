@@ -1,10 +1,6 @@
 package processserver
 
-import (
-	"bytes"
-
-	"riparo/replication"
-)
+import "riparo/replication"
 
 const (
 	// zeroBlock is the grain in which zeroes are looked for: the block of most
@@ -14,18 +10,6 @@ const (
 	// costs more than what compression leaves of such a run.
 	minZeroRun = 64 << 10
 )
-
-var zeroes [zeroBlock]byte
-
-func isZero(b []byte) bool {
-	for len(b) > zeroBlock {
-		if !bytes.Equal(b[:zeroBlock], zeroes[:]) {
-			return false
-		}
-		b = b[zeroBlock:]
-	}
-	return bytes.Equal(b, zeroes[:len(b)])
-}
 
 // split appends the changes that write data at offset: zero changes for runs of
 // zeroes that are long, or that are all there is, and data for the rest.
@@ -43,7 +27,7 @@ func split(changes []replication.Change, offset int64, data []byte) []replicatio
 	start, run := 0, 0 // of the change that is open, of the zeroes at its end
 	for at := 0; at < len(data); {
 		next := min(at+int(zeroBlock-(offset+int64(at))%zeroBlock), len(data))
-		if !isZero(data[at:next]) {
+		if !replication.IsZero(data[at:next]) {
 			if at-run >= minZeroRun {
 				emit(start, run, false)
 				emit(run, at, true)

@@ -2,7 +2,6 @@ package resync
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"iter"
 	"sync"
@@ -32,9 +31,9 @@ const (
 // Hasher tells checksums of the newest content it holds of a disk, unmarked data
 // included. A vault is one.
 type Hasher interface {
-	// Hashes gives the SHA-256 of every chunk bytes of the extent, counted from
-	// its offset; the last chunk may be shorter.
-	Hashes(ctx context.Context, disk replication.DiskID, extent replication.Extent, chunk int) ([][sha256.Size]byte, error)
+	// Hashes gives the sum of every chunk bytes of the extent, counted from its
+	// offset; the last chunk may be shorter. See [replication.SumOf].
+	Hashes(ctx context.Context, disk replication.DiskID, extent replication.Extent, chunk int64) ([]replication.Sum, error)
 }
 
 // Options of a comparison. A nil pointer stands for the zero value.

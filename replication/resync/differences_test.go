@@ -3,7 +3,6 @@ package resync
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -51,7 +50,7 @@ func (i *image) Regions(ctx context.Context) iter.Seq2[replication.Region, error
 	}
 }
 
-func (i *image) Hashes(ctx context.Context, id replication.DiskID, e replication.Extent, chunk int) ([][sha256.Size]byte, error) {
+func (i *image) Hashes(ctx context.Context, id replication.DiskID, e replication.Extent, chunk int64) ([]replication.Sum, error) {
 	if id != disk {
 		return nil, fmt.Errorf("disk %s: %w", id, replication.ErrUnknownDisk)
 	}
@@ -63,9 +62,9 @@ func (i *image) Hashes(ctx context.Context, id replication.DiskID, e replication
 			return nil, err
 		}
 	}
-	var sums [][sha256.Size]byte
-	for _, c := range chunks(e, int64(chunk)) {
-		sums = append(sums, sha256.Sum256(i.bytes[c.Offset:c.End()]))
+	var sums []replication.Sum
+	for _, c := range chunks(e, chunk) {
+		sums = append(sums, replication.SumOf(i.bytes[c.Offset:c.End()]))
 	}
 	i.asked.Add(int64(len(sums)))
 	return sums, ctx.Err()
@@ -272,8 +271,8 @@ func TestAnErrorAnywhereEndsTheComparison(t *testing.T) {
 // wordy answers with more checksums than it was asked for.
 type wordy struct{ *image }
 
-func (w wordy) Hashes(context.Context, replication.DiskID, replication.Extent, int) ([][sha256.Size]byte, error) {
-	return make([][sha256.Size]byte, 99), nil
+func (w wordy) Hashes(context.Context, replication.DiskID, replication.Extent, int64) ([]replication.Sum, error) {
+	return make([]replication.Sum, 99), nil
 }
 
 func TestAHolderThatAnswersWrongIsRefused(t *testing.T) {

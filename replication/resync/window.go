@@ -1,10 +1,8 @@
 package resync
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -29,23 +27,6 @@ func (w *window) add(part replication.Region) {
 	w.Length += part.Length
 }
 
-var (
-	zeroes      [coarse]byte
-	zeroSum     = sha256.Sum256(zeroes[:])
-	zeroFineSum = sha256.Sum256(zeroes[:fine])
-)
-
-// sumOfZeroes is the checksum of n zero bytes, n at most coarse.
-func sumOfZeroes(n int64) [sha256.Size]byte {
-	switch n {
-	case coarse:
-		return zeroSum
-	case fine:
-		return zeroFineSum
-	}
-	return sha256.Sum256(zeroes[:n])
-}
-
 // compare finds what of the window differs from what the holder has.
 func (w *window) compare(ctx context.Context, c *Comparison) error {
 	theirs, err := hashes(ctx, c, w.Extent, coarse)
@@ -64,21 +45,18 @@ func (w *window) compare(ctx context.Context, c *Comparison) error {
 
 	suspects := make([]replication.Extent, 0, len(theirs)) // chunks of data that differ from data
 	for k, chunk := range chunks(w.Extent, coarse) {
-		zero := data == nil || w.knownZero(chunk)
-		var mine [sha256.Size]byte
-		if zero {
-			mine = sumOfZeroes(chunk.Length)
-		} else {
-			mine = sha256.Sum256(w.slice(data, chunk))
+		mine := replication.ZeroSum
+		if data != nil && !w.knownZero(chunk) {
+			mine = replication.SumOf(w.slice(data, chunk))
 		}
 		switch {
 		case mine == theirs[k]:
-		case zero:
+		case mine == replication.ZeroSum:
 			w.differ(replication.Region{Extent: chunk, Zero: true})
-		case theirs[k] == sumOfZeroes(chunk.Length):
+		case theirs[k] == replication.ZeroSum:
 			// They hold nothing here: the blocks that are not zero are the difference.
 			for _, block := range chunks(chunk, fine) {
-				if b := w.slice(data, block); !bytes.Equal(b, zeroes[:len(b)]) {
+				if !replication.IsZero(w.slice(data, block)) {
 					w.differ(replication.Region{Extent: block})
 				}
 			}
@@ -130,7 +108,7 @@ func (w *window) compareFine(ctx context.Context, c *Comparison, run replication
 		return err
 	}
 	for k, block := range chunks(run, fine) {
-		if sha256.Sum256(w.slice(data, block)) != theirs[k] {
+		if replication.SumOf(w.slice(data, block)) != theirs[k] {
 			w.differ(replication.Region{Extent: block})
 		}
 	}
@@ -138,12 +116,12 @@ func (w *window) compareFine(ctx context.Context, c *Comparison, run replication
 }
 
 // hashes asks the holder and checks that the answer has the right length.
-func hashes(ctx context.Context, c *Comparison, e replication.Extent, chunk int) ([][sha256.Size]byte, error) {
+func hashes(ctx context.Context, c *Comparison, e replication.Extent, chunk int64) ([]replication.Sum, error) {
 	sums, err := c.holder.Hashes(ctx, c.disk, e, chunk)
 	if err != nil {
 		return nil, fmt.Errorf("checksums of %s: %w", e, err)
 	}
-	if want := (e.Length + int64(chunk) - 1) / int64(chunk); int64(len(sums)) != want {
+	if want := (e.Length + chunk - 1) / chunk; int64(len(sums)) != want {
 		return nil, fmt.Errorf("checksums of %s: got %d, want %d", e, len(sums), want)
 	}
 	return sums, nil
