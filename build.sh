@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# Builds, runs, tests, checks, proves, measures and releases Riparo. The calls and
+# what they promise stand in "usage" below. On a fresh Debian or Ubuntu with Go,
+# nothing has to be typed before any of them.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+	cat <<-'EOM'
+	./build.sh                          builds dist/riparo and dist/riparo-mobility for this machine
+	./build.sh run                      builds, plays the whole story on the embedded lab, and leaves the console open
+	./build.sh test [PACKAGE…]          installs what the tests need and runs all that this machine can run
+	./build.sh check                    quick gate: format, vet, staticcheck, generated files, house test, Windows build
+	./build.sh prove [--short] [--json] power cuts and fuzzing; prints every figure
+	./build.sh bench [--short] [--json] Riparo against its peers in one run, as ratios
+	./build.sh release                  all platforms with checksums and list of parts, into dist/
+	EOM
+}
+
+# Pure Go everywhere: one file that runs on any machine of its kind. Only the race
+# detector needs C, and sets this itself.
+export CGO_ENABLED=0
+say() { printf '%s\n' "$*" >&2; }
+die() { say "build.sh: $*"; exit 1; }
+
+need_go() {
+	command -v go >/dev/null || die "Go is not installed: see https://go.dev/dl/; $(sed -n 's/^go /Go /p' go.mod) or newer is needed"
+}
+
+version() {
+	git describe --tags --always --dirty 2>/dev/null || echo unversioned
+}
+
+# build SYSTEM ARCHITECTURE FOLDER: both programs, the same bytes wherever it runs.
+build() {
+	local suffix='' program
+	[ "$1" != windows ] || suffix=.exe
+	mkdir -p "$3"
+	for program in riparo riparo-mobility; do
+		GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(version)" -o "$3/$program$suffix" "./appliance/cmd/$program"
+	done
+}
+
+build_here() { build "$(go env GOOS)" "$(go env GOARCH)" dist; }
+
+# tool NAME …: a tool of .tools, in the version that is pinned there.
+tool() { go tool -modfile=.tools/go.mod "$@"; }
+
+# own PROGRAM …: one of the small programs in .tools; compiled once, then cached.
+own() {
+	local name=$1
+	shift
+	go build -C .tools -o ../dist/.tools/ "./$name"
+	"dist/.tools/$name" "$@"
+}
+
+# What the tests use, as command:package. The tests of a guest need an emulator, a
+# kernel and a tiny userland; those of the disk commands the tools of others, which
+# judge what we say; those of the console a browser. gcc is for the race detector.
+needs=(
+	gcc:gcc gcc:libc6-dev
+	qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils qemu-ga:qemu-guest-agent
+	libvirtd:libvirt-daemon-system virsh:libvirt-clients
+	nbdkit:nbdkit nbdinfo:libnbd-bin nbdcopy:libnbd-bin
+	busybox:busybox-static cpio:cpio
+	mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
+	chromium:chromium
+)
+
+install_needs() {
+	local need missing=()
+	for need in "${needs[@]}"; do
+		PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
+	done
+	# The guests boot the kernel of a cloud image, which is small and has what they need.
+	[ -n "$(find /boot -maxdepth 1 -name 'vmlinuz-*' -print -quit 2>/dev/null)" ] || missing+=("$(kernel_package)")
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
+		say "Not installed here: ${missing[*]}. The tests that need them are skipped and say so."
+		say "As root on Debian or Ubuntu this installs them by itself."
+		return 0
+	fi
+	say "Installing what the tests need: ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq || say "apt-get update did not succeed; trying with the lists that are here"
+	local package
+	apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null && return 0
+	# One that this release does not have must not keep the others out.
+	for package in "${missing[@]}"; do
+		apt-get install -y -qq --no-install-recommends "$package" >/dev/null || say "Not installed: $package. The tests that need it are skipped and say so."
+	done
+}
+
+kernel_package() {
+	if [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-}")" = ubuntu ]; then
+		echo linux-image-virtual
+	else
+		echo "linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
+	fi
+}
+
+# Packages whose tests start guests, browsers or whole daemons: the race detector
+# would slow those down, not what it is to look at.
+guests='/hypervisor/kvm|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
+
+test_all() {
+	need_go
+	install_needs
+	export PATH=$PATH:/usr/sbin:/sbin
+	build_here # tests of the command line start the real programs
+	local packages race=() plain=() p
+	mapfile -t packages < <(go list "${@:-./...}")
+	[ ${#packages[@]} -gt 0 ] || die "no package matches $*"
+	for p in "${packages[@]}"; do
+		if can_race && ! [[ $p =~ $guests ]]; then race+=("$p"); else plain+=("$p"); fi
+	done
+	can_race || say "Without a C compiler the race detector cannot run; the tests run without it."
+	{
+		[ ${#race[@]} -eq 0 ] || CGO_ENABLED=1 go test -json -race -timeout 10m "${race[@]}" || true
+		[ ${#plain[@]} -eq 0 ] || go test -json -timeout 15m "${plain[@]}" || true
+	} | own testsummary
+}
+
+can_race() {
+	command -v gcc >/dev/null && case $(go env GOOS)/$(go env GOARCH) in linux/amd64 | linux/arm64) ;; *) false ;; esac
+}
+
+# check is silent when all is well.
+check() {
+	need_go
+	local unformatted
+	unformatted=$(gofmt -l appliance hypervisor replication store web .tools)
+	[ -z "$unformatted" ] || die "not formatted by gofmt: $unformatted"
+	go vet ./...
+	GOOS=windows go vet ./...
+	(cd .tools && go vet ./... && go test ./... >/dev/null)
+	tool staticcheck ./...
+	GOOS=windows tool_windows staticcheck ./...
+	check_generated
+	go test -count=1 ./appliance -run 'TestTheHouse|TestEveryRule|TestEveryRoom' >/dev/null || go test -count=1 ./appliance -run 'TestTheHouse|TestEveryRule|TestEveryRoom'
+	GOOS=windows go build -o /dev/null ./...
+}
+
+# The tool itself must be built for this machine while it looks at another.
+tool_windows() {
+	GOOS='' go build -modfile=.tools/go.mod -o dist/.tools/staticcheck honnef.co/go/tools/cmd/staticcheck
+	shift
+	GOOS=windows dist/.tools/staticcheck "$@"
+}
+
+# check_generated makes the templates' Go files again, elsewhere, and compares.
+check_generated() {
+	[ -n "$(find web -name '*.templ' -print -quit 2>/dev/null)" ] || return 0
+	local copy status=0
+	copy=$(mktemp -d)
+	go build -modfile=.tools/go.mod -o "$copy/templ" github.com/a-h/templ/cmd/templ
+	cp go.mod go.sum "$copy/"
+	find web -name '*.templ' | cpio -pdm --quiet "$copy" 2>/dev/null || tar -cf - $(find web -name '*.templ') | tar -xf - -C "$copy"
+	(cd "$copy" && ./templ generate >/dev/null 2>&1) || { say "templ refuses a template:"; (cd "$copy" && ./templ generate) || true; status=1; }
+	local made
+	while read -r made; do
+		cmp -s "$copy/$made" "$made" || { say "generated file is not equal: $made (run: go tool -modfile=.tools/go.mod templ generate)"; status=1; }
+	done < <( (cd "$copy" && find web -name '*_templ.go'; cd "$OLDPWD" && find web -name '*_templ.go') | sort -u)
+	rm -rf "$copy"
+	return $status
+}
+
+release() {
+	need_go
+	local target v
+	v=$(version)
+	rm -rf dist/release
+	for target in linux/amd64 linux/arm64 windows/amd64; do
+		say "building $target"
+		build "${target%/*}" "${target#*/}" "dist/release/riparo-$v-${target/\//-}"
+	done
+	own bill "$v" dist/release > "dist/release/riparo-$v.cdx.json"
+	(
+		cd dist/release
+		for target in riparo-"$v"-*/; do
+			cp ../../README.md "$target"
+			# The same bytes every time: names sorted, owners and times fixed.
+			tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - "${target%/}" | gzip -9n > "${target%/}.tar.gz"
+			rm -rf "$target"
+		done
+		sha256sum -- *.tar.gz *.json > SHA256SUMS
+		cat SHA256SUMS
+	)
+}
+
+call=${1-}
+[ $# -eq 0 ] || shift
+case $call in
+'') need_go; build_here ;;
+run) need_go; build_here; exec dist/riparo demo "$@" ;;
+test) test_all "$@" ;;
+check) check ;;
+prove) need_go; build_here; own prove "$@" ;;
+bench) need_go; build_here; own bench "$@" ;;
+release) release ;;
+-h | --help | help) usage ;;
+*) usage >&2; exit 2 ;;
+esac
