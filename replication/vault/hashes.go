@@ -2,34 +2,18 @@ package vault
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 
 	"riparo/replication"
 )
 
-// Sum is the SHA-256 of one chunk of a disk.
-type Sum [32]byte
-
-// ZeroSum stands for a chunk of zeroes of any length, so that holes need not be
-// read and hashed. It is no SHA-256 that anybody knows an input for.
-var ZeroSum = Sum{}
-
-// SumOf gives the sum of a chunk as Hashes does: ZeroSum if it is all zero.
-func SumOf(chunk []byte) Sum {
-	if isZero(chunk) {
-		return ZeroSum
-	}
-	return sha256.Sum256(chunk)
-}
-
 // maxChunkBytes bounds the memory that Hashes takes.
 const maxChunkBytes = 16 << 20
 
 // Hashes gives the sums of the chunks of an extent of the head; the last chunk may
-// be shorter. A chunk that is zero gives ZeroSum, without being read if it was never
+// be shorter. A chunk that is zero gives replication.ZeroSum, without being read if it was never
 // written or was written as zero.
-func (v *Vault) Hashes(ctx context.Context, id replication.DiskID, extent replication.Extent, chunk int64) (sums []Sum, err error) {
+func (v *Vault) Hashes(ctx context.Context, id replication.DiskID, extent replication.Extent, chunk int64) (sums []replication.Sum, err error) {
 	if chunk <= 0 || chunk > maxChunkBytes {
 		return nil, fmt.Errorf("hash disk %s: chunks of %d bytes: want 1 to %d", id, chunk, maxChunkBytes)
 	}
@@ -59,13 +43,13 @@ func (v *Vault) Hashes(ctx context.Context, id replication.DiskID, extent replic
 			return nil, err
 		}
 		if onlyZero(list) {
-			sums = append(sums, ZeroSum)
+			sums = append(sums, replication.ZeroSum)
 			continue
 		}
 		if err := readFull(w, buffer[:end-at], at); err != nil {
 			return nil, err
 		}
-		sums = append(sums, SumOf(buffer[:end-at]))
+		sums = append(sums, replication.SumOf(buffer[:end-at]))
 	}
 	return sums, nil
 }
