@@ -13,4 +13,9 @@ type (
 	Request        = api.Request
 	DiscoveredSite = api.DiscoveredSite
 	VaultUsage     = api.VaultUsage
+	Report         = api.Report
+	MachineReport  = api.MachineReport
 )
+
+// SampleEvery is the time between two samples of a history of a Report.
+const SampleEvery = api.SampleEvery

@@ -47,6 +47,9 @@ type ProtectRequest struct {
 	Policy  string
 	Network string   // at the target, for a real failover
 	Exclude []string // disk keys
+	// BootSign is a text that the machine prints on its serial console when it is
+	// up: a failover waits to see it. Empty: anything printed will do.
+	BootSign string
 }
 
 // Request is a verb with what it needs.

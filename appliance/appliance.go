@@ -1,0 +1,214 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"riparo/appliance/discovery"
+	"riparo/appliance/identity"
+	"riparo/appliance/jobs"
+	"riparo/appliance/protection"
+	"riparo/appliance/recovery"
+	"riparo/hypervisor/lab"
+	"riparo/replication"
+	"riparo/replication/mastertarget"
+	"riparo/replication/vault"
+	"riparo/replication/vfs"
+	"riparo/store"
+)
+
+// Config says where an appliance lives and how it listens.
+type Config struct {
+	// Data is the folder of everything the appliance keeps. It is made if missing.
+	Data string
+	// Listen is the address of the console and the API. Port 0 takes a free one.
+	Listen  string
+	Version string
+	Log     *slog.Logger // nil: nowhere
+	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
+	// minute. The demonstration and tests shorten it.
+	RetryUnit time.Duration
+}
+
+// Appliance is an open appliance.
+type Appliance struct {
+	config   Config
+	log      *slog.Logger
+	store    *store.Store
+	vault    *vault.Vault
+	target   *mastertarget.Target
+	labMu    sync.Mutex // guards lab and labRuns
+	labRuns  map[string]bool
+	labSites chan *lab.Site // opened and not yet running
+	lab      *lab.World     // of sites of the kind lab; opened when the first one is
+	sites    *discovery.Sites
+	jobs     *jobs.Engine
+	protect  *protection.Protector
+	recover  *recovery.Recovery
+	identity *identity.Identity
+
+	listener net.Listener
+	server   *http.Server
+	// URL is where the console is, and Fingerprint what its certificate has.
+	URL         string
+	Fingerprint string
+	// SetupToken claims the appliance; empty once it is claimed.
+	SetupToken string
+}
+
+// Open opens what the appliance keeps and listens. Nothing works until Run.
+func Open(ctx context.Context, c Config) (*Appliance, error) {
+	a := &Appliance{config: c, log: c.Log, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites)}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if err := a.open(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func (a *Appliance) open(ctx context.Context) (err error) {
+	for _, dir := range []string{"", "vault", "run", "pki", "logs"} {
+		if err := os.MkdirAll(filepath.Join(a.config.Data, dir), 0o700); err != nil {
+			return &replication.Problem{Code: "data.unusable", Cause: fmt.Sprintf("the data folder cannot be made: %v", err),
+				Effect: "the appliance does not start", Action: "choose a folder that this user may write to with --data", Remedy: replication.Stop, Err: err}
+		}
+	}
+	if a.store, err = store.Open(filepath.Join(a.config.Data, "state.db"), store.Options{}); err != nil {
+		return err
+	}
+	if err := a.furnish(); err != nil {
+		return err
+	}
+	if a.vault, err = vault.Open(ctx, vfs.OS(), filepath.Join(a.config.Data, "vault"), vault.Options{Create: true}); err != nil {
+		return err
+	}
+	if a.target, err = mastertarget.New(a.vault, filepath.Join(a.config.Data, "run"), a.log); err != nil {
+		return err
+	}
+	a.sites = discovery.New(a.store, a.connect, a.log)
+	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.log,
+		RetryUnit: a.config.RetryUnit, Changed: func(what string) { a.store.Touch(what) }})
+	a.recover = recovery.New(recovery.Config{Store: a.store, Sites: a.sites, Replication: a.protect, Vault: a.vault, Publisher: a.target, Log: a.log})
+	a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.log, RetryUnit: a.config.RetryUnit}, append(a.protect.Jobs(), a.recover.Jobs()...)...)
+	if err != nil {
+		return err
+	}
+	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.log}); err != nil {
+		return err
+	}
+	if err := a.offerSetup(); err != nil {
+		return err
+	}
+	return a.listen()
+}
+
+// furnish puts into a fresh store what every appliance has.
+func (a *Appliance) furnish() error {
+	return a.store.Update(func(tx *store.Tx) error {
+		standard := replication.DefaultPolicy()
+		_, err := tx.Policies().Get(standard.Name)
+		if errors.Is(err, store.ErrNotFound) {
+			return tx.Policies().Put(store.Policy{Policy: standard})
+		}
+		return err
+	})
+}
+
+// offerSetup makes the one-time token that claims the appliance, and keeps it in
+// a file for whoever may read the data folder.
+func (a *Appliance) offerSetup() error {
+	path := filepath.Join(a.config.Data, "setup-token")
+	kept, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read the setup token: %w", err)
+	}
+	if a.SetupToken, err = a.identity.OfferSetup(string(kept)); err != nil {
+		return err
+	}
+	if a.SetupToken == "" {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the used setup token: %w", err)
+		}
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(a.SetupToken+"\n"), 0o600); err != nil {
+		return fmt.Errorf("keep the setup token: %w", err)
+	}
+	return nil
+}
+
+// Run works until ctx ends. Jobs and machines that a crash interrupted go on.
+func (a *Appliance) Run(ctx context.Context) error {
+	if err := a.recover.Republish(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.target.Run(ctx) })
+	group.Go(func() error { return a.sites.Run(ctx) })
+	group.Go(func() error { return a.runLab(ctx) })
+	group.Go(func() error { return a.protect.Run(ctx) })
+	group.Go(func() error { return a.jobs.Run(ctx) })
+	group.Go(func() error { return a.watchOwnership(ctx) })
+	group.Go(func() error { return a.serve(ctx) })
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// shutdownLimit is how long requests under way may take when the daemon ends.
+const shutdownLimit = 5 * time.Second
+
+func (a *Appliance) serve(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
+		defer cancel()
+		if err := a.server.Shutdown(bounded); err != nil {
+			a.server.Close()
+		}
+	})
+	defer stop()
+	if err := a.server.ServeTLS(a.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the console: %w", err)
+	}
+	return ctx.Err()
+}
+
+// Close lets go of everything. It is safe on an appliance that Open left half
+// open, and on one whose Run has returned.
+func (a *Appliance) Close() error {
+	var errs []error
+	if a.listener != nil {
+		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if a.vault != nil {
+		errs = append(errs, a.vault.Close())
+	}
+	if a.lab != nil {
+		errs = append(errs, a.lab.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// handler is what answers on the TLS port.
+func (a *Appliance) handler() (http.Handler, error) {
+	return http.NotFoundHandler(), nil
+}

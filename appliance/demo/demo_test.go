@@ -1,0 +1,21 @@
+package demo
+
+import (
+	"testing"
+)
+
+func small(t *testing.T) Options {
+	return Options{Data: t.TempDir(), Listen: "127.0.0.1:0", Machines: 1, DiskSize: 64 << 20, Churn: 512 << 10, Seed: 7, Tell: t.Logf}
+}
+
+func TestTheWholeStoryIsVerified(t *testing.T) {
+	result, err := Run(t.Context(), small(t), nil, false)
+	if err != nil || !result.Verified {
+		t.Fatalf("got %+v, %v; want a verified story", result, err)
+	}
+	for _, m := range result.Machines {
+		if m.PointsJudged < points || m.FailoverSeconds == 0 || m.FailbackSeconds == 0 || m.ReverseBytes == 0 {
+			t.Errorf("machine %+v: want every figure above 0", m)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// Discovered lists the machines of all sites.
+func (a *Appliance) Discovered(ctx context.Context, refresh bool) ([]api.DiscoveredSite, error) {
+	if refresh {
+		// What cannot be reached is told site by site below.
+		if err := a.sites.Refresh(ctx); err != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	protects := map[store.Place]string{}
+	err := a.store.View(func(tx *store.Tx) error {
+		for m, err := range tx.Machines().All() {
+			if err != nil {
+				return err
+			}
+			protects[m.Source] = string(m.ID)
+			if m.Target.Ref != "" {
+				protects[m.Target] = string(m.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var all []api.DiscoveredSite
+	for _, s := range a.sites.Seen() {
+		d := api.DiscoveredSite{Site: s.Site, About: s.About, Seen: s.Listed, Machines: s.Machines, Networks: s.Networks, Problem: s.Problem, Protects: map[hypervisor.Ref]string{}}
+		for _, m := range s.Machines {
+			if id, ok := protects[store.Place{Site: s.Site.Name, Ref: string(m.Ref)}]; ok {
+				d.Protects[m.Ref] = id
+			}
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+// Points are a machine's recovery points, newest first.
+func (a *Appliance) Points(_ context.Context, machine replication.MachineID) ([]replication.RecoveryPoint, error) {
+	var m store.Machine
+	err := a.store.View(func(tx *store.Tx) (err error) {
+		m, err = tx.Machines().Get(string(machine))
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, replication.Stopf("machine.unknown", "choose one of the protected machines", "there is no protected machine %q", machine)
+	}
+	if err != nil {
+		return nil, err
+	}
+	points, err := a.protect.Points(m)
+	if errors.Is(err, replication.ErrUnknownDisk) {
+		return nil, nil // nothing was sent yet
+	}
+	return points, err
+}
+
+// Vault says how full the vault is.
+func (a *Appliance) Vault(context.Context) (api.VaultUsage, error) {
+	u := a.vault.Usage()
+	usage := api.VaultUsage{StoredBytes: u.StoredBytes, FreeBytes: u.FreeBytes}
+	for _, d := range a.vault.Disks() {
+		usage.LogicalBytes += d.Disk.Size
+		usage.Points += d.Points
+	}
+	return usage, nil
+}
+
+// Report gives the live figures of replication.
+func (a *Appliance) Report() api.Report { return a.protect.Report() }
+
+// Subscribe tells what changes, in the store and beside it.
+func (a *Appliance) Subscribe() (nudge <-chan struct{}, changed func() []string, cancel func()) {
+	return a.store.Subscribe()
+}
+
+// ownershipEvery is how often machines that failed over are looked at, for a
+// source that came back.
+const ownershipEvery = 5 * time.Second
+
+// watchOwnership raises the alarm when a source runs beside the replica that owns
+// its machine, and fences it: then it stays down once somebody stopped it.
+func (a *Appliance) watchOwnership(ctx context.Context) error {
+	tick := time.NewTicker(ownershipEvery)
+	defer tick.Stop()
+	known := map[replication.MachineID]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		var owned []store.Machine
+		err := a.store.View(func(tx *store.Tx) error {
+			for m, err := range tx.Machines().All() {
+				if err != nil {
+					return err
+				}
+				owned = append(owned, m)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, m := range owned {
+			both := replicaOwns(m.State) && a.sourceRuns(m)
+			if both == known[m.ID] {
+				continue
+			}
+			if err := a.protect.BothActive(m.ID, both); err != nil {
+				a.log.Error("both copies of a machine are active and it was not recorded", "machine", m.Name, "error", err)
+				continue
+			}
+			known[m.ID] = both
+		}
+	}
+}
+
+// replicaOwns reports whether the replica has the machine's identity in s.
+func replicaOwns(s lifecycle.State) bool {
+	switch s {
+	case lifecycle.CommitPending, lifecycle.ChangingPoint, lifecycle.Committed, lifecycle.ProtectedReverse, lifecycle.Migrated:
+		return true
+	}
+	return false
+}
+
+func (a *Appliance) sourceRuns(m store.Machine) bool {
+	for _, s := range a.sites.Seen() {
+		if s.Site.Name != m.Source.Site || s.Problem != nil {
+			continue
+		}
+		for _, seen := range s.Machines {
+			if string(seen.Ref) == m.Source.Ref {
+				return seen.Power == hypervisor.Running
+			}
+		}
+	}
+	return false
+}

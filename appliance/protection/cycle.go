@@ -1,0 +1,273 @@
+package protection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/replication/processserver"
+	"riparo/replication/resync"
+	"riparo/store"
+)
+
+// rollbackLimit bounds the clean-up after a failed cycle: the source may be gone.
+const rollbackLimit = 15 * time.Second
+
+// CycleOptions say how to take a point.
+type CycleOptions struct {
+	Want replication.Consistency // AppConsistent to try; anything else is crash-consistent
+	Tag  string
+	// Progress is told what is being done and how far it is.
+	Progress func(activity string, done, total int64)
+	// Compare makes the cycle compare every disk with the vault, as if tracking
+	// had been lost.
+	Compare bool
+}
+
+// active is the place whose machine is replicated in this direction.
+func active(m store.Machine) store.Place {
+	if m.Direction == lifecycle.Reverse {
+		return m.Target
+	}
+	return m.Source
+}
+
+// cycle takes one recovery point of m. It brings m's disks and shape in line
+// with what the source reports, and changes nothing else of it.
+func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replication.Policy, o CycleOptions) (Outcome, error) {
+	began := p.now()
+	progress := o.Progress
+	if progress == nil {
+		progress = func(string, int64, int64) {}
+	}
+	place := active(*m)
+	provider, err := p.sites.Provider(place.Site)
+	if err != nil {
+		return Outcome{}, err
+	}
+	progress("looking at the machine", 0, 0)
+	seen, err := provider.Machine(ctx, hypervisor.Ref(place.Ref))
+	if err != nil {
+		return Outcome{}, fmt.Errorf("machine %s at site %s: %w", m.Name, place.Site, err)
+	}
+	if m.Direction == lifecycle.Forward {
+		m.Shape = seen
+	}
+	var out Outcome
+	out.News = adoptDisks(m, seen.Disks)
+
+	states := map[string]replication.DiskState{}
+	since := map[string]replication.PointID{}
+	var keys []string
+	for _, d := range m.Disks {
+		if d.Excluded {
+			continue
+		}
+		state, err := p.sink.Prepare(ctx, replication.Disk{ID: d.ID, Machine: m.ID, Size: d.Size}, m.Epoch)
+		if err != nil {
+			return out, fmt.Errorf("prepare disk %s: %w", d.ID, err)
+		}
+		states[d.Key] = state
+		keys = append(keys, d.Key)
+		if state.Point != "" && !o.Compare {
+			since[d.Key] = state.Point
+		}
+	}
+	if len(keys) == 0 {
+		return out, replication.Stopf("machine.no-disks", "include at least one disk", "machine %s has no disk to replicate", m.Name)
+	}
+
+	point := p.newPointID()
+	request := hypervisor.PointRequest{Ref: hypervisor.Ref(place.Ref), Point: point, Disks: keys, Since: since, Want: o.Want, FreezeLimit: policy.FreezeLimit}
+	progress("freezing the disks at one instant", 0, 0)
+	capture, err := p.begin(ctx, place.Site, seen, request)
+	if err != nil {
+		return out, fmt.Errorf("freeze the disks of %s: %w", m.Name, err)
+	}
+	settled := false
+	defer func() {
+		if settled {
+			return
+		}
+		// The cycle's own context may be over; the source must be released anyway.
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+		defer cancel()
+		if err := capture.Rollback(clean); err != nil {
+			p.log.Warn("a capture was not rolled back; the next cycle clears it", "machine", m.Name, "error", err)
+		}
+	}()
+	out.Instant = capture.Instant()
+
+	marks, err := p.carry(ctx, m, capture, states, policy, o, &out, progress)
+	if err != nil {
+		return out, err
+	}
+	instant := out.Instant
+	var members []replication.DiskID
+	for _, mark := range marks {
+		members = append(members, mark.Disk)
+	}
+	progress("closing the recovery point", 0, 0)
+	for _, mark := range marks {
+		mark.Point, mark.Time, mark.Consistency, mark.Members, mark.Tag = point, instant.NotBefore, instant.Consistency, members, o.Tag
+		if err := p.sink.Mark(ctx, mark); err != nil {
+			return out, fmt.Errorf("mark disk %s: %w", mark.Disk, err)
+		}
+	}
+	settled = true
+	// The point is durable: a failure to commit costs only a larger next delta, or
+	// a comparison, and the next cycle finds out by itself.
+	if err := capture.Commit(ctx); err != nil {
+		p.log.Warn("the source did not confirm the recovery point", "machine", m.Name, "point", point, "error", err)
+	}
+	out.Point = replication.RecoveryPoint{ID: point, Time: instant.NotBefore, Consistency: instant.Consistency, Disks: members, Tag: o.Tag}
+	for _, d := range out.Disks {
+		out.Point.ChangedBytes += d.Changed
+	}
+	out.Took = p.now().Sub(began)
+	return out, nil
+}
+
+// carry sends what each captured disk has to the sink, one disk at a time, and
+// gives the marks that will close the point.
+func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervisor.Capture, states map[string]replication.DiskState, policy replication.Policy, o CycleOptions, out *Outcome, progress func(string, int64, int64)) ([]replication.Mark, error) {
+	limit := rate.NewLimiter(rate.Inf, 0)
+	if policy.BytesPerSecond > 0 {
+		limit = rate.NewLimiter(rate.Limit(policy.BytesPerSecond), max(replication.MaxBatchBytes, int(policy.BytesPerSecond)))
+	}
+	var marks []replication.Mark
+	for _, captured := range capture.Disks() {
+		i := slices.IndexFunc(m.Disks, func(d store.Disk) bool { return d.Key == captured.Key() })
+		if i < 0 {
+			return nil, fmt.Errorf("the provider captured disk %q, which was not asked for", captured.Key())
+		}
+		disk, state := m.Disks[i], states[captured.Key()]
+		if captured.Size() != state.Disk.Size { // resized between the look and the freeze
+			m.Disks[i].Size = captured.Size()
+			var err error
+			if state, err = p.sink.Prepare(ctx, replication.Disk{ID: disk.ID, Machine: m.ID, Size: captured.Size()}, m.Epoch); err != nil {
+				return nil, fmt.Errorf("resize disk %s: %w", disk.ID, err)
+			}
+		}
+		mode, reason := captured.Mode(), captured.Reason()
+		var source replication.Source = captured
+		compare := mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
+		if compare {
+			// The vault already holds something of this disk: what a cut-off first
+			// transfer left, or a disk whose tracking was lost. Send what differs.
+			source = resync.Differences(captured, p.sink, disk.ID, nil)
+			if mode == hypervisor.Unknown && !o.Compare && state.Point != "" {
+				out.News = append(out.News, store.Event{Severity: "warning", Code: "tracking.lost", Machine: string(m.ID), Name: m.Name,
+					Text:   fmt.Sprintf("change tracking of disk %s was lost (%s); it is compared with the vault by checksum, older points stay", disk.Key, reason),
+					Args:   map[string]string{"disk": disk.Key, "reason": reason},
+					Action: "nothing: it mends itself"})
+				if err := p.resyncing(m); err != nil {
+					return nil, err
+				}
+			}
+		}
+		activity := activityFor(mode, compare, disk.Key)
+		progress(activity, 0, captured.Size())
+		result, err := processserver.Carry(ctx, p.sink, state, source, processserver.Options{
+			Epoch: m.Epoch, Limit: limit,
+			Progress: func(at processserver.Progress) { progress(activity, at.Offset, captured.Size()) },
+		})
+		out.Disks = append(out.Disks, DiskOutcome{Key: disk.Key, Mode: mode, Reason: reason, Result: result})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", activity, err)
+		}
+		marks = append(marks, replication.Mark{Disk: disk.ID, Epoch: m.Epoch, Sequence: result.Sequence + 1, Size: captured.Size()})
+	}
+	return marks, nil
+}
+
+// resyncing shows in the machine's state that its disks are being compared.
+func (p *Protector) resyncing(m *store.Machine) error {
+	if m.State != lifecycle.Protected {
+		return nil
+	}
+	now, err := p.Change(m.ID, func(m *store.Machine) error {
+		if err := step(m, lifecycle.TrackingLost, p.now()); err != nil {
+			return err
+		}
+		return step(m, lifecycle.ResyncStarted, p.now())
+	})
+	m.State = now.State
+	return err
+}
+
+// begin freezes the machine. A stopped machine whose provider cannot capture it
+// is read from its opened disks, and compared.
+func (p *Protector) begin(ctx context.Context, site string, seen hypervisor.Machine, r hypervisor.PointRequest) (hypervisor.Capture, error) {
+	reader, err := p.sites.ChangeReader(site)
+	if err != nil {
+		return nil, err
+	}
+	capture, err := reader.BeginPoint(ctx, r)
+	if !errors.Is(err, hypervisor.ErrNotRunning) {
+		return capture, err
+	}
+	opener, openerErr := p.sites.DiskOpener(site)
+	if openerErr != nil {
+		return nil, errors.Join(err, openerErr)
+	}
+	return openStopped(ctx, opener, r, p.now)
+}
+
+func activityFor(mode hypervisor.CaptureMode, compare bool, key string) string {
+	switch {
+	case compare:
+		return "comparing " + key
+	case mode == hypervisor.Delta:
+		return "reading changes of " + key
+	}
+	return "copying " + key
+}
+
+// adoptDisks brings m's disks in line with what the source has: new disks are
+// adopted, grown ones resized, vanished ones left out of further points.
+func adoptDisks(m *store.Machine, seen []hypervisor.Disk) (news []store.Event) {
+	tell := func(severity, code, key, text string) {
+		news = append(news, store.Event{Severity: severity, Code: code, Machine: string(m.ID), Name: m.Name, Text: text, Args: map[string]string{"disk": key}})
+	}
+	for _, s := range seen {
+		i := slices.IndexFunc(m.Disks, func(d store.Disk) bool { return d.Key == s.Key })
+		if i < 0 {
+			m.Disks = append(m.Disks, store.Disk{Key: s.Key, ID: DiskID(m.ID, s.Key), Size: s.Size, Boot: s.Boot})
+			tell("info", "disk.adopted", s.Key, fmt.Sprintf("disk %s was added to the machine and is protected from now on; only it is copied", s.Key))
+			continue
+		}
+		if d := &m.Disks[i]; d.Size != s.Size && !d.Excluded {
+			tell("info", "disk.resized", s.Key, fmt.Sprintf("disk %s changed its size from %d to %d bytes", s.Key, d.Size, s.Size))
+			d.Size = s.Size
+		}
+	}
+	for i := range m.Disks {
+		d := &m.Disks[i]
+		if d.Excluded || slices.ContainsFunc(seen, func(s hypervisor.Disk) bool { return s.Key == d.Key }) {
+			continue
+		}
+		d.Excluded = true
+		tell("warning", "disk.removed", d.Key, fmt.Sprintf("disk %s was removed from the machine; new points are without it, older ones keep it", d.Key))
+	}
+	return news
+}
+
+// DiskID names a machine's disk in the vault.
+func DiskID(m replication.MachineID, key string) replication.DiskID {
+	safe := []byte(string(m) + "." + key)
+	for i, c := range safe {
+		alphanumeric := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alphanumeric && c != '.' && c != '-' && c != '_' {
+			safe[i] = '_'
+		}
+	}
+	return replication.DiskID(safe)
+}

@@ -1,0 +1,87 @@
+package protection
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"riparo/replication"
+	"riparo/store"
+)
+
+// Points are a machine's recovery points, newest first. They are what the vault
+// has, never what a record remembers.
+func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error) {
+	for _, d := range m.Disks {
+		if d.Excluded {
+			continue
+		}
+		// A complete point is listed by each of its members; one disk is enough.
+		points, err := p.sink.Points(d.ID)
+		if err != nil {
+			return nil, fmt.Errorf("points of disk %s: %w", d.ID, err)
+		}
+		slices.Reverse(points)
+		return points, nil
+	}
+	return nil, nil
+}
+
+// Choose finds a point by its ID; "" is the newest one, "app" the newest
+// application-consistent one.
+func (p *Protector) Choose(m store.Machine, wanted replication.PointID) (replication.RecoveryPoint, error) {
+	points, err := p.Points(m)
+	if err != nil {
+		return replication.RecoveryPoint{}, err
+	}
+	for _, point := range points {
+		switch {
+		case wanted == "", wanted == point.ID, wanted == "app" && point.Consistency == replication.AppConsistent:
+			return point, nil
+		}
+	}
+	what := fmt.Sprintf("no recovery point %q", wanted)
+	switch wanted {
+	case "":
+		what = "no recovery point yet"
+	case "app":
+		what = "no application-consistent recovery point"
+	}
+	return replication.RecoveryPoint{}, &replication.Problem{Code: "point.unknown",
+		Cause: fmt.Sprintf("%s has %s", m.Name, what), Action: "choose one of the points that are listed", Remedy: replication.Stop, Err: replication.ErrUnknownPoint}
+}
+
+// pruneEvery is how often retention is applied. Points that are due wait no
+// longer than this; dropping costs a merge of maps per disk.
+const pruneEvery = time.Minute
+
+// Prune drops the points of a machine that its policy lets go. A point that a
+// failover or a drill stands on is kept.
+func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
+	m, policy, err := p.machine(id)
+	if err != nil {
+		return err
+	}
+	points, err := p.Points(m)
+	if err != nil {
+		return err
+	}
+	drop := policy.Retention.Drop(points, p.now())
+	drop = slices.DeleteFunc(drop, func(point replication.PointID) bool {
+		return m.Failover != nil && m.Failover.Point == point || m.Test != nil && m.Test.Point == point
+	})
+	if len(drop) == 0 {
+		return nil
+	}
+	for _, d := range m.Disks {
+		if d.Excluded {
+			continue
+		}
+		if err := p.sink.Drop(ctx, d.ID, drop); err != nil {
+			return fmt.Errorf("drop %d points of disk %s: %w", len(drop), d.ID, err)
+		}
+	}
+	p.changed("machine/" + string(id))
+	return nil
+}

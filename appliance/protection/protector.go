@@ -1,0 +1,254 @@
+package protection
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"riparo/appliance/discovery"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/replication/resync"
+	"riparo/store"
+)
+
+// Vault is what protection needs of the place where points are kept.
+type Vault interface {
+	replication.Sink
+	resync.Hasher
+	Points(id replication.DiskID) ([]replication.RecoveryPoint, error)
+	Drop(ctx context.Context, id replication.DiskID, points []replication.PointID) error
+	Erase(ctx context.Context, id replication.DiskID) error
+	State(id replication.DiskID) (replication.DiskState, error)
+}
+
+// Config is what a Protector is made of.
+type Config struct {
+	Store *store.Store
+	Sites *discovery.Sites
+	Vault Vault
+	Log   *slog.Logger
+	Now   func() time.Time // nil: time.Now
+	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a
+	// real minute.
+	RetryUnit time.Duration
+	// Parallel is how many machines replicate at once; 0 is parallelCycles.
+	Parallel int
+	// Changed is told what changed: "machine/ID". It must not block.
+	Changed func(what string)
+}
+
+// parallelCycles: two cores keep about this many transfers busy, and more only
+// lengthens each machine's frozen instant.
+const parallelCycles = 4
+
+// Protector runs the replication cycles of all protected machines.
+type Protector struct {
+	store     *store.Store
+	sites     *discovery.Sites
+	sink      Vault
+	log       *slog.Logger
+	now       func() time.Time
+	retryUnit time.Duration
+	changed   func(string)
+	slots     chan struct{} // one per cycle under way
+
+	mu      sync.Mutex // guards workers and points
+	workers map[replication.MachineID]*worker
+	meter   meter
+	wake    chan struct{}
+}
+
+// New makes a Protector; Run makes it work.
+func New(c Config) *Protector {
+	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, changed: c.Changed,
+		workers: map[replication.MachineID]*worker{}, wake: make(chan struct{}, 1)}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.retryUnit == 0 {
+		p.retryUnit = time.Minute
+	}
+	if p.changed == nil {
+		p.changed = func(string) {}
+	}
+	if c.Parallel == 0 {
+		c.Parallel = parallelCycles
+	}
+	p.slots = make(chan struct{}, c.Parallel)
+	return p
+}
+
+// reviewEvery is how often machines are looked for that need a worker, and
+// figures are sampled, when nothing nudges.
+const reviewEvery = time.Second
+
+// Run protects machines until ctx ends. Cycles under way are rolled back.
+func (p *Protector) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		tick := time.NewTicker(reviewEvery)
+		defer tick.Stop()
+		for {
+			ids, err := p.protected()
+			if err != nil {
+				return err
+			}
+			for _, id := range ids {
+				w := p.worker(id)
+				if w.start() {
+					group.Go(func() error { return w.run(ctx) })
+				}
+			}
+			p.forget(ids)
+			p.meter.sample(p)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-tick.C:
+			case <-p.wake:
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// Nudge makes the Protector look at its machines again: one was added or its
+// record changed.
+func (p *Protector) Nudge(id replication.MachineID) {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	p.worker(id).nudge()
+}
+
+// Hold keeps cycles away from a machine until release is called. A cycle under
+// way is canceled and rolled back first.
+func (p *Protector) Hold(ctx context.Context, id replication.MachineID) (release func(), err error) {
+	return p.worker(id).hold(ctx)
+}
+
+// Take takes one recovery point of a machine that the caller holds.
+func (p *Protector) Take(ctx context.Context, id replication.MachineID, o CycleOptions) (Outcome, error) {
+	return p.worker(id).take(ctx, o)
+}
+
+func (p *Protector) worker(id replication.MachineID) *worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := p.workers[id]
+	if w == nil {
+		w = newWorker(p, id)
+		p.workers[id] = w
+	}
+	return w
+}
+
+// forget ends the workers of machines that are protected no more.
+func (p *Protector) forget(keep []replication.MachineID) {
+	known := make(map[replication.MachineID]bool, len(keep))
+	for _, id := range keep {
+		known[id] = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, w := range p.workers {
+		if !known[id] && w.retire() {
+			delete(p.workers, id)
+		}
+	}
+}
+
+func (p *Protector) protected() ([]replication.MachineID, error) {
+	var ids []replication.MachineID
+	err := p.store.View(func(tx *store.Tx) error {
+		for m, err := range tx.Machines().All() {
+			if err != nil {
+				return err
+			}
+			ids = append(ids, m.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read protected machines: %w", err)
+	}
+	return ids, nil
+}
+
+// machine reads a machine and its policy.
+func (p *Protector) machine(id replication.MachineID) (m store.Machine, policy replication.Policy, err error) {
+	err = p.store.View(func(tx *store.Tx) error {
+		if m, err = tx.Machines().Get(string(id)); err != nil {
+			return fmt.Errorf("machine %s: %w", id, err)
+		}
+		kept, err := tx.Policies().Get(m.Policy)
+		if err != nil {
+			return fmt.Errorf("policy %q of machine %s: %w", m.Policy, m.Name, err)
+		}
+		policy = kept.Policy
+		return nil
+	})
+	return m, policy, err
+}
+
+// Change reads a machine, lets change alter it, and keeps it together with the
+// events, in one transaction.
+func (p *Protector) Change(id replication.MachineID, change func(*store.Machine) error, events ...store.Event) (store.Machine, error) {
+	var m store.Machine
+	err := p.store.Update(func(tx *store.Tx) (err error) {
+		if m, err = tx.Machines().Get(string(id)); err != nil {
+			return fmt.Errorf("machine %s: %w", id, err)
+		}
+		if err := change(&m); err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := p.putEvent(tx, m, e); err != nil {
+				return err
+			}
+		}
+		return tx.Machines().Put(m)
+	})
+	if err == nil {
+		p.changed("machine/" + string(id))
+	}
+	return m, err
+}
+
+// Step moves a machine's state by an event of the lifecycle.
+func (p *Protector) Step(id replication.MachineID, e lifecycle.Event) (store.Machine, error) {
+	return p.Change(id, func(m *store.Machine) error { return step(m, e, p.now()) })
+}
+
+func step(m *store.Machine, e lifecycle.Event, now time.Time) error {
+	next, err := lifecycle.Next(m.State, e)
+	if err != nil {
+		return fmt.Errorf("machine %s: %w", m.Name, err)
+	}
+	if next != m.State {
+		m.State, m.Since = next, now
+	}
+	return nil
+}
+
+func (p *Protector) putEvent(tx *store.Tx, m store.Machine, e store.Event) error {
+	e.Time, e.Machine, e.Name = p.now(), string(m.ID), m.Name
+	e.ID = store.NewID(e.Time)
+	return tx.Events().Put(e)
+}
+
+// newPointID names a point by the clock, so that names sort by age, and by four
+// random bytes, so that two appliances never give the same name.
+func (p *Protector) newPointID() replication.PointID {
+	var b [4]byte
+	rand.Read(b[:])
+	return replication.PointID(p.now().UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:]))
+}

@@ -1,0 +1,165 @@
+package protection
+
+import (
+	"sync"
+	"time"
+
+	"riparo/replication"
+	"riparo/replication/report"
+	"riparo/store"
+)
+
+// live is what a worker shows of itself.
+type live struct {
+	mu          sync.Mutex // guards all
+	activity    string
+	done, total int64
+	beganAt     time.Time
+	took        time.Duration
+	bytes       int64 // sent by the last cycle
+	bytesSince  int64 // sent since the last sample
+	rpo         []float64
+}
+
+func (l *live) began(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beganAt = at
+}
+
+func (l *live) lastBegan() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.beganAt
+}
+
+func (l *live) progress(activity string, done, total int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.activity, l.done, l.total = activity, done, total
+}
+
+func (l *live) finished(o Outcome, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.activity, l.done, l.total = "", 0, 0
+	l.took, l.bytes = o.Took, o.SentBytes()
+	l.bytesSince += l.bytes
+}
+
+// say sets what an idle worker shows.
+func (w *worker) say(activity string) {
+	w.live.progress(activity, 0, 0)
+}
+
+func activityAtRest(m store.Machine) string {
+	switch {
+	case m.Paused:
+		return "paused"
+	case m.Failures > 0:
+		return "waiting to try again"
+	case !cycles(m.State):
+		return string(m.State)
+	}
+	return "idle"
+}
+
+// meter samples throughput and RPO for the charts.
+type meter struct {
+	mu         sync.Mutex // guards all
+	last       time.Time
+	rate       map[replication.MachineID]float64
+	throughput []float64
+	total      float64
+}
+
+// sample takes a sample when one is due, and looks whether a machine's RPO is
+// breached.
+func (t *meter) sample(p *Protector) {
+	now := p.now()
+	t.mu.Lock()
+	elapsed := now.Sub(t.last)
+	if !t.last.IsZero() && elapsed < report.SampleEvery {
+		t.mu.Unlock()
+		return
+	}
+	first := t.last.IsZero()
+	t.last = now
+	t.mu.Unlock()
+	p.mu.Lock()
+	workers := make([]*worker, 0, len(p.workers))
+	for _, w := range p.workers {
+		workers = append(workers, w)
+	}
+	p.mu.Unlock()
+	rates := map[replication.MachineID]float64{}
+	var total float64
+	for _, w := range workers {
+		m, policy, err := p.machine(w.id)
+		if err != nil {
+			continue
+		}
+		p.watchRPO(m, policy)
+		rpo := -1.0
+		if m.LastPoint != nil {
+			rpo = now.Sub(m.LastPoint.Time).Seconds()
+		}
+		w.live.mu.Lock()
+		w.live.rpo = report.Append(w.live.rpo, rpo)
+		sent := w.live.bytesSince
+		w.live.bytesSince = 0
+		w.live.mu.Unlock()
+		if !first && elapsed > 0 {
+			rates[w.id] = float64(sent) / elapsed.Seconds()
+			total += rates[w.id]
+		}
+	}
+	t.mu.Lock()
+	t.rate, t.total = rates, total
+	t.throughput = report.Append(t.throughput, total)
+	t.mu.Unlock()
+}
+
+// Report gives the state of replication now.
+func (p *Protector) Report() report.Report {
+	r := report.Report{Time: p.now(), Machines: map[replication.MachineID]report.Machine{}}
+	p.meter.mu.Lock()
+	r.SentPerSecond = p.meter.total
+	r.Throughput = append([]float64(nil), p.meter.throughput...)
+	rates := p.meter.rate
+	p.meter.mu.Unlock()
+	records := map[replication.MachineID]store.Machine{}
+	policies := map[string]replication.Policy{}
+	p.store.View(func(tx *store.Tx) error {
+		for m, err := range tx.Machines().All() {
+			if err == nil {
+				records[m.ID] = m
+			}
+		}
+		for k, err := range tx.Policies().All() {
+			if err == nil {
+				policies[k.Name] = k.Policy
+			}
+		}
+		return nil
+	})
+	for id, m := range records {
+		w := p.worker(id)
+		w.live.mu.Lock()
+		mr := report.Machine{Activity: w.live.activity, Done: w.live.done, Total: w.live.total, LastCycle: w.live.took,
+			LastBytes: w.live.bytes, RPO: append([]float64(nil), w.live.rpo...), SentPerSecond: rates[id]}
+		began := w.live.beganAt
+		w.live.mu.Unlock()
+		if m.LastPoint != nil {
+			mr.PointTime = m.LastPoint.Time
+		}
+		if cycles(m.State) && !m.Paused {
+			mr.NextCycle = began.Add(policies[m.Policy].CopyFrequency)
+			if m.Failures > 0 {
+				mr.NextCycle = m.NextTry
+			}
+		}
+		r.Machines[id] = mr
+	}
+	return r
+}

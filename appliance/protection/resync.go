@@ -1,0 +1,50 @@
+package protection
+
+import (
+	"context"
+
+	"riparo/appliance/jobs"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+)
+
+// resyncJob compares a machine with the vault by checksum, because a person asked
+// for it or because replication stopped for a person.
+func (p *Protector) resyncJob() jobs.Definition {
+	return jobs.Definition{
+		Kind:  string(lifecycle.Resynchronize),
+		Title: "Resynchronize",
+		Steps: []jobs.StepDef{
+			{Name: "distrust change tracking", Run: p.distrust},
+			{Name: "compare and send what differs", Run: p.compareAll},
+		},
+	}
+}
+
+func (p *Protector) distrust(_ context.Context, w *jobs.Work) error {
+	_, err := p.Change(machineOf(w), func(m *store.Machine) error {
+		m.Failures = 0
+		if m.State == lifecycle.Protected {
+			if err := step(m, lifecycle.TrackingLost, p.now()); err != nil {
+				return err
+			}
+		}
+		if m.State == lifecycle.ResyncRequired {
+			return step(m, lifecycle.ResyncStarted, p.now())
+		}
+		return nil
+	})
+	return err
+}
+
+func (p *Protector) compareAll(ctx context.Context, w *jobs.Work) error {
+	id := machineOf(w)
+	out, err := p.takeFor(ctx, w, id, CycleOptions{Want: replication.CrashConsistent, Compare: true})
+	if err != nil {
+		return err
+	}
+	evidenceOf(w, out)
+	p.Nudge(id)
+	return nil
+}

@@ -1,0 +1,138 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+
+	"riparo/appliance/jobs"
+	"riparo/hypervisor"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+)
+
+// commitJob makes a failover final: the recovery point cannot be changed any more,
+// and the replica's disks become independent of the vault while it runs.
+func (r *Recovery) commitJob() jobs.Definition {
+	return jobs.Definition{
+		Kind:  string(lifecycle.Commit),
+		Title: "Commit",
+		Steps: []jobs.StepDef{
+			{Name: "make the replica independent", Run: r.flatten},
+			{Name: "commit", Run: r.committed},
+		},
+	}
+}
+
+func (r *Recovery) flatten(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	booter, err := r.sites.OverlayBooter(m.Target.Site)
+	if err != nil {
+		return err
+	}
+	if err := booter.Flatten(ctx, hypervisor.Ref(m.Target.Ref), w.Progress); err != nil {
+		return fmt.Errorf("make the disks of %s independent: %w", m.Target.Ref, err)
+	}
+	w.Evidence("disks", "no disk reads from the vault any more")
+	return r.withdraw(m, forReplica)
+}
+
+func (r *Recovery) committed(_ context.Context, w *jobs.Work) error {
+	return r.move(w, lifecycle.CommitPending, lifecycle.CommitDone, func(m *store.Machine) {
+		m.Failover.Committed, m.Failover.Independent = r.now(), true
+	})
+}
+
+// reverseJob turns replication round: from the replica to the vault, as a delta
+// since the point that was failed over to.
+func (r *Recovery) reverseJob() jobs.Definition {
+	return jobs.Definition{
+		Kind:  string(lifecycle.ReverseReplicate),
+		Title: "Reverse replication",
+		Steps: []jobs.StepDef{
+			{Name: "shut down and fence the source", Run: r.retireSource},
+			{Name: "return the vault to the recovery point", Run: r.rewind},
+			{Name: "send the replica's changes", Run: r.sendReplicaChanges},
+			{Name: "finish", Run: r.reversed, Final: true},
+		},
+		OnCancel: r.undoReverse,
+	}
+}
+
+// retireSource sees the source stopped and fenced. What was written there since
+// the failover is given up; the person who asked for this was told so.
+func (r *Recovery) retireSource(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	if err := r.move(w, lifecycle.Committed, lifecycle.ReverseStarted, nil); err != nil {
+		return err
+	}
+	return r.stopAndFence(ctx, w, m.Source, "replaced by its replica at "+m.Target.Site)
+}
+
+func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
+	id := machineOf(w)
+	release, err := r.replication.Hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	point, err := r.replication.Choose(m, m.Failover.Point)
+	if err != nil {
+		return err
+	}
+	for _, disk := range point.Disks {
+		if err := r.vault.Rewind(ctx, disk, point.ID, m.Epoch); err != nil {
+			return fmt.Errorf("return disk %s to point %s: %w", disk, point.ID, err)
+		}
+	}
+	w.Evidence("recovery point", string(point.ID))
+	_, err = r.change(w, func(m *store.Machine) error {
+		m.Direction = lifecycle.Reverse
+		m.LastPoint = &point
+		for i := range m.Disks { // a disk that came after the point is not part of the replica
+			m.Disks[i].Excluded = m.Disks[i].Excluded || !contains(point.Disks, m.Disks[i].ID)
+		}
+		return nil
+	})
+	return err
+}
+
+func (r *Recovery) sendReplicaChanges(ctx context.Context, w *jobs.Work) error {
+	id := machineOf(w)
+	release, err := r.replication.Hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	_, facts, err := r.replication.TakePoint(ctx, id, w.Progress)
+	if err != nil {
+		return fmt.Errorf("send the changes of the replica: %w", err)
+	}
+	for _, f := range facts {
+		w.Evidence(f.Name, f.Value)
+	}
+	return nil
+}
+
+func (r *Recovery) reversed(_ context.Context, w *jobs.Work) error {
+	if err := r.move(w, lifecycle.Reversing, lifecycle.ReverseDone, nil); err != nil {
+		return err
+	}
+	r.replication.Nudge(machineOf(w))
+	return nil
+}
+
+// undoReverse leaves the replica committed and unprotected, as it was. The vault
+// stays at the recovery point.
+func (r *Recovery) undoReverse(_ context.Context, w *jobs.Work) error {
+	return r.move(w, lifecycle.Reversing, lifecycle.ReverseAborted, func(m *store.Machine) { m.Direction = lifecycle.Forward })
+}

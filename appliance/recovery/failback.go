@@ -1,0 +1,292 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"riparo/appliance/jobs"
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+)
+
+// failbackJob returns a machine to its source. The replica works until its last
+// changes are taken; those are a delta.
+func (r *Recovery) failbackJob() jobs.Definition {
+	return jobs.Definition{
+		Kind:   string(lifecycle.Failback),
+		Title:  "Failback",
+		Urgent: true,
+		Steps: []jobs.StepDef{
+			{Name: "prepare the original machine", Run: r.prepareOriginal},
+			{Name: "bring the original disks up to date", Run: r.restoreOriginal},
+			{Name: "shut down the replica", Run: r.shutDownReplica},
+			{Name: "send the last changes", Run: r.sendLastReplicaChanges},
+			{Name: "apply the last changes", Run: r.applyLastChanges},
+			{Name: "take ownership", Run: r.takeOwnership},
+			{Name: "start the original machine", Run: r.startOriginal},
+			{Name: "see it boot", Run: r.observeOriginal},
+			{Name: "protect forward again", Run: r.failedBack, Final: true},
+			{Name: "remove the replica machine", Run: r.removeOldReplica},
+		},
+		OnCancel: r.undoFailback,
+	}
+}
+
+// prepareOriginal sees the original stopped and fenced, and makes it again when it
+// is gone.
+func (r *Recovery) prepareOriginal(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	if err := r.move(w, lifecycle.ProtectedReverse, lifecycle.FailbackStarted, nil); err != nil {
+		return err
+	}
+	source, err := r.sites.Provider(m.Source.Site)
+	if err != nil {
+		return err
+	}
+	_, err = source.Machine(ctx, hypervisor.Ref(m.Source.Ref))
+	if errors.Is(err, hypervisor.ErrNoMachine) {
+		return r.makeOriginal(ctx, w, m, source)
+	}
+	if err != nil {
+		return fmt.Errorf("look at the original of %s: %w", m.Name, err)
+	}
+	return r.stopAndFence(ctx, w, m.Source, "failback from "+m.Target.Site+" is under way")
+}
+
+func (r *Recovery) makeOriginal(ctx context.Context, w *jobs.Work, m store.Machine, source hypervisor.Provider) error {
+	spec := hypervisor.Spec{Name: m.Name, Owner: string(m.ID) + "/original", CPUs: m.Shape.CPUs, MemoryMiB: m.Shape.MemoryMiB,
+		Hardware: m.Shape.Hardware, NICs: m.Shape.NICs}
+	if len(m.Shape.NICs) > 0 {
+		spec.Network = m.Shape.NICs[0].Network
+	}
+	for _, d := range m.Disks {
+		if !d.Excluded {
+			spec.Disks = append(spec.Disks, hypervisor.DiskSpec{Key: d.Key, Size: d.Size, Boot: d.Boot})
+		}
+	}
+	made, err := source.Create(ctx, spec)
+	if err != nil {
+		return fmt.Errorf("create %s at site %s: %w", spec.Name, m.Source.Site, err)
+	}
+	w.Evidence("made again", string(made.Ref))
+	_, err = r.change(w, func(m *store.Machine) error { m.Source.Ref = string(made.Ref); return nil })
+	return err
+}
+
+// restoreOriginal makes the original disks equal to the newest point, by
+// comparing. The replica works on meanwhile.
+func (r *Recovery) restoreOriginal(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	point, err := r.replication.Choose(m, "")
+	if err != nil {
+		return err
+	}
+	if err := r.restoreDisks(ctx, w, m, point, ""); err != nil {
+		return err
+	}
+	w.Set("restored point", string(point.ID))
+	return nil
+}
+
+// restoreDisks makes the original's disks equal to a point: only what changed
+// since another point, or everything when since is empty.
+func (r *Recovery) restoreDisks(ctx context.Context, w *jobs.Work, m store.Machine, point replication.RecoveryPoint, since replication.PointID) error {
+	opener, err := r.sites.DiskOpener(m.Source.Site)
+	if err != nil {
+		return err
+	}
+	for _, d := range m.Disks {
+		if d.Excluded || !contains(point.Disks, d.ID) {
+			continue
+		}
+		did, err := r.restoreDisk(ctx, w, opener, m, d, point.ID, since)
+		if err != nil {
+			return fmt.Errorf("restore disk %s of %s: %w", d.Key, m.Name, err)
+		}
+		w.Evidence(d.Key, fmt.Sprintf("compared %d, wrote %d bytes", did.compared, did.written))
+	}
+	w.Evidence("recovery point", string(point.ID))
+	return nil
+}
+
+func (r *Recovery) restoreDisk(ctx context.Context, w *jobs.Work, opener hypervisor.DiskOpener, m store.Machine, d store.Disk, point, since replication.PointID) (did restored, err error) {
+	view, err := r.vault.View(ctx, d.ID, point)
+	if err != nil {
+		return did, err
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	regions := view.Regions(ctx)
+	if since != "" {
+		changed, err := r.vault.Changed(ctx, d.ID, since, point)
+		if err != nil {
+			return did, err
+		}
+		regions = func(yield func(replication.Region, error) bool) {
+			for _, region := range changed {
+				if !yield(region, nil) {
+					return
+				}
+			}
+		}
+	}
+	disk, err := opener.OpenDisk(ctx, hypervisor.Ref(m.Source.Ref), d.Key, hypervisor.ReadWrite)
+	if err != nil {
+		return did, err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	return restore(ctx, disk, view, regions, w.Progress)
+}
+
+func (r *Recovery) shutDownReplica(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	w.Set("replica stopped", "true")
+	if err := w.Save(ctx); err != nil {
+		return err
+	}
+	target, err := r.sites.Provider(m.Target.Site)
+	if err != nil {
+		return err
+	}
+	outcome, err := target.Stop(ctx, hypervisor.Ref(m.Target.Ref), stopGrace)
+	if err != nil {
+		return fmt.Errorf("shut down the replica of %s: %w", m.Name, err)
+	}
+	w.Evidence("replica", string(outcome))
+	return nil
+}
+
+func (r *Recovery) sendLastReplicaChanges(ctx context.Context, w *jobs.Work) error {
+	id := machineOf(w)
+	release, err := r.replication.Hold(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
+	point, facts, err := r.replication.TakePoint(ctx, id, w.Progress)
+	if err != nil {
+		return fmt.Errorf("send the last changes of the replica: %w", err)
+	}
+	for _, f := range facts {
+		w.Evidence(f.Name, f.Value)
+	}
+	w.Set("last point", string(point.ID))
+	return nil
+}
+
+func (r *Recovery) applyLastChanges(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	point, err := r.replication.Choose(m, replication.PointID(w.Get("last point")))
+	if err != nil {
+		return err
+	}
+	return r.restoreDisks(ctx, w, m, point, replication.PointID(w.Get("restored point")))
+}
+
+func (r *Recovery) startOriginal(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	if err := r.fence(ctx, w, m.Target, "failed back to "+m.Source.Site); err != nil {
+		return err
+	}
+	w.Set("original started", "true")
+	if err := w.Save(ctx); err != nil {
+		return err
+	}
+	// The original's disks are the last point: forward replication goes on from it.
+	return r.startAgain(ctx, m.Source, replication.PointID(w.Get("last point")))
+}
+
+func (r *Recovery) observeOriginal(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	return r.observe(ctx, w, m, m.Source.Site, hypervisor.Ref(m.Source.Ref))
+}
+
+func (r *Recovery) failedBack(_ context.Context, w *jobs.Work) error {
+	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackDone, func(m *store.Machine) {
+		m.Direction, m.Failover = lifecycle.Forward, nil
+	}); err != nil {
+		return err
+	}
+	r.replication.Nudge(machineOf(w))
+	return nil
+}
+
+func (r *Recovery) removeOldReplica(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil || m.Target.Ref == "" {
+		return err
+	}
+	if err := r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica); err != nil {
+		return err
+	}
+	w.Evidence("removed", m.Target.Ref)
+	_, err = r.change(w, func(m *store.Machine) error { m.Target.Ref = ""; return nil })
+	return err
+}
+
+// undoFailback lets the replica work on: the original is stopped and fenced again,
+// and the replica starts if it had been shut down.
+func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	if m.State != lifecycle.FailingBack {
+		return nil // the failback is done; only the old replica was not removed
+	}
+	var problems []error
+	if w.Get("original started") == "true" {
+		problems = append(problems, r.stopAndFence(ctx, w, m.Source, "failback was undone"), r.own(ctx, w, m, "epoch of undo"))
+	}
+	if w.Get("replica stopped") == "true" {
+		newest, err := r.replication.Choose(m, "")
+		problems = append(problems, err, r.startAgain(ctx, m.Target, newest.ID))
+	}
+	problems = append(problems, r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil))
+	r.replication.Nudge(m.ID)
+	return errors.Join(problems...)
+}
+
+// stopAndFence sees a machine stopped and keeps it from starting. A machine that
+// is gone needs neither.
+func (r *Recovery) stopAndFence(ctx context.Context, w *jobs.Work, place store.Place, reason string) error {
+	provider, err := r.sites.Provider(place.Site)
+	if err != nil {
+		return err
+	}
+	outcome, err := provider.Stop(ctx, hypervisor.Ref(place.Ref), stopGrace)
+	if errors.Is(err, hypervisor.ErrNoMachine) {
+		w.Evidence("source", "the machine is gone")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("shut down %s at site %s: %w", place.Ref, place.Site, err)
+	}
+	w.Evidence("source", string(outcome))
+	return r.fence(ctx, w, place, reason)
+}
+
+func contains(disks []replication.DiskID, id replication.DiskID) bool {
+	return slices.Contains(disks, id)
+}

@@ -1,0 +1,277 @@
+package appliance
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"riparo/appliance/jobs"
+	"riparo/appliance/protection"
+	"riparo/appliance/recovery"
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// Protect takes a discovered machine under protection.
+func (a *Appliance) Protect(ctx context.Context, r api.ProtectRequest) (replication.MachineID, string, error) {
+	provider, err := a.sites.Provider(r.Site)
+	if err != nil {
+		return "", "", err
+	}
+	seen, err := provider.Machine(ctx, r.Ref)
+	if errors.Is(err, hypervisor.ErrNoMachine) {
+		return "", "", replication.Stopf("machine.unknown", "choose one of the machines that discovery lists", "site %s has no machine %q", r.Site, r.Ref)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if r.Policy == "" {
+		r.Policy = replication.DefaultPolicy().Name
+	}
+	if r.Target == r.Site {
+		return "", "", replication.Stopf("target.same", "choose another site as the target", "site %s cannot be the source and the target of %s", r.Site, seen.Name)
+	}
+	var random [4]byte
+	rand.Read(random[:])
+	id := replication.MachineID("m-" + hex.EncodeToString(random[:]))
+	now := time.Now()
+	m := store.Machine{
+		ID: id, Name: seen.Name, Shape: seen, Policy: r.Policy, Network: r.Network, BootSign: r.BootSign,
+		Source: store.Place{Site: r.Site, Ref: string(r.Ref)}, Target: store.Place{Site: r.Target},
+		Direction: lifecycle.Forward, State: lifecycle.Unprotected, Since: now, Epoch: 1, Created: now,
+		Health: store.Health{Level: store.Healthy},
+	}
+	for _, d := range seen.Disks {
+		m.Disks = append(m.Disks, store.Disk{Key: d.Key, ID: protection.DiskID(id, d.Key), Size: d.Size, Boot: d.Boot, Excluded: slices.Contains(r.Exclude, d.Key)})
+	}
+	for _, key := range r.Exclude {
+		if !slices.ContainsFunc(seen.Disks, func(d hypervisor.Disk) bool { return d.Key == key }) {
+			return "", "", replication.Stopf("disk.unknown", "exclude only disks that the machine has", "%s has no disk %q", seen.Name, key)
+		}
+	}
+	job, err := a.jobs.Start(ctx, jobs.Spec{Kind: string(lifecycle.EnableProtection), Machine: id, Name: m.Name, Actor: r.Actor,
+		With: func(tx *store.Tx, _ string) error { return a.register(tx, &m) }})
+	return id, job, err
+}
+
+// register keeps a new machine, unless it is protected already or something it
+// names is missing.
+func (a *Appliance) register(tx *store.Tx, m *store.Machine) error {
+	source, err := tx.Sites().Get(m.Source.Site)
+	if err != nil {
+		return fmt.Errorf("site %s: %w", m.Source.Site, err)
+	}
+	target, err := tx.Sites().Get(m.Target.Site)
+	if errors.Is(err, store.ErrNotFound) {
+		return replication.Stopf("site.unknown", "choose one of the sites under Infrastructure", "there is no site %q", m.Target.Site)
+	}
+	if err != nil {
+		return err
+	}
+	if m.Scenario, err = scenarioOf(source, target); err != nil {
+		return err
+	}
+	if _, err := tx.Policies().Get(m.Policy); errors.Is(err, store.ErrNotFound) {
+		return replication.Stopf("policy.unknown", "choose one of the policies", "there is no policy %q", m.Policy)
+	}
+	for other, err := range tx.Machines().All() {
+		if err != nil {
+			return err
+		}
+		if other.Source == m.Source || other.Target.Ref != "" && other.Target == m.Source {
+			return replication.Stopf("machine.protected", "look for it under Machines", "%s is protected already", m.Name)
+		}
+	}
+	next, err := lifecycle.Next(m.State, lifecycle.EnableAsked)
+	if err != nil {
+		return err
+	}
+	m.State = next
+	return tx.Machines().Put(*m)
+}
+
+// Ask starts a verb on a protected machine.
+func (a *Appliance) Ask(ctx context.Context, r api.Request) (string, error) {
+	var m store.Machine
+	var busy bool
+	err := a.store.View(func(tx *store.Tx) (err error) {
+		if m, err = tx.Machines().Get(string(r.Machine)); err != nil {
+			return err
+		}
+		for _, err := range tx.UnfinishedJobs(r.Machine).All() {
+			busy = true
+			return err
+		}
+		return nil
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return "", replication.Stopf("machine.unknown", "choose one of the protected machines", "there is no protected machine %q", r.Machine)
+	}
+	if err != nil {
+		return "", err
+	}
+	why := lifecycle.Why(lifecycle.Situation{Scenario: m.Scenario, Direction: m.Direction, State: m.State, Drill: m.Drill,
+		Paused: m.Paused, HasPoints: m.LastPoint != nil, Busy: busy}, r.Verb)
+	if why != "" {
+		return "", &replication.Problem{Code: "verb.refused", Cause: fmt.Sprintf("%s cannot be done on %s now", r.Verb, m.Name), Effect: "nothing was changed", Action: why, Remedy: replication.Stop}
+	}
+	if needsConfirmation(r.Verb) && r.Confirm != m.Name {
+		return "", &replication.Problem{Code: "confirm.missing", Cause: fmt.Sprintf("%s of %s was not confirmed", r.Verb, m.Name), Effect: "nothing was changed",
+			Action: fmt.Sprintf("repeat the machine's name, %q, as confirmation", m.Name), Remedy: replication.Stop}
+	}
+	switch r.Verb {
+	case lifecycle.Pause, lifecycle.Resume:
+		return "", a.pause(m.ID, r)
+	}
+	if r.Point != "" {
+		// Looked up now: a wrong name is told to who typed it, not to a job.
+		if _, err := a.protect.Choose(m, r.Point); err != nil {
+			return "", err
+		}
+	}
+	return a.jobs.Start(ctx, jobs.Spec{Kind: string(r.Verb), Machine: m.ID, Name: m.Name, Actor: r.Actor, Params: paramsOf(r)})
+}
+
+func paramsOf(r api.Request) map[string]string {
+	params := map[string]string{}
+	set := func(name, value string) {
+		if value != "" {
+			params[name] = value
+		}
+	}
+	set(recovery.ParamPoint, string(r.Point))
+	set(recovery.ParamNetwork, r.Network)
+	set(recovery.ParamNotes, r.Notes)
+	if r.SyncFirst {
+		set(recovery.ParamSyncFirst, "true")
+	}
+	if r.KeepPoints {
+		set(protection.ParamKeepPoints, "true")
+	}
+	return params
+}
+
+// needsConfirmation: what takes a machine's place or erases its points.
+func needsConfirmation(v lifecycle.Verb) bool {
+	switch v {
+	case lifecycle.PlannedFailover, lifecycle.UnplannedFailover, lifecycle.Failback, lifecycle.DisableProtection:
+		return true
+	}
+	return false
+}
+
+func (a *Appliance) pause(id replication.MachineID, r api.Request) error {
+	paused := r.Verb == lifecycle.Pause
+	code, text := "replication.resumed", "replication was resumed by "+r.Actor
+	if paused {
+		code, text = "replication.paused", "replication was paused by "+r.Actor
+	}
+	_, err := a.protect.Change(id, func(m *store.Machine) error {
+		m.Paused, m.PauseReason = paused, strings.TrimSpace(r.Notes)
+		if !paused {
+			m.Failures, m.NextTry = 0, time.Time{} // who resumes wants to see it try
+		}
+		return nil
+	}, store.Event{Severity: "info", Code: code, Text: text})
+	if err != nil {
+		return err
+	}
+	if paused { // a cycle under way ends now; its point is not taken
+		release, err := a.protect.Hold(context.Background(), id)
+		if err != nil {
+			return err
+		}
+		release()
+	}
+	a.protect.Nudge(id)
+	return nil
+}
+
+// CancelJob stops a job and lets it undo what it began.
+func (a *Appliance) CancelJob(_ context.Context, _, job string) error {
+	return a.jobs.Cancel(job)
+}
+
+// RestartJob lets a failed job go on at the step that failed.
+func (a *Appliance) RestartJob(_ context.Context, _, job string) error {
+	return a.jobs.Restart(job)
+}
+
+// AnswerJob gives a waiting job its input.
+func (a *Appliance) AnswerJob(_ context.Context, _, job, answer string) error {
+	return a.jobs.Answer(job, answer)
+}
+
+// SavePolicy keeps a policy. It applies to running machines at once.
+func (a *Appliance) SavePolicy(_ context.Context, actor string, p replication.Policy) error {
+	if err := p.Check(); err != nil {
+		return replication.Stopf("policy.invalid", "correct the value", "%w", err)
+	}
+	var using []replication.MachineID
+	err := a.store.Update(func(tx *store.Tx) error {
+		for m, err := range tx.Machines().All() {
+			if err != nil {
+				return err
+			}
+			if m.Policy == p.Name {
+				using = append(using, m.ID)
+			}
+		}
+		now := time.Now()
+		event := store.Event{ID: store.NewID(now), Time: now, Severity: "info", Code: "policy.saved", Text: fmt.Sprintf("policy %s was saved by %s", p.Name, actor), Args: map[string]string{"policy": p.Name}}
+		return errors.Join(tx.Policies().Put(store.Policy{Policy: p}), tx.Events().Put(event))
+	})
+	for _, id := range using {
+		a.protect.Nudge(id)
+	}
+	return err
+}
+
+// AddSite contacts a site and keeps it.
+func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) error {
+	if strings.TrimSpace(s.Name) == "" || len(s.Name) > 63 {
+		return replication.Stopf("site.name", "give it a name of 1 to 63 characters", "a site needs a name")
+	}
+	if err := a.sites.Check(ctx, s); err != nil {
+		return err
+	}
+	err := a.store.Update(func(tx *store.Tx) error {
+		if _, err := tx.Sites().Get(s.Name); err == nil {
+			return replication.Stopf("site.exists", "choose another name", "there is a site %q already", s.Name)
+		}
+		s.Created = time.Now()
+		event := store.Event{ID: store.NewID(s.Created), Time: s.Created, Severity: "info", Code: "site.added", Text: fmt.Sprintf("site %s was added by %s", s.Name, actor), Args: map[string]string{"site": s.Name}}
+		return errors.Join(tx.Sites().Put(s), tx.Events().Put(event))
+	})
+	if err != nil {
+		return err
+	}
+	return a.sites.Refresh(ctx)
+}
+
+// RemoveSite forgets a site that no protected machine needs.
+func (a *Appliance) RemoveSite(_ context.Context, actor, name string) error {
+	err := a.store.Update(func(tx *store.Tx) error {
+		for m, err := range tx.Machines().All() {
+			if err != nil {
+				return err
+			}
+			if m.Source.Site == name || m.Target.Site == name {
+				return replication.Stopf("site.in-use", "disable the protection of its machines first", "site %s is used by machine %s", name, m.Name)
+			}
+		}
+		now := time.Now()
+		event := store.Event{ID: store.NewID(now), Time: now, Severity: "info", Code: "site.removed", Text: fmt.Sprintf("site %s was removed by %s", name, actor), Args: map[string]string{"site": name}}
+		return errors.Join(tx.Sites().Delete(name), tx.Events().Put(event))
+	})
+	a.sites.Nudge()
+	return err
+}
