@@ -126,8 +126,8 @@ func (k *Kind[T]) checkRecords(tx *Tx) (found []string) {
 			}
 		}
 	}
-	if n := table.Count(); n != count {
-		found = append(found, fmt.Sprintf("%s counts %d records and has %d", k.name, n, count))
+	if n, err := table.Count(); err != nil || n != count {
+		found = append(found, fmt.Sprintf("%s counts %d records and has %d (%v)", k.name, n, count, err))
 	}
 	for _, ix := range k.indexes {
 		if n := tx.bolt.Bucket([]byte(ix.name)).Stats().KeyN; n != listed[ix.name] {

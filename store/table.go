@@ -95,7 +95,19 @@ func (t Table[T]) Delete(key string) error {
 }
 
 // Count is the number of records. It does not read them.
-func (t Table[T]) Count() int { return int(t.bucket().Sequence()) }
+func (r Range[T]) Count() (n int, err error) {
+	defer func() { err = problem(r.tx.path, err) }()
+	defer catch(&err)
+	if r.index == nil {
+		return int(r.bucket().Sequence()), nil
+	}
+	prefix := []byte(r.value + "\x00")
+	c := r.tx.bolt.Bucket([]byte(r.index.name)).Cursor()
+	for key, _ := c.Seek(prefix); key != nil && bytes.HasPrefix(key, prefix); key, _ = c.Next() {
+		n++
+	}
+	return n, nil
+}
 
 // All yields the records. It ends after the first error. The table may be changed
 // meanwhile; what is put behind the current record is met, what is deleted there
@@ -249,7 +261,7 @@ func (t Table[T]) trim() error {
 	if t.kind.limit == 0 {
 		return nil
 	}
-	for key := ""; t.Count() > t.kind.limit; {
+	for key := ""; int(t.bucket().Sequence()) > t.kind.limit; {
 		next, err := t.step(key, false)
 		if err != nil || next == "" {
 			return err
