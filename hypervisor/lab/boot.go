@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"riparo/hypervisor"
 	"riparo/replication"
 )
 
@@ -15,6 +16,11 @@ import (
 // caller holds io alone. A machine that cannot boot is no error: it hangs, as
 // machines do.
 func (m *machine) boot(ctx context.Context, def definition) error {
+	err := m.wake(ctx, def)
+	return errors.Join(err, m.change(func(d *definition) { d.Booting = false }))
+}
+
+func (m *machine) wake(ctx context.Context, def definition) error {
 	var keys []string
 	for _, d := range m.disks {
 		keys = append(keys, d.key)
@@ -25,8 +31,9 @@ func (m *machine) boot(ctx context.Context, def definition) error {
 			m.print("riparo-lab: boot %s disks %s: %v", def.Name, strings.Join(keys, ","), err),
 			m.print("not serving"))
 	}
-	if err := m.live(ctx, found); err != nil {
-		return errors.Join(err, m.print("riparo-lab: boot %s: %v", found.record.Machine(), err), m.print("not serving"))
+	if err := m.live(found); err != nil {
+		m.halt(err)
+		return err
 	}
 	return errors.Join(
 		m.print("riparo-lab: boot %s disks %s identity ok", found.record.Machine(), strings.Join(keys, ",")),
@@ -223,7 +230,7 @@ func (m *machine) bootRead(ctx context.Context, d *disk, number uint32) ([]byte,
 }
 
 // live begins a new branch at what was found, and marks the disks with it.
-func (m *machine) live(ctx context.Context, f self) error {
+func (m *machine) live(f self) error {
 	if len(f.numbers) > reserve/4 || f.record.full(len(f.numbers)+len(f.again)+len(f.resized)) {
 		return fmt.Errorf("the record of %s is full", f.id.Name)
 	}
@@ -241,29 +248,47 @@ func (m *machine) live(ctx context.Context, f self) error {
 			return err
 		}
 	}
-	if err := m.markAll(ctx, boot); err != nil {
+	if err := m.markAll(boot); err != nil {
 		return err
 	}
 	// Whether these discards happened before cannot be seen. Doing them again
 	// changes no byte and settles the question.
 	for _, e := range f.again {
-		if err := m.do(ctx, op{e, m.disks[slices.Index(m.numbers, e.disk)]}); err != nil {
+		if err := m.do(op{e, m.disks[slices.Index(m.numbers, e.disk)]}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// network is what the machine says of its network.
+// network is what the machine says of its network: whom it reaches there, or that
+// it reaches nobody because nothing leads out.
 func (m *machine) network(def definition) string {
 	for _, nic := range def.NICs {
 		switch nic.Network {
 		case "":
 		case Production:
-			return "network production reachable " + m.site.name
+			peers := m.site.peers(m, nic.Network)
+			if len(peers) == 0 {
+				peers = []string{"nobody"}
+			}
+			return "network production reachable " + strings.Join(peers, ",")
 		default:
 			return "network isolated"
 		}
 	}
 	return "network none"
+}
+
+// peers are the other machines that run on a network of the site, by name.
+func (s *Site) peers(than *machine, network string) []string {
+	var names []string
+	for _, m := range s.all() {
+		d := m.definition()
+		if m != than && d.Running && slices.ContainsFunc(d.NICs, func(n hypervisor.NIC) bool { return n.Network == network }) {
+			names = append(names, d.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

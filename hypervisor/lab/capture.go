@@ -31,15 +31,14 @@ type capture struct {
 
 // BeginPoint freezes the disks of a machine at one instant.
 func (s *Site) BeginPoint(ctx context.Context, request hypervisor.PointRequest) (hypervisor.Capture, error) {
-	m, err := s.machine(ctx, request.Ref)
+	m, done, err := s.takeTurn(ctx, request.Ref)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	if request.Point == "" || len(request.Disks) == 0 {
 		return nil, fmt.Errorf("capture machine %s: a point needs a name and disks", m.ref)
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
 	warnings, frozen, err := m.freeze(ctx, request)
 	if err != nil {
 		return nil, fmt.Errorf("capture machine %s: %w", m.ref, err)
@@ -96,7 +95,7 @@ func (m *machine) freeze(ctx context.Context, request hypervisor.PointRequest) (
 	}
 	m.io.Lock()
 	defer m.io.Unlock()
-	if err := m.quiesce(ctx); err != nil {
+	if err := m.quiesce(); err != nil {
 		m.frozen = false
 		return nil, time.Time{}, err
 	}
@@ -198,12 +197,11 @@ func (m *machine) consistency(def definition) replication.Consistency {
 
 // Forget removes everything that captures left on the machine.
 func (s *Site) Forget(ctx context.Context, ref hypervisor.Ref) error {
-	m, err := s.machine(ctx, ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	m.io.Lock()
 	defer m.io.Unlock()
 	if err := m.endCapture(); err != nil {
@@ -228,6 +226,11 @@ func (c *capture) Commit(context.Context) error {
 	defer c.m.io.Unlock()
 	if c.ended {
 		return nil
+	}
+	if c.m.definition().Lost != "" {
+		if err := c.m.change(func(d *definition) { d.Lost = "" }); err != nil {
+			return err
+		}
 	}
 	return c.m.endCapture()
 }

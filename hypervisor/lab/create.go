@@ -32,14 +32,14 @@ func (s *Site) Create(ctx context.Context, spec hypervisor.Spec) (hypervisor.Mac
 	}
 	def := definition{
 		Ref: ref, Name: spec.Name, Owner: spec.Owner, CPUs: spec.CPUs, MemoryMiB: spec.MemoryMiB,
-		OS: "riparo-lab workload", Hardware: spec.Hardware, ShutDown: true, Generation: firstGeneration + 1,
+		OS: "riparo-lab workload", Hardware: spec.Hardware, Generation: firstGeneration + 1,
 	}
 	def.NICs = s.nics(spec, ref)
 	if spec.Isolated {
 		def.Private = privateNetwork(ref)
 	}
 	dir := filepath.Join(s.dir, string(ref))
-	m := &machine{site: s, dir: dir, ref: ref, opened: map[*openedDisk]struct{}{}}
+	m := &machine{site: s, dir: dir, ref: ref, opened: map[*openedDisk]struct{}{}, flattening: make(chan struct{}, 1)}
 	err := os.MkdirAll(dir, 0o700)
 	for _, one := range spec.Disks {
 		if err != nil {
@@ -145,12 +145,11 @@ func (s *Site) Remove(ctx context.Context, ref hypervisor.Ref) error {
 }
 
 func (s *Site) remove(ctx context.Context, ref hypervisor.Ref) error {
-	m, err := s.lookup(ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	if def := m.definition(); def.Owner == "" {
 		return fmt.Errorf("remove machine %s: %w", def.Name, hypervisor.ErrNotOurs)
 	}
@@ -159,9 +158,6 @@ func (s *Site) remove(ctx context.Context, ref hypervisor.Ref) error {
 	}
 	m.io.Lock()
 	defer m.io.Unlock()
-	if m.removed {
-		return nil
-	}
 	err = errors.Join(m.endCapture(), m.closeDisks())
 	m.removed = true
 	// The definition goes first: what is left after an interruption has none and is

@@ -29,6 +29,7 @@ type definition struct {
 	Fenced    string            `json:"fenced,omitempty"` // the reason
 
 	Running bool      `json:"running"`
+	Booting bool      `json:"booting,omitempty"` // Start has not returned yet
 	BootID  string    `json:"boot_id,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 	// Identity and Branch are what the machine found on its disks when it booted
@@ -72,7 +73,7 @@ func (d definition) clone() definition {
 func (d definition) machine(dir string) hypervisor.Machine {
 	m := hypervisor.Machine{
 		Ref: d.Ref, Name: d.Name, Power: hypervisor.Stopped, CPUs: d.CPUs, MemoryMiB: d.MemoryMiB,
-		OS: d.OS, NICs: slices.Clone(d.NICs), GuestAgent: d.Identity != "", Replica: d.Owner != "",
+		OS: d.OS, NICs: slices.Clone(d.NICs), GuestAgent: true, Replica: d.Owner != "",
 		Fenced: d.Fenced != "", Hardware: maps.Clone(d.Hardware),
 	}
 	if d.Running {

@@ -116,8 +116,5 @@ func (m *machine) disturb(key string, e replication.Extent) error {
 		}
 	}
 	m.state.Unlock()
-	if slow > 0 {
-		time.Sleep(slow)
-	}
-	return err
+	return errors.Join(err, wait(m.site.world.life, slow))
 }

@@ -21,6 +21,12 @@ func (s *Site) Flatten(ctx context.Context, ref hypervisor.Ref, progress func(do
 	if err != nil {
 		return err
 	}
+	select {
+	case m.flattening <- struct{}{}:
+		defer func() { <-m.flattening }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	m.io.RLock()
 	var overlays []*disk
 	var done, total int64
@@ -51,9 +57,6 @@ func (m *machine) flatten(ctx context.Context, d *disk, copied func(int64)) erro
 	m.io.RLock()
 	o := d.overlay
 	m.io.RUnlock()
-	if o == nil {
-		return nil // another Flatten was faster
-	}
 	buffer := make([]byte, flattenStep)
 	for offset := int64(0); offset < d.size; offset += flattenStep {
 		e := replication.Extent{Offset: offset, Length: min(flattenStep, d.size-offset)}
@@ -64,8 +67,8 @@ func (m *machine) flatten(ctx context.Context, d *disk, copied func(int64)) erro
 	}
 	m.io.Lock()
 	defer m.io.Unlock()
-	if d.overlay == nil {
-		return nil
+	if m.removed {
+		return hypervisor.ErrNoMachine
 	}
 	// What has no backing in its definition must have all its bytes.
 	if err := d.file.Sync(); err != nil {

@@ -19,8 +19,8 @@ type Verdict struct {
 	Branch   int       `json:"branch"`
 	Sequence uint64    `json:"sequence"`
 	Time     time.Time `json:"time"`
-	// Until is when the next write of that branch happened: the instant lasted from
-	// Time to Until. Zero when there was none yet.
+	// Until is when the next write of that branch happened that changed one of the
+	// disks: they looked like this from Time to Until. Zero when there was none yet.
 	Until time.Time `json:"until,omitzero"`
 	// Checked is how many bytes were judged: all of the disks.
 	Checked int64 `json:"checked_bytes"`
@@ -68,6 +68,7 @@ type judgment struct {
 	shown   []shownDisk // as keys
 	newest  instant     // the newest write found on any disk
 	at      instant     // the instant that explains all disks, once settled
+	until   time.Time   // when the disks stopped to look like that
 	checked int64
 }
 
@@ -128,24 +129,34 @@ func (j *judgment) settle(disks map[string]replication.Source) (why string) {
 	for i, shown := range j.shown {
 		wrong += shown.found.differences(expected[i], j.initial(shown.number))
 	}
-	j.at = j.newest
-	for steps := 0; wrong > 0 || j.wrongSize(sizes) != ""; steps++ {
-		e, ok := j.lives[j.at.branch].at(j.at.sequence + 1)
-		if !ok || steps == maxHidden {
-			j.at = j.newest
-			return j.explain(disks)
+	found := false
+	for at := j.newest; ; at.sequence++ {
+		switch right := wrong == 0 && j.wrongSize(sizes) == ""; {
+		case right && !found:
+			j.at, found = at, true
+		case !right && found:
+			return "" // the entry before this one changed something
 		}
-		j.at.sequence++
+		e, ok := j.lives[at.branch].at(at.sequence + 1)
+		if !ok || at.sequence-j.newest.sequence == maxHidden {
+			if !found {
+				return j.explain(disks)
+			}
+			if !ok {
+				j.until = time.Time{}
+			}
+			return ""
+		}
+		j.until = e.time()
 		if e.kind == added || e.kind == grown {
 			sizes[j.id.Disks[e.disk].Key] = diskAt{e.disk, int64(e.block) * BlockSize}
 		}
 		for i, shown := range j.shown {
 			if shown.number == e.disk {
-				wrong += expected[i].step(e, j.at, &shown.found, j.initial(shown.number))
+				wrong += expected[i].step(e, instant{at.branch, at.sequence + 1}, &shown.found, j.initial(shown.number))
 			}
 		}
 	}
-	return ""
 }
 
 // expect is what each shown disk must hold at the end of a path, for the blocks
@@ -259,9 +270,8 @@ func (j *judgment) verdict(why string) Verdict {
 	if int(at.branch) >= len(j.lives) {
 		return v
 	}
-	l := j.lives[at.branch]
-	if next, ok := l.at(at.sequence + 1); ok {
-		v.Until = next.time()
+	if v.OK {
+		v.Until = j.until
 	}
 	// The first entry of a branch continues the life of its parent.
 	for at.branch != 0 && at.sequence == j.lives[at.branch].parentSequence {

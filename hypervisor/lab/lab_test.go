@@ -18,8 +18,8 @@ func web01(seed uint64) lab.Spec {
 	return lab.Spec{
 		Name: "WEB01", Seed: seed, Churn: 4 * mib,
 		Disks: []lab.DiskSpec{
-			{Key: "vda", Size: 24 * mib, InitialBytes: 6 * mib},
-			{Key: "vdb", Size: 16 * mib, InitialBytes: 3 * mib},
+			{Key: "vda", Size: 12 * mib, InitialBytes: 4 * mib},
+			{Key: "vdb", Size: 8 * mib, InitialBytes: 2 * mib},
 		},
 	}
 }
@@ -45,6 +45,14 @@ func site(t testing.TB, w *lab.World, name string) *lab.Site {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// small is web01 with disks that are judged in a moment, even by a race detector.
+func small(seed uint64) lab.Spec {
+	spec := web01(seed)
+	spec.Disks[0].Size, spec.Disks[0].InitialBytes = 2*mib, mib
+	spec.Disks[1].Size, spec.Disks[1].InitialBytes = mib, mib/2
+	return spec
 }
 
 // startWeb01 adds a machine to a site and powers it on.
@@ -171,7 +179,6 @@ func TestACaptureIsOneInstant(t *testing.T) {
 	c := begin(t, s, hypervisor.PointRequest{Ref: ref, Point: "p1", Disks: []string{"vda", "vdb"}})
 	step(t, s, ref, 500)
 	v := judge(t, w, "WEB01", sources(c))
-	t.Logf("%+v", v)
 	if !v.OK || v.Sequence != 502 {
 		t.Errorf("the capture shows sequence %d (%s): want 502", v.Sequence, v.Why)
 	}

@@ -34,7 +34,9 @@ type machine struct {
 	frozen  bool         // the workload stands still
 	capture *capture     // the open one, or nil
 	opened  map[*openedDisk]struct{}
-	removed bool
+	removed bool // or its site was closed; changed only with turn and io held
+
+	flattening chan struct{} // one slot, taken by the Flatten under way
 
 	state   sync.Mutex // guards what follows; saving the file is part of it
 	def     definition
@@ -51,7 +53,7 @@ func openMachine(site *Site, dir string) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{site: site, dir: dir, ref: def.Ref, def: def, opened: map[*openedDisk]struct{}{}}
+	m := &machine{site: site, dir: dir, ref: def.Ref, def: def, opened: map[*openedDisk]struct{}{}, flattening: make(chan struct{}, 1)}
 	if m.console, err = os.ReadFile(filepath.Join(dir, "console.log")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open the lab machine %s: %w", def.Name, err)
 	}

@@ -25,12 +25,11 @@ var errClosedDisk = errors.New("the disk was closed")
 
 // OpenDisk opens a disk of a stopped machine.
 func (s *Site) OpenDisk(ctx context.Context, ref hypervisor.Ref, key string, mode hypervisor.OpenMode) (hypervisor.OpenedDisk, error) {
-	m, err := s.machine(ctx, ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	m.io.Lock()
 	defer m.io.Unlock()
 	def := m.definition()

@@ -14,12 +14,11 @@ import (
 // does not find itself there runs all the same, says so on its console, and does
 // not serve.
 func (s *Site) Start(ctx context.Context, ref hypervisor.Ref, options hypervisor.StartOptions) error {
-	m, err := s.machine(ctx, ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	def := m.definition()
 	switch {
 	case def.Running:
@@ -43,18 +42,22 @@ func (s *Site) Start(ctx context.Context, ref hypervisor.Ref, options hypervisor
 		return fmt.Errorf("start machine %s: %w", def.Name, err)
 	}
 	err = m.change(func(d *definition) {
-		d.Running, d.ShutDown = true, false
+		d.Running, d.Booting, d.ShutDown = true, true, false
 		d.BootID, d.Started = rand.Text(), m.now()
 		d.Identity, d.Branch = "", 0
 		if options.TrackSince == "" {
 			return
 		}
-		// What is on the disks now is the point; the first write has a newer generation.
-		remembered := map[string]uint32{}
-		for _, disk := range d.Disks {
-			remembered[disk.Key] = d.Generation
+		// What is on the disks now is the point; the first write has a newer
+		// generation. A start that was interrupted has written something already:
+		// then what it remembered stays.
+		if d.Points[options.TrackSince] == nil {
+			remembered := map[string]uint32{}
+			for _, disk := range d.Disks {
+				remembered[disk.Key] = d.Generation
+			}
+			d.Points[options.TrackSince] = remembered
 		}
-		d.Points = map[replication.PointID]map[string]uint32{options.TrackSince: remembered}
 		d.Lost = ""
 		d.Generation++
 	})
@@ -66,12 +69,11 @@ func (s *Site) Start(ctx context.Context, ref hypervisor.Ref, options hypervisor
 
 // Stop powers a machine off.
 func (s *Site) Stop(ctx context.Context, ref hypervisor.Ref, grace time.Duration) (hypervisor.StopOutcome, error) {
-	m, err := s.machine(ctx, ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return "", err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	return m.stop(ctx, grace)
 }
 
@@ -94,7 +96,7 @@ func (m *machine) stop(ctx context.Context, grace time.Duration) (hypervisor.Sto
 	m.io.Lock()
 	defer m.io.Unlock()
 	if asked {
-		if err := m.quiesce(ctx); err != nil {
+		if err := m.quiesce(); err != nil {
 			return "", fmt.Errorf("stop machine %s: %w", def.Name, err)
 		}
 	}

@@ -77,10 +77,7 @@ func (m *machine) work(ctx context.Context, p *pace, now time.Time) {
 			m.io.Unlock()
 			return
 		}
-		ok, err := m.step(ctx)
-		if err != nil && ctx.Err() == nil {
-			m.halt(err)
-		}
+		ok, err := m.step()
 		m.io.Unlock()
 		if !ok || err != nil {
 			p.owed = 0
@@ -93,7 +90,7 @@ func (m *machine) work(ctx context.Context, p *pace, now time.Time) {
 // halt ends the workload of a machine whose disk failed. The machine stays on.
 // The caller holds io alone.
 func (m *machine) halt(cause error) {
-	m.branch, m.record, m.numbers = nil, nil, nil
+	m.branch, m.record, m.numbers, m.frozen = nil, nil, nil, false
 	err := m.change(func(d *definition) { d.Identity, d.Branch = "", 0 })
 	if err != nil {
 		cause = fmt.Errorf("%w; %w", cause, err)

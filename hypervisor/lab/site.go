@@ -166,6 +166,20 @@ func (s *Site) machine(ctx context.Context, ref hypervisor.Ref) (*machine, error
 	return s.lookup(ref)
 }
 
+// takeTurn finds a machine and takes its turn; the caller gives it back by calling
+// done.
+func (s *Site) takeTurn(ctx context.Context, ref hypervisor.Ref) (m *machine, done func(), err error) {
+	if m, err = s.machine(ctx, ref); err != nil {
+		return nil, nil, err
+	}
+	m.turn.Lock()
+	if m.removed {
+		m.turn.Unlock()
+		return nil, nil, fmt.Errorf("machine %s at the lab site %s: %w", ref, s.name, hypervisor.ErrNoMachine)
+	}
+	return m, m.turn.Unlock, nil
+}
+
 // lookup finds a machine whatever the site's faults are.
 func (s *Site) lookup(ref hypervisor.Ref) (*machine, error) {
 	s.mu.Lock()
@@ -211,8 +225,11 @@ func (s *Site) Step(ctx context.Context, ref hypervisor.Ref, n int) (int, error)
 		return 0, err
 	}
 	for i := range n {
+		if err := ctx.Err(); err != nil {
+			return i, err
+		}
 		m.io.Lock()
-		ok, err := m.step(ctx)
+		ok, err := m.step()
 		m.io.Unlock()
 		if err != nil || !ok {
 			return i, err

@@ -102,7 +102,7 @@ func (s *Site) AddMachine(spec Spec) (hypervisor.Machine, error) {
 		Generation: firstGeneration + 1,
 	}
 	dir := filepath.Join(s.dir, string(ref))
-	m := &machine{site: s, dir: dir, ref: ref, opened: map[*openedDisk]struct{}{}}
+	m := &machine{site: s, dir: dir, ref: ref, opened: map[*openedDisk]struct{}{}, flattening: make(chan struct{}, 1)}
 	err := os.MkdirAll(dir, 0o700)
 	for number, spec := range spec.Disks {
 		if err != nil {
@@ -173,12 +173,11 @@ func (s *Site) AddDisk(ctx context.Context, ref hypervisor.Ref, spec DiskSpec) e
 	if err := spec.check(); err != nil {
 		return fmt.Errorf("add a disk to %s: %w", ref, err)
 	}
-	m, err := s.lookup(ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	m.io.Lock()
 	defer m.io.Unlock()
 	switch {
@@ -191,7 +190,7 @@ func (s *Site) AddDisk(ctx context.Context, ref hypervisor.Ref, spec DiskSpec) e
 	if err != nil {
 		return err
 	}
-	if err := m.settlePair(ctx); err != nil {
+	if err := m.settlePair(); err != nil {
 		return err
 	}
 	d, err := createDisk(m.dir, spec.Key, spec.Size)
@@ -215,12 +214,11 @@ func (s *Site) AddDisk(ctx context.Context, ref hypervisor.Ref, spec DiskSpec) e
 
 // GrowDisk makes a disk of a running machine larger. The new space is zero.
 func (s *Site) GrowDisk(ctx context.Context, ref hypervisor.Ref, key string, size int64) error {
-	m, err := s.lookup(ref)
+	m, done, err := s.takeTurn(ctx, ref)
 	if err != nil {
 		return err
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	defer done()
 	m.io.Lock()
 	defer m.io.Unlock()
 	d := m.disk(key)
@@ -234,7 +232,7 @@ func (s *Site) GrowDisk(ctx context.Context, ref hypervisor.Ref, key string, siz
 	case size < d.size || size%BlockSize != 0 || size/BlockSize > 1<<32-1:
 		return fmt.Errorf("grow disk %s of %s from %d to %d bytes: want more, in multiples of %d", key, ref, d.size, size, BlockSize)
 	}
-	if err := m.settlePair(ctx); err != nil {
+	if err := m.settlePair(); err != nil {
 		return err
 	}
 	if _, err := m.append(entry{kind: grown, disk: m.number(d), block: uint32(size / BlockSize)}); err != nil {

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 
 	"riparo/replication"
@@ -59,9 +58,9 @@ func (m *machine) random(i int, r uint64) uint32 {
 }
 
 // step lets the workload do one thing. It reports false when the workload does
-// not run, stands still or rests because its record is full. The caller holds io
-// alone.
-func (m *machine) step(ctx context.Context) (bool, error) {
+// not run, stands still or rests because its record is full. A disk that fails
+// ends it. The caller holds io alone.
+func (m *machine) step() (bool, error) {
 	if m.branch == nil || m.frozen {
 		return false, nil
 	}
@@ -73,17 +72,20 @@ func (m *machine) step(ctx context.Context) (bool, error) {
 	if last != first && m.record.full(reserve) {
 		return false, nil
 	}
-	o := m.next(l.end()+1, last)
-	return true, m.do(ctx, o)
+	err := m.do(m.next(l.end()+1, last))
+	if err != nil {
+		m.halt(err)
+	}
+	return err == nil, err
 }
 
 // do records an operation and then performs it.
-func (m *machine) do(ctx context.Context, o op) error {
+func (m *machine) do(o op) error {
 	sequence, err := m.append(o.entry)
 	if err != nil {
 		return err
 	}
-	if err := m.perform(ctx, o, sequence); err != nil {
+	if err := m.perform(o, sequence); err != nil {
 		return fmt.Errorf("machine %s: %w", m.record.Machine(), err)
 	}
 	return nil
@@ -100,8 +102,10 @@ func (m *machine) append(e entry) (uint64, error) {
 	return sequence, nil
 }
 
-// perform writes what an entry says; doing it twice is harmless.
-func (m *machine) perform(ctx context.Context, o op, sequence uint64) error {
+// perform writes what an entry says; doing it twice is harmless. Nothing but the
+// end of the world interrupts it: what is recorded is to be done.
+func (m *machine) perform(o op, sequence uint64) error {
+	ctx := m.site.world.life
 	from, count := o.entry.written()
 	e := replication.Extent{Offset: int64(from) * BlockSize, Length: int64(count) * BlockSize}
 	if o.entry.kind == zero {
@@ -115,26 +119,26 @@ func (m *machine) perform(ctx context.Context, o op, sequence uint64) error {
 
 // quiesce brings the workload to a boundary and marks all disks clean. The caller
 // holds io alone.
-func (m *machine) quiesce(ctx context.Context) error {
-	if err := m.settlePair(ctx); err != nil {
+func (m *machine) quiesce() error {
+	if err := m.settlePair(); err != nil {
 		return err
 	}
-	return m.markAll(ctx, clean)
+	return m.markAll(clean)
 }
 
 // settlePair writes the partner of a write that still waits for it.
-func (m *machine) settlePair(ctx context.Context) error {
+func (m *machine) settlePair() error {
 	l := m.branch.snapshot()
 	if n := len(l.entries); n == 0 || l.entries[n-1].kind != first {
 		return nil
 	}
-	return m.do(ctx, m.next(l.end()+1, first))
+	return m.do(m.next(l.end()+1, first))
 }
 
 // markAll writes the superblock of every disk, in order.
-func (m *machine) markAll(ctx context.Context, k kind) error {
+func (m *machine) markAll(k kind) error {
 	for i, d := range m.disks {
-		if err := m.do(ctx, op{entry{kind: k, disk: m.numbers[i], count: uint16(len(m.disks) - 1 - i)}, d}); err != nil {
+		if err := m.do(op{entry{kind: k, disk: m.numbers[i], count: uint16(len(m.disks) - 1 - i)}, d}); err != nil {
 			return err
 		}
 	}
@@ -144,6 +148,12 @@ func (m *machine) markAll(ctx context.Context, k kind) error {
 // resume lets a machine that ran when the process ended go on: what the record
 // says last is done again, because nobody knows whether it reached the disks.
 func (m *machine) resume() error {
+	if m.def.Booting {
+		// The power never came on as far as anybody was told: Start is repeated.
+		return m.change(func(d *definition) {
+			d.Running, d.Booting, d.Identity, d.Branch = false, false, "", 0
+		})
+	}
 	if !m.def.Running || m.def.Identity == "" {
 		return nil
 	}
@@ -181,7 +191,7 @@ func (m *machine) resume() error {
 	}
 	for i, number := range m.numbers {
 		if number == last.disk {
-			return m.perform(m.site.world.life, op{last, m.disks[i]}, l.end())
+			return m.perform(op{last, m.disks[i]}, l.end())
 		}
 	}
 	return nil

@@ -1,15 +1,19 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"riparo/hypervisor"
 	"riparo/replication"
 )
 
@@ -174,4 +178,34 @@ func checkName(name string) error {
 		return fmt.Errorf("name %q: want 1 to 63 letters, digits, '.', '-' and '_', beginning with a letter or digit", name)
 	}
 	return nil
+}
+
+// Copy is a machine that runs an identity.
+type Copy struct {
+	Site     string
+	Ref      hypervisor.Ref
+	Isolated bool // nothing outside of its network can reach it
+}
+
+// Copies tells where an identity runs and serves right now. More than one copy
+// that is not isolated is what disaster recovery must never bring about.
+func (w *World) Copies(machine string) []Copy {
+	w.mu.Lock()
+	sites := slices.Collect(maps.Values(w.sites))
+	w.mu.Unlock()
+	var out []Copy
+	for _, s := range sites {
+		for _, m := range s.all() {
+			d := m.definition()
+			if d.Identity != machine {
+				continue
+			}
+			connected := slices.ContainsFunc(d.NICs, func(n hypervisor.NIC) bool { return n.Network == Production })
+			out = append(out, Copy{s.name, m.ref, !connected})
+		}
+	}
+	slices.SortFunc(out, func(a, b Copy) int {
+		return cmp.Or(cmp.Compare(a.Site, b.Site), cmp.Compare(a.Ref, b.Ref))
+	})
+	return out
 }
