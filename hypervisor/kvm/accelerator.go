@@ -1,0 +1,122 @@
+package kvm
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// chooseAccelerator decides between the processor's virtualization (kvm) and
+// emulation (tcg), once for each boot of the host.
+//
+// That /dev/kvm exists proves little: on hosts that emulate it, small programs run
+// and a stock kernel crawls for minutes or ends in an internal error. So kvm is taken
+// only when the processor itself has virtualization and a program was seen to run.
+func (s *Site) chooseAccelerator(ctx context.Context) (string, error) {
+	if s.options.Accelerator != "" {
+		return s.options.Accelerator, nil
+	}
+	s.acceleratorOnce.Lock()
+	defer s.acceleratorOnce.Unlock()
+	if s.accelerator != "" {
+		return s.accelerator, nil
+	}
+	type verdict struct {
+		Boot        string `json:"boot"` // of the host: another kernel may judge otherwise
+		Emulator    string `json:"emulator"`
+		Accelerator string `json:"accelerator"`
+	}
+	now := verdict{Boot: hostBoot(), Emulator: s.options.Emulator}
+	file := filepath.Join(s.folder, "run", "accelerator.json")
+	if content, err := os.ReadFile(file); err == nil {
+		var before verdict
+		if json.Unmarshal(content, &before) == nil && before.Boot == now.Boot && before.Emulator == now.Emulator && before.Accelerator != "" {
+			s.accelerator = before.Accelerator
+			return s.accelerator, nil
+		}
+	}
+	now.Accelerator = "tcg"
+	if virtualizes() && runsProgram(ctx, s.options.Emulator) {
+		now.Accelerator = "kvm"
+	}
+	if err := ctx.Err(); err != nil {
+		return "", fmt.Errorf("find out what accelerates machines here: %w", err)
+	}
+	s.accelerator = now.Accelerator
+	// Without the note the next process finds out again.
+	_ = writeJSON(file, now)
+	return s.accelerator, nil
+}
+
+func hostBoot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(id))
+}
+
+// virtualizes reports whether the processor says that it has Intel's or AMD's
+// virtualization.
+func virtualizes() bool {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(info) {
+		if name, flags, ok := bytes.Cut(line, []byte(":")); ok && bytes.HasPrefix(name, []byte("flags")) {
+			for flag := range bytes.FieldsSeq(flags) {
+				if string(flag) == "vmx" || string(flag) == "svm" {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	return false
+}
+
+const (
+	// probeLimit is far above what a working accelerator needs for a BIOS (0.1 s).
+	probeLimit = 10 * time.Second
+	// probeAnswer is what the boot sector writes to QEMU's debug-exit device, and
+	// probeStatus the exit status that QEMU makes of it.
+	probeAnswer = 0x2a
+	probeStatus = probeAnswer<<1 | 1
+)
+
+// bootSector is a program that a BIOS runs: mov al, probeAnswer; out 0xf4, al; hlt.
+func bootSector() []byte {
+	sector := make([]byte, 512)
+	copy(sector, []byte{0xb0, probeAnswer, 0xe6, 0xf4, 0xf4})
+	sector[510], sector[511] = 0x55, 0xaa
+	return sector
+}
+
+// runsProgram boots the boot sector with kvm.
+func runsProgram(ctx context.Context, emulator string) bool {
+	file, err := os.CreateTemp("", "riparo-probe-*")
+	if err != nil {
+		return false
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(bootSector())
+	if errors.Join(err, file.Close()) != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeLimit)
+	defer cancel()
+	err = exec.CommandContext(ctx, emulator, probeArguments("kvm", file.Name())...).Run()
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	return ok && exit.ExitCode() == probeStatus
+}
+
+func probeArguments(accelerator, image string) []string {
+	cpu := map[string]string{"kvm": "host", "tcg": "max"}[accelerator]
+	return []string{"-machine", "q35,accel=" + accelerator, "-cpu", cpu, "-m", "32", "-no-user-config", "-nodefaults", "-display", "none",
+		"-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive", "if=none,id=d,format=raw,snapshot=on,file=" + escape(image),
+		"-device", "virtio-blk-pci,drive=d,bootindex=1"}
+}

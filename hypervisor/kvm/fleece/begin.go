@@ -1,0 +1,290 @@
+package fleece
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/nbd"
+)
+
+// ErrEnded is wrapped by Machine.Connect when the machine's QEMU does not run.
+var ErrEnded = errors.New("QEMU does not run")
+
+const (
+	// endLimit bounds the clean-up after a failed or interrupted capture.
+	endLimit = 30 * time.Second
+	// connections to read one disk over: more do not make QEMU faster.
+	connections = 4
+)
+
+// Begin captures the disks that the request names. It puts in order first what
+// earlier captures left behind.
+func Begin(ctx context.Context, m Machine, request hypervisor.PointRequest) (*Capture, error) {
+	disks, err := m.asked(request)
+	if err != nil {
+		return nil, err
+	}
+	monitor, disconnect, err := m.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer disconnect()
+	c := &Capture{machine: &m, point: request.Point}
+	if err := c.begin(ctx, monitor, disks, request); err != nil {
+		c.release()
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
+		defer cancel()
+		// What cannot be undone now the next capture undoes, by its rules.
+		if removeViews(cleaning, monitor, &m) == nil {
+			var undo []args
+			for _, d := range c.disks {
+				undo = append(undo, d.takeBack()...)
+			}
+			_ = transaction(cleaning, monitor, undo)
+		}
+		return nil, fmt.Errorf("capture %s: %w", m.Name, err)
+	}
+	return c, nil
+}
+
+// asked are the disks of the request, checked.
+func (m *Machine) asked(request hypervisor.PointRequest) ([]Disk, error) {
+	if request.Point == "" {
+		return nil, fmt.Errorf("capture %s: the request names no point", m.Name)
+	}
+	var disks []Disk
+	for _, key := range request.Disks {
+		d, ok := m.disk(key)
+		if !ok {
+			return nil, &replication.Problem{
+				Code: "kvm.no-disk", Cause: fmt.Sprintf("%s has no disk %s (any more)", m.Name, key), Effect: "no recovery point was taken",
+				Action: "discover the machine again and choose among its disks", Remedy: replication.Stop,
+			}
+		}
+		if request.Since[key] == request.Point {
+			return nil, fmt.Errorf("capture %s: disk %s: point %s cannot follow itself", m.Name, key, request.Point)
+		}
+		if slices.Contains(disks, d) {
+			return nil, fmt.Errorf("capture %s: disk %s is named twice", m.Name, key)
+		}
+		disks = append(disks, d)
+	}
+	if len(disks) == 0 {
+		return nil, fmt.Errorf("capture %s: the request names no disk", m.Name)
+	}
+	return disks, nil
+}
+
+func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, request hypervisor.PointRequest) error {
+	m := c.machine
+	if err := removeViews(ctx, monitor, m); err != nil {
+		return err
+	}
+	g, err := readGraph(ctx, monitor)
+	if err != nil {
+		return err
+	}
+	if disks, err = g.resolve(m.Name, disks); err != nil {
+		return err
+	}
+	if err := refuseIOThreads(ctx, monitor, disks); err != nil {
+		return err
+	}
+	plans := make([]plan, len(disks))
+	running := false
+	for i, d := range disks {
+		plans[i] = planFor(g.nodes[d.Node], request.Since[d.Key])
+		running = running || d.Device != ""
+		if err := transaction(ctx, monitor, plans[i].restore(d.Node)); err != nil {
+			return fmt.Errorf("put the bitmaps of disk %s in order: %w", d.Key, err)
+		}
+		plans[i].merge, plans[i].remove = nil, nil
+	}
+	stood := false
+	if running {
+		if stood, err = standsAfterError(ctx, monitor); err != nil {
+			return err
+		}
+		if err := m.roomFor(ctx, windowBytes*int64(len(disks))); err != nil {
+			return m.scratchProblem(disks[0].Key, err)
+		}
+		for _, d := range disks {
+			if err := m.prepare(ctx, monitor, d, g.nodes[d.Node].Image.Size); err != nil {
+				return err
+			}
+		}
+	}
+	if err := c.take(ctx, monitor, disks, plans, g, request); err != nil {
+		return err
+	}
+	if running {
+		if err := c.handOver(ctx, monitor, disks, stood); err != nil {
+			return err
+		}
+	}
+	if err := m.serve(ctx, monitor, disks, plans); err != nil {
+		return err
+	}
+	for _, d := range c.disks {
+		if err := d.dial(ctx); err != nil {
+			return err
+		}
+	}
+	if running {
+		c.startGuard(ctx)
+	}
+	return nil
+}
+
+// take is the instant.
+func (c *Capture) take(ctx context.Context, monitor Monitor, disks []Disk, plans []plan, g *graph, request hypervisor.PointRequest) error {
+	var actions []args
+	for i, d := range disks {
+		actions = append(actions, plans[i].begin(d.Node, c.point)...)
+		if d.Device != "" {
+			actions = append(actions, startWindow(d))
+		}
+	}
+	instant := func() error {
+		c.instant.NotBefore = time.Now()
+		err := transaction(ctx, monitor, actions)
+		c.instant.NotAfter = time.Now()
+		if err == nil {
+			for i, d := range disks {
+				c.disks = append(c.disks, &CapturedDisk{capture: c, key: d.Key, node: d.Node, size: g.nodes[d.Node].Image.Size, plan: plans[i]})
+			}
+		}
+		return err
+	}
+	c.instant.Consistency = replication.CrashConsistent
+	if c.machine.Clean {
+		c.instant.Consistency = replication.Clean
+	}
+	c.instant.Evidence = map[string]string{}
+	if request.Want == replication.AppConsistent && !c.machine.Clean {
+		limit := request.FreezeLimit
+		if limit <= 0 {
+			limit = DefaultFreezeLimit
+		}
+		f, err := c.machine.frozen(ctx, limit, instant)
+		if err != nil {
+			return err
+		}
+		if f.consistent {
+			c.instant.Consistency = replication.AppConsistent
+			c.instant.Evidence["file systems frozen"] = fmt.Sprint(f.fileSystems)
+		}
+		c.instant.Frozen, c.instant.Warnings = f.stood, f.warnings
+	} else if err := instant(); err != nil {
+		return err
+	}
+	c.instant.Evidence["transaction"] = c.instant.NotAfter.Sub(c.instant.NotBefore).Round(10 * time.Microsecond).String()
+	return nil
+}
+
+// handOver lets the filters take over from the jobs. stood says that the guest stood
+// after an I/O error before the capture began, which is then not its doing.
+func (c *Capture) handOver(ctx context.Context, monitor Monitor, disks []Disk, stood bool) error {
+	began := time.Now()
+	for _, d := range disks {
+		if err := insertFilter(ctx, monitor, d); err != nil {
+			return fmt.Errorf("insert the filter of disk %s: %w", d.Key, err)
+		}
+	}
+	if err := cancelJobs(ctx, monitor); err != nil {
+		return fmt.Errorf("hand over to the filters: %w", err)
+	}
+	c.instant.Evidence["window"] = time.Since(began).Round(10 * time.Microsecond).String()
+	if stands, err := standsAfterError(ctx, monitor); err != nil {
+		return err
+	} else if stands && !stood {
+		return c.resume(ctx, monitor)
+	}
+	for _, d := range disks {
+		if err := openView(ctx, monitor, d); err != nil {
+			return fmt.Errorf("open the view of disk %s: %w", d.Key, err)
+		}
+	}
+	return nil
+}
+
+// standsAfterError reports whether QEMU stopped the guest because I/O failed.
+func standsAfterError(ctx context.Context, monitor Monitor) (bool, error) {
+	var state struct {
+		Status string `json:"status"`
+	}
+	err := monitor.Execute(ctx, "query-status", nil, &state)
+	return state.Status == "io-error", err
+}
+
+// resume lets a guest go on that stands after an I/O error. If scratch space for the
+// window ran out (more was overwritten within milliseconds than had been allocated),
+// the write now succeeds; if its own disk fails, it stops again at once.
+func (c *Capture) resume(ctx context.Context, monitor Monitor) error {
+	if err := monitor.Execute(ctx, "cont", nil, nil); err != nil {
+		return err
+	}
+	return c.machine.brokenProblem(c.disks[0].key, errors.New("more was overwritten at the instant than was allocated for it"))
+}
+
+// refuseIOThreads: see the package comment.
+func refuseIOThreads(ctx context.Context, monitor Monitor, disks []Disk) error {
+	var version struct {
+		QEMU struct {
+			Major int `json:"major"`
+		} `json:"qemu"`
+	}
+	if err := monitor.Execute(ctx, "query-version", nil, &version); err != nil {
+		return err
+	}
+	if version.QEMU.Major >= 9 {
+		return nil
+	}
+	var threads []struct{}
+	if err := monitor.Execute(ctx, "query-iothreads", nil, &threads); err != nil || len(threads) == 0 {
+		return err
+	}
+	for _, d := range disks {
+		var thread string
+		// A device on a SCSI controller does not know of its controller's iothread
+		// and refuses the question: only an empty answer is a good one.
+		if d.Device == "" || monitor.Execute(ctx, "qom-get", args{"path": d.Device, "property": "iothread"}, &thread) == nil && thread == "" {
+			continue
+		}
+		return &replication.Problem{
+			Code: "kvm.iothread", Cause: fmt.Sprintf("disk %s has or may have an iothread %s, and its QEMU %d would not survive a capture", d.Key, thread, version.QEMU.Major),
+			Effect: "the machine cannot be protected as it is",
+			Action: "remove the iothreads from the machine, or run it with QEMU 9.0 or newer", Remedy: replication.Stop, Err: ErrIOThread,
+		}
+	}
+	return nil
+}
+
+// dial opens the disk's view.
+func (d *CapturedDisk) dial(ctx context.Context) error {
+	m := d.capture.machine
+	contexts := []string{nbd.AllocationContext}
+	if d.plan.mode == hypervisor.Delta {
+		contexts = append(contexts, nbd.DirtyBitmapPrefix+d.plan.base)
+	}
+	client, err := nbd.DialAddress(ctx, nbd.Address{Network: "unix", Address: m.Socket, Export: d.key},
+		nbd.Options{Contexts: contexts, Connections: connections, Dial: m.Dial})
+	if err != nil {
+		return err
+	}
+	d.client, d.source = client, client
+	if d.plan.mode == hypervisor.Delta {
+		if d.source, err = client.Delta(d.plan.base); err != nil {
+			return err
+		}
+	}
+	if client.Size() != d.size {
+		return fmt.Errorf("disk %s: QEMU serves %d bytes of a disk of %d bytes", d.key, client.Size(), d.size)
+	}
+	return nil
+}

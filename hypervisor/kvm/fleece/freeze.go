@@ -1,0 +1,150 @@
+package fleece
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"riparo/hypervisor/kvm/qga"
+)
+
+const (
+	// agentAnswer is how long an agent may take to answer at all. A healthy one
+	// takes milliseconds; an absent one never answers, and every capture would wait.
+	agentAnswer = 3 * time.Second
+	// thawLimit is how long is tried to thaw a guest. Every second counts then.
+	thawLimit = 20 * time.Second
+	// DefaultFreezeLimit is used when a request names none.
+	DefaultFreezeLimit = 10 * time.Second
+)
+
+// freeze is what became of the wish for application consistency.
+type freeze struct {
+	consistent  bool
+	fileSystems int
+	stood       time.Duration // how long the guest stood still
+	warnings    []string
+}
+
+func (f *freeze) warn(format string, values ...any) {
+	f.warnings = append(f.warnings, fmt.Sprintf(format, values...))
+}
+
+// frozen runs instant with the guest's file systems frozen, or, when that cannot be
+// had, without. Whatever happens, the guest is thawed before it returns; an error of
+// its own means that it could not be.
+func (m *Machine) frozen(ctx context.Context, limit time.Duration, instant func() error) (*freeze, error) {
+	f := &freeze{}
+	if m.Agent == nil {
+		f.warn("no application consistency: %s has no guest agent channel", m.Name)
+		return f, instant()
+	}
+	asking, cancel := context.WithTimeoutCause(ctx, agentAnswer, fmt.Errorf("no answer within %s", agentAnswer))
+	agent, release, err := m.Agent(asking)
+	cancel()
+	if err != nil {
+		f.warn("no application consistency: %v", err)
+		return f, instant()
+	}
+	if err := m.mark(true); err != nil {
+		release()
+		f.warn("no application consistency: the freeze cannot be noted down: %v", err)
+		return f, instant()
+	}
+	began := time.Now()
+	limited, cancel := context.WithDeadlineCause(ctx, began.Add(limit), fmt.Errorf("the freeze limit of %s was reached", limit))
+	defer cancel()
+	n, err := qga.Freeze(limited, agent)
+	if err != nil || n == 0 {
+		release() // an unanswered command makes the conversation useless
+		if err == nil {
+			err = errors.New("it froze no file system")
+		}
+		f.warn("no application consistency: %v", err)
+		// The freeze may have happened, or happen yet.
+		if err := m.Thaw(ctx); err != nil {
+			return f, err
+		}
+		f.stood = time.Since(began)
+		return f, instant()
+	}
+	f.fileSystems = n
+
+	// The watchdog thaws at the limit, even while QEMU is busy with the instant.
+	var watchdog sync.WaitGroup
+	stop, early := make(chan struct{}), false
+	watchdog.Go(func() {
+		select {
+		case <-stop:
+		case <-limited.Done():
+			early = true
+			thawing, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentAnswer)
+			defer cancel()
+			qga.Thaw(thawing, agent) // repeated below with more patience
+		}
+	})
+	failed := instant()
+	close(stop)
+	watchdog.Wait()
+
+	if !early {
+		checking, cancel := context.WithTimeout(context.WithoutCancel(ctx), agentAnswer)
+		if still, err := qga.Frozen(checking, agent); err != nil {
+			f.warn("no application consistency: after the instant the guest agent did not say whether the freeze had held: %v", err)
+		} else if !still {
+			f.warn("no application consistency: the guest ended the freeze by itself before the instant was over")
+		} else {
+			f.consistent = true
+		}
+		if err := qga.Thaw(checking, agent); err == nil {
+			cancel()
+			release()
+			f.stood = time.Since(began)
+			return f, errors.Join(failed, m.mark(false))
+		}
+		cancel()
+	} else {
+		f.warn("no application consistency: the freeze limit of %s was reached before the instant was taken", limit)
+	}
+	release()
+	err = m.Thaw(ctx)
+	f.stood = time.Since(began)
+	return f, errors.Join(failed, err)
+}
+
+// Thaw thaws the guest, in conversations of its own, until the agent says that
+// nothing is frozen. It goes on after ctx was canceled.
+func (m *Machine) Thaw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), thawLimit)
+	defer cancel()
+	var last error
+	err := poll(ctx, func() (bool, error) {
+		try, cancel := context.WithTimeout(ctx, agentAnswer)
+		defer cancel()
+		agent, release, err := m.Agent(try)
+		if err != nil {
+			last = err
+			return false, nil
+		}
+		defer release()
+		if last = qga.Thaw(try, agent); last != nil {
+			return false, nil
+		}
+		still, err := qga.Frozen(try, agent)
+		last = err
+		return err == nil && !still, nil
+	})
+	if err != nil {
+		return m.thawProblem(errors.Join(err, last))
+	}
+	return m.mark(false)
+}
+
+func (m *Machine) mark(freezing bool) error {
+	if m.Freezing == nil {
+		return nil
+	}
+	return m.Freezing(freezing)
+}
