@@ -3,11 +3,9 @@ package appliance
 import (
 	"context"
 	"errors"
-	"time"
 
 	"riparo/hypervisor"
 	"riparo/replication"
-	"riparo/replication/lifecycle"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -86,70 +84,4 @@ func (a *Appliance) Report() api.Report { return a.protect.Report() }
 // Subscribe tells what changes, in the store and beside it.
 func (a *Appliance) Subscribe() (nudge <-chan struct{}, changed func() []string, cancel func()) {
 	return a.store.Subscribe()
-}
-
-// ownershipEvery is how often machines that failed over are looked at, for a
-// source that came back.
-const ownershipEvery = 5 * time.Second
-
-// watchOwnership raises the alarm when a source runs beside the replica that owns
-// its machine, and fences it: then it stays down once somebody stopped it.
-func (a *Appliance) watchOwnership(ctx context.Context) error {
-	tick := time.NewTicker(ownershipEvery)
-	defer tick.Stop()
-	known := map[replication.MachineID]bool{}
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		var owned []store.Machine
-		err := a.store.View(func(tx *store.Tx) error {
-			for m, err := range tx.Machines().All() {
-				if err != nil {
-					return err
-				}
-				owned = append(owned, m)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		for _, m := range owned {
-			both := replicaOwns(m.State) && a.sourceRuns(m)
-			if both == known[m.ID] {
-				continue
-			}
-			if err := a.protect.BothActive(m.ID, both); err != nil {
-				a.log.Error("both copies of a machine are active and it was not recorded", "machine", m.Name, "error", err)
-				continue
-			}
-			known[m.ID] = both
-		}
-	}
-}
-
-// replicaOwns reports whether the replica has the machine's identity in s.
-func replicaOwns(s lifecycle.State) bool {
-	switch s {
-	case lifecycle.CommitPending, lifecycle.ChangingPoint, lifecycle.Committed, lifecycle.ProtectedReverse, lifecycle.Migrated:
-		return true
-	}
-	return false
-}
-
-func (a *Appliance) sourceRuns(m store.Machine) bool {
-	for _, s := range a.sites.Seen() {
-		if s.Site.Name != m.Source.Site || s.Problem != nil {
-			continue
-		}
-		for _, seen := range s.Machines {
-			if string(seen.Ref) == m.Source.Ref {
-				return seen.Power == hypervisor.Running
-			}
-		}
-	}
-	return false
 }

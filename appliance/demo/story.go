@@ -35,44 +35,51 @@ type story struct {
 	rooms appliance.Rooms
 }
 
-// Run tells the story once. opened, if set, is called when the console is up. The
-// appliance goes on until ctx ends when stay is set, also after a story that went
-// wrong.
-func Run(ctx context.Context, o Options, opened func(*appliance.Appliance), stay bool) (Result, error) {
+// Stage is where the story is told.
+type Stage struct {
+	Opened func(*appliance.Appliance) error // the console is up; may be nil
+	Told   func(Result) error               // the story has ended
+	Stay   bool                             // keep the appliance open until ctx ends
+}
+
+// Run tells the story once.
+func Run(ctx context.Context, o Options, stage Stage) (err error) {
 	if err := o.check(); err != nil {
-		return Result{}, replication.Stopf("demo.options", "correct the option", "%w", err)
+		return replication.Stopf("demo.options", "correct the option", "%w", err)
 	}
 	a, err := appliance.Open(ctx, appliance.Config{Data: o.Data, Listen: o.Listen, Version: o.Version, Log: o.Log, RetryUnit: time.Second})
 	if err != nil {
-		return Result{}, err
+		return err
 	}
+	defer func() { err = errors.Join(err, a.Close()) }()
 	s := &story{Options: o, appliance: a, rooms: a.Rooms(), began: time.Now()}
-	working, stop := context.WithCancel(ctx)
+	group, working := errgroup.WithContext(ctx)
+	working, stop := context.WithCancel(working)
 	defer stop()
-	var group errgroup.Group
-	ended := make(chan struct{})
-	group.Go(func() error { defer close(ended); return a.Run(working) })
-	if opened != nil {
-		opened(a)
-	}
-	told := make(chan error, 1)
+	group.Go(func() error { defer stop(); return a.Run(working) })
 	group.Go(func() error {
-		err := s.tell(working)
-		told <- err
+		defer stop()
+		if stage.Opened != nil {
+			if err := stage.Opened(a); err != nil {
+				return err
+			}
+		}
+		result := s.result(s.tell(working))
+		if ctx.Err() != nil {
+			return ctx.Err() // somebody ended it; there is nothing to tell
+		}
+		if err := stage.Told(result); err != nil {
+			return err
+		}
+		if stage.Stay {
+			<-working.Done()
+		}
 		return nil
 	})
-	var result Result
-	select {
-	case err = <-told:
-		result = s.result(err)
-	case <-ended:
-		err = errors.New("the appliance ended before the story")
+	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+		return err
 	}
-	if stay && err == nil {
-		<-ctx.Done()
-	}
-	stop()
-	return result, errors.Join(err, group.Wait(), a.Close())
+	return nil
 }
 
 // tell runs the acts in order. An error means that the story could not go on; what

@@ -2,6 +2,7 @@ package protection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -75,13 +76,31 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 		return nil
 	}
 	for _, d := range m.Disks {
-		if d.Excluded {
-			continue
+		// A disk that left the machine, or came later, lacks some of the points.
+		held, err := p.held(d.ID, drop)
+		if err != nil {
+			return err
 		}
-		if err := p.sink.Drop(ctx, d.ID, drop); err != nil {
-			return fmt.Errorf("drop %d points of disk %s: %w", len(drop), d.ID, err)
+		if err := p.sink.Drop(ctx, d.ID, held); err != nil {
+			return fmt.Errorf("drop %d points of disk %s: %w", len(held), d.ID, err)
 		}
 	}
 	p.changed("machine/" + string(id))
 	return nil
+}
+
+// held gives those of the points that a disk has.
+func (p *Protector) held(disk replication.DiskID, points []replication.PointID) ([]replication.PointID, error) {
+	has, err := p.sink.Points(disk)
+	if errors.Is(err, replication.ErrUnknownDisk) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("points of disk %s: %w", disk, err)
+	}
+	known := make(map[replication.PointID]bool, len(has))
+	for _, point := range has {
+		known[point.ID] = true
+	}
+	return slices.DeleteFunc(slices.Clone(points), func(id replication.PointID) bool { return !known[id] }), nil
 }

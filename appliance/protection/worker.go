@@ -16,8 +16,9 @@ type worker struct {
 	p  *Protector
 	id replication.MachineID
 
-	busy chan struct{} // one slot: a cycle or a holder has it
-	wake chan struct{}
+	busy   chan struct{} // one slot: a cycle or a holder has it
+	wake   chan struct{}
+	pruned time.Time // when retention was last applied; used by run only
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -172,6 +173,11 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	}
 	if err != nil {
 		w.failed(err)
+	} else if now.Sub(w.pruned) >= pruneEvery {
+		w.pruned = now
+		if err := w.p.Prune(ctx, w.id); err != nil {
+			w.p.log.Warn("recovery points were not thinned; it is tried again", "machine", w.id, "error", err)
+		}
 	}
 	m, policy, err = w.p.machine(w.id)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 
 	"riparo/hypervisor"
 	"riparo/replication"
@@ -27,6 +28,8 @@ func restore(ctx context.Context, disk hypervisor.OpenedDisk, from replication.S
 	}
 	var did restored
 	want, have := make([]byte, restorePiece), make([]byte, restorePiece)
+	holes := newHoles(ctx, disk)
+	defer holes.close()
 	for region, err := range regions {
 		if err != nil {
 			return did, err
@@ -34,6 +37,19 @@ func restore(ctx context.Context, disk hypervisor.OpenedDisk, from replication.S
 		for at := region.Offset; at < region.End(); {
 			if err := ctx.Err(); err != nil {
 				return did, err
+			}
+			if region.Zero {
+				// What is a hole at both ends need not be read, however large.
+				until, err := holes.until(at)
+				if err != nil {
+					return did, fmt.Errorf("look for holes of the original disk: %w", err)
+				}
+				if until > at {
+					did.compared += min(until, region.End()) - at
+					at = min(until, region.End())
+					progress(at, from.Size())
+					continue
+				}
 			}
 			piece := replication.Extent{Offset: at, Length: min(restorePiece, region.End()-at)}
 			wrote, err := restorePieceOf(disk, from, piece, region.Zero, want, have)
@@ -79,4 +95,33 @@ func restorePieceOf(disk hypervisor.OpenedDisk, from replication.Source, piece r
 		wrote += chunk.Length
 	}
 	return wrote, nil
+}
+
+// holes follows the holes of a disk in ascending order.
+type holes struct {
+	next    func() (replication.Region, error, bool)
+	close   func()
+	current replication.Region
+	ended   bool
+}
+
+func newHoles(ctx context.Context, disk replication.Source) *holes {
+	next, stop := iter.Pull2(disk.Regions(ctx))
+	return &holes{next: next, close: stop}
+}
+
+// until gives the end of the hole that offset lies in, or offset itself when it
+// lies in none. Offsets must ascend.
+func (h *holes) until(offset int64) (int64, error) {
+	for !h.ended && h.current.End() <= offset {
+		region, err, more := h.next()
+		if err != nil {
+			return 0, err
+		}
+		h.current, h.ended = region, !more
+	}
+	if h.ended || !h.current.Zero || h.current.Offset > offset {
+		return offset, nil
+	}
+	return h.current.End(), nil
 }

@@ -1,0 +1,92 @@
+package appliance
+
+import (
+	"context"
+	"time"
+
+	"riparo/hypervisor"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+)
+
+// ownershipEvery is how often machines that failed over are looked at, for a
+// source that came back.
+const ownershipEvery = 5 * time.Second
+
+// watchOwnership raises the alarm when a source runs beside the replica that owns
+// its machine, and fences it: then it stays down once somebody stopped it.
+func (a *Appliance) watchOwnership(ctx context.Context) error {
+	tick := time.NewTicker(ownershipEvery)
+	defer tick.Stop()
+	known := map[replication.MachineID]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		var owned []store.Machine
+		err := a.store.View(func(tx *store.Tx) error {
+			for m, err := range tx.Machines().All() {
+				if err != nil {
+					return err
+				}
+				owned = append(owned, m)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, m := range owned {
+			both := replicaOwns(m.State) && a.sourceRuns(m)
+			if both == known[m.ID] {
+				continue
+			}
+			if both {
+				a.fenceSource(ctx, m)
+			}
+			if err := a.protect.BothActive(m.ID, both); err != nil {
+				a.log.Error("both copies of a machine are active and it was not recorded", "machine", m.Name, "error", err)
+				continue
+			}
+			known[m.ID] = both
+		}
+	}
+}
+
+// replicaOwns reports whether the replica has the machine's identity in s.
+func replicaOwns(s lifecycle.State) bool {
+	switch s {
+	case lifecycle.CommitPending, lifecycle.ChangingPoint, lifecycle.Committed, lifecycle.ProtectedReverse, lifecycle.Migrated:
+		return true
+	}
+	return false
+}
+
+func (a *Appliance) sourceRuns(m store.Machine) bool {
+	for _, s := range a.sites.Seen() {
+		if s.Site.Name != m.Source.Site || s.Problem != nil {
+			continue
+		}
+		for _, seen := range s.Machines {
+			if string(seen.Ref) == m.Source.Ref {
+				return seen.Power == hypervisor.Running
+			}
+		}
+	}
+	return false
+}
+
+// fenceSource keeps a source that came back from starting once more after somebody
+// stopped it. It does not stop it: that is a person's decision.
+func (a *Appliance) fenceSource(ctx context.Context, m store.Machine) {
+	fencer, err := a.sites.Fencer(m.Source.Site)
+	if err == nil {
+		err = fencer.Fence(ctx, hypervisor.Ref(m.Source.Ref), "failed over to "+m.Target.Site)
+	}
+	if err != nil {
+		a.log.Warn("a source that came back was not fenced; the vault refuses it all the same", "machine", m.Name, "error", err)
+	}
+}
