@@ -155,16 +155,21 @@ func (f *File) changed(how string) error {
 // Regions yields the whole file with its holes marked Zero, where the system can
 // tell of holes; a device and a file elsewhere is one region.
 func (f *File) Regions(ctx context.Context) iter.Seq2[replication.Region, error] {
+	return f.RegionsIn(ctx, replication.Extent{Length: f.size})
+}
+
+// RegionsIn yields the regions of an extent.
+func (f *File) RegionsIn(ctx context.Context, e replication.Extent) iter.Seq2[replication.Region, error] {
 	return func(yield func(replication.Region, error) bool) {
-		for at := int64(0); at < f.size; {
+		for e.Length > 0 {
 			if err := ctx.Err(); err != nil {
 				yield(replication.Region{}, err)
 				return
 			}
-			r := replication.Region{Extent: replication.Extent{Offset: at, Length: f.size - at}}
+			r := replication.Region{Extent: e}
 			if !f.device {
 				var err error
-				if r, err = regionAt(f.f, at, f.size); err != nil {
+				if r, err = regionAt(f.f, e.Offset, e.End()); err != nil {
 					yield(replication.Region{}, fmt.Errorf("look for holes in %s: %w", f.path, err))
 					return
 				}
@@ -172,7 +177,7 @@ func (f *File) Regions(ctx context.Context) iter.Seq2[replication.Region, error]
 			if !yield(r, nil) {
 				return
 			}
-			at = r.End()
+			e.Offset, e.Length = r.End(), e.Length-r.Length
 		}
 	}
 }

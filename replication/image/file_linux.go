@@ -45,9 +45,9 @@ func heldForWriting(f *os.File) bool {
 	return err == nil && lock.Type != unix.F_UNLCK
 }
 
-// regionAt is the run of data or the hole that begins at an offset.
-func regionAt(f *os.File, at, size int64) (replication.Region, error) {
-	r := replication.Region{Extent: replication.Extent{Offset: at, Length: size - at}}
+// regionAt is the run of data or the hole that begins at an offset, up to an end.
+func regionAt(f *os.File, at, end int64) (replication.Region, error) {
+	r := replication.Region{Extent: replication.Extent{Offset: at, Length: end - at}}
 	err := control(f, func(fd uintptr) error {
 		data, err := unix.Seek(int(fd), at, unix.SEEK_DATA)
 		switch {
@@ -59,19 +59,19 @@ func regionAt(f *os.File, at, size int64) (replication.Region, error) {
 		case err != nil:
 			return err
 		}
-		if data = min(data, size); data > at {
+		if data = min(data, end); data > at {
 			r.Zero, r.Length = true, data-at
 			return nil
 		}
 		hole, err := unix.Seek(int(fd), at, unix.SEEK_HOLE)
 		if err == nil {
-			r.Length = min(hole, size) - at
+			r.Length = min(hole, end) - at
 		}
 		return err
 	})
 	if r.Length <= 0 {
 		// The file changed under the search; taken for data, ReadAt will tell.
-		r.Length, r.Zero = size-at, false
+		r.Length, r.Zero = end-at, false
 	}
 	return r, err
 }
@@ -87,3 +87,5 @@ func control(f *os.File, do func(fd uintptr) error) error {
 	}
 	return inner
 }
+
+func makeSparse(*os.File) error { return nil } // Files are.

@@ -9,9 +9,9 @@ import (
 	"riparo/replication"
 )
 
-// RegionMapper is a source that can tell about a part of itself cheaply, and whose
-// answer follows what is written to it. The server asks it each time; of other
-// sources it remembers the holes.
+// RegionMapper is the source of an export that can be written, and tells what its
+// regions are now. The server asks it each time; of an export without a writer it
+// remembers the holes, and without a RegionMapper it tells nothing of one with.
 type RegionMapper interface {
 	// RegionsIn yields the regions of an extent, ascending, without gaps and
 	// overlap.

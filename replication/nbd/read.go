@@ -195,6 +195,18 @@ func (s *session) describe(ctx context.Context, name string, e replication.Exten
 		}
 		return list, nil
 	}
+	if s.export.Writer == nil {
+		holes, err := s.export.holes.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for r := range within(holes, e) {
+			if !add(r, zero) {
+				break
+			}
+		}
+		return list, nil
+	}
 	if mapper, ok := s.export.Source.(RegionMapper); ok {
 		for r, err := range mapper.RegionsIn(ctx, e) {
 			if err != nil {
@@ -206,17 +218,6 @@ func (s *session) describe(ctx context.Context, name string, e replication.Exten
 		}
 		return list, nil
 	}
-	if s.export.Writer != nil {
-		return []descriptor{{uint32(e.Length), 0}}, nil
-	}
-	holes, err := s.export.holes.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for r := range within(holes, e) {
-		if !add(r, zero) {
-			break
-		}
-	}
-	return list, nil
+	// A disk that is written to and cannot tell: all of it may be data.
+	return []descriptor{{uint32(e.Length), 0}}, nil
 }
