@@ -12,18 +12,15 @@ import (
 // Work goes on meanwhile: the copy is first put beside the file and then sent, so
 // that a slow w holds up nobody.
 func (s *Store) Backup(w io.Writer) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(s.path), unfinished(s.path)+"*")
-	if err != nil {
-		return fmt.Errorf("back up the state file: %w", problem(s.path, err))
-	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	err = s.View(func(tx *Tx) error {
-		_, err := tx.bolt.WriteTo(f)
-		return problem(s.path, err)
+	var f *os.File
+	err = s.View(func(tx *Tx) (err error) {
+		f, err = s.spool(tx)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("back up the state file: %w", err)
 	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("back up the state file: %w", err)
 	}
@@ -31,4 +28,17 @@ func (s *Store) Backup(w io.Writer) (err error) {
 		return fmt.Errorf("send the copy of the state file: %w", err)
 	}
 	return nil
+}
+
+// spool copies the file as tx sees it to one beside it, which the caller closes
+// and removes.
+func (s *Store) spool(tx *Tx) (*os.File, error) {
+	f, err := os.CreateTemp(filepath.Dir(s.path), unfinished(s.path)+"*")
+	if err != nil {
+		return nil, problem(s.path, err)
+	}
+	if _, err := tx.bolt.WriteTo(f); err != nil {
+		return nil, errors.Join(problem(s.path, err), f.Close(), os.Remove(f.Name()))
+	}
+	return f, nil
 }

@@ -5,20 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strings"
 )
 
 // maxFindings bounds what a check of a damaged file reports.
 const maxFindings = 20
 
-// Check reads everything and reports what is wrong: the structure of the file,
-// records that do not decode or stand under the wrong key, indexes and counts
-// that do not match, references that lead nowhere. It takes the time that reading
-// the file takes.
+// Check reads everything and reports what is wrong: pages, values that do not
+// match their checksums, records that do not decode or stand under the wrong key,
+// indexes and counts that do not match, references that lead nowhere. It takes
+// the time and, for a moment, the space of a copy of the file.
 func (s *Store) Check() error {
-	return errors.Join(s.checkFile(), s.View(func(tx *Tx) error {
-		var found []string
+	return s.View(func(tx *Tx) error {
+		if err := s.checkCopy(tx); err != nil {
+			return err
+		}
+		found := tx.checkTexts()
 		for _, k := range kinds {
 			found = append(found, k.checkRecords(tx)...)
 		}
@@ -26,34 +28,44 @@ func (s *Store) Check() error {
 			found = append(checkMachines(tx), checkJobs(tx)...)
 		}
 		return asDamage(s.path, found)
-	}))
+	})
 }
 
-// checkFile reads the whole file once: its structure and the checksum of each
-// value. It is what Open does, before anything relies on the file.
-func (s *Store) checkFile() (err error) {
-	info, err := os.Stat(s.path)
+// checkCopy checks the pages of the file as tx sees it, in a copy: the file itself
+// is written to meanwhile. When they are whole bbolt has a look too.
+func (s *Store) checkCopy(tx *Tx) error {
+	f, err := s.spool(tx)
 	if err != nil {
 		return err
 	}
+	if err := errors.Join(checkPages(f.Name()), f.Close(), os.Remove(f.Name())); err != nil {
+		return problem(s.path, err)
+	}
+	var found []string
+	for err := range tx.bolt.Check() { // to the end: bbolt waits for us to read
+		if len(found) < maxFindings {
+			found = append(found, err.Error())
+		}
+	}
+	return asDamage(s.path, found)
+}
+
+// checkTexts reads all values once. It is what Open does, before anything relies
+// on them.
+func (s *Store) checkTexts() error {
 	return s.View(func(tx *Tx) error {
-		// First of all, because a page behind the end cannot be read at all.
-		if info.Size() < tx.bolt.Size() {
-			return problem(s.path, &damage{what: fmt.Sprintf("it was cut: %d bytes of %d", info.Size(), tx.bolt.Size())})
+		if tx.bolt.Bucket(selfBucket) == nil {
+			return nil // not ours, or not begun: see version
 		}
-		var found []string
-		for err := range tx.bolt.Check() { // to the end: bbolt waits for us to read
-			if len(found) < maxFindings {
-				found = append(found, err.Error())
-			}
-		}
-		if len(found) == 0 && tx.bolt.Bucket(selfBucket) != nil {
-			for _, k := range kinds {
-				found = append(found, k.checkTexts(tx)...)
-			}
-		}
-		return asDamage(s.path, found)
+		return asDamage(s.path, tx.checkTexts())
 	})
+}
+
+func (tx *Tx) checkTexts() (found []string) {
+	for _, k := range kinds {
+		found = append(found, k.checkTexts(tx)...)
+	}
+	return found
 }
 
 func asDamage(path string, found []string) error {
@@ -68,32 +80,56 @@ func asDamage(path string, found []string) error {
 	return problem(path, &damage{what: strings.Join(found, "; ") + more})
 }
 
-// checkTexts reads all values of the kind and compares their checksums.
+// checkTexts reads all values of the kind and its indexes and compares their
+// checksums, and their number with the count.
 func (k *Kind[T]) checkTexts(tx *Tx) (found []string) {
-	b := tx.bolt.Bucket([]byte(k.name))
-	if b == nil {
-		return nil // a kind that a migration to come will make
-	}
-	err := func() (err error) {
-		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-		defer catch(&err)
-		return b.ForEach(func(key, sealed []byte) error {
-			_, err := unseal(string(key), sealed)
-			return err
-		})
-	}()
-	if err != nil {
-		found = append(found, k.name+": "+err.Error())
+	records, indexes := k.buckets()
+	for _, name := range append([]string{records}, indexes...) {
+		if err := checkBucket(tx, name); err != nil {
+			found = append(found, name+": "+err.Error())
+		}
 	}
 	return found
 }
 
-// checkRecords decodes all records and compares indexes and count with them.
+func checkBucket(tx *Tx, name string) (err error) {
+	defer catch(&err)
+	b := tx.bolt.Bucket([]byte(name))
+	if b == nil {
+		return nil // of a kind that a migration to come will make, see missing
+	}
+	count := uint64(0)
+	err = b.ForEach(func(key, sealed []byte) error {
+		count++
+		_, err := unseal(string(key), sealed)
+		return err
+	})
+	if err == nil && count != b.Sequence() {
+		err = &damage{what: fmt.Sprintf("it counts %d entries and has %d", b.Sequence(), count)}
+	}
+	return err
+}
+
+// missing names a bucket that is not there although every migration was done.
+func (s *Store) missing() error {
+	return s.View(func(tx *Tx) error {
+		for _, k := range kinds {
+			records, indexes := k.buckets()
+			for _, name := range append([]string{records}, indexes...) {
+				if tx.bolt.Bucket([]byte(name)) == nil {
+					return problem(s.path, &damage{what: fmt.Sprintf("the bucket %s is missing", name)})
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// checkRecords decodes all records and compares the indexes with them.
 func (k *Kind[T]) checkRecords(tx *Tx) (found []string) {
 	table := k.in(tx)
-	count := 0
 	listed := map[string]int{} // entries per index
-	for key := ""; ; count++ {
+	for key := ""; ; {
 		next, err := table.step(key, false)
 		if err != nil {
 			return append(found, err.Error())
@@ -126,11 +162,8 @@ func (k *Kind[T]) checkRecords(tx *Tx) (found []string) {
 			}
 		}
 	}
-	if n, err := table.Count(); err != nil || n != count {
-		found = append(found, fmt.Sprintf("%s counts %d records and has %d (%v)", k.name, n, count, err))
-	}
 	for _, ix := range k.indexes {
-		if n := tx.bolt.Bucket([]byte(ix.name)).Stats().KeyN; n != listed[ix.name] {
+		if n := int(tx.bolt.Bucket([]byte(ix.name)).Sequence()); n != listed[ix.name] {
 			found = append(found, fmt.Sprintf("the index %s has %d entries for %d records", ix.name, n, listed[ix.name]))
 		}
 	}

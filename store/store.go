@@ -45,6 +45,9 @@ type Options struct {
 const (
 	defaultLockWait = 2 * time.Second // a daemon that is being restarted is gone by then
 	defaultMaxBytes = 1 << 30
+	minFileBytes    = 4 * 4096 // bbolt's four first pages, of 4 KiB or more
+	// unfinishedAge: a file that is being made or copied is younger than this.
+	unfinishedAge = time.Hour
 )
 
 // Open opens the state file at path, or makes it when there is none. An older
@@ -71,25 +74,46 @@ func open(path string, o Options, steps []migration) (*Store, error) {
 		return nil, openProblem(path, err)
 	case !info.Mode().IsRegular():
 		return nil, openProblem(path, fmt.Errorf("open %s: not a file", path))
-	case info.Size() == 0:
-		// Files are made whole (see create), so something emptied this one. To
-		// start afresh silently would be to forget every protected machine.
-		return nil, openProblem(path, &damage{what: "the file is empty"})
+	case info.Size() < minFileBytes:
+		// Files are made whole (see create), so something cut this one. To start
+		// afresh silently would be to forget every protected machine.
+		return nil, openProblem(path, &damage{what: fmt.Sprintf("it has %d bytes", info.Size())})
 	}
 	db, err := openFile(path, o)
 	if err != nil {
 		return nil, openProblem(path, err)
 	}
 	s := &Store{db: db, path: path}
-	if err := errors.Join(s.checkFile(), s.migrate(steps), sweep(path)); err != nil {
-		return nil, errors.Join(openProblem(path, err), s.Close())
+	for _, prepare := range []func() error{
+		s.checkTexts,
+		func() error { return s.migrate(steps) },
+		s.missing,
+		func() error { return sweep(path) },
+	} {
+		if err := prepare(); err != nil {
+			return nil, errors.Join(openProblem(path, err), s.Close())
+		}
 	}
 	return s, nil
 }
 
-// openFile opens a bbolt file. What bbolt answers with a panic when a file is
-// damaged comes back as an error.
-func openFile(path string, o Options) (db *bolt.DB, err error) {
+// openFile opens a bbolt file after its pages were found whole.
+func openFile(path string, o Options) (*bolt.DB, error) {
+	// Opened for reading, bbolt locks the file and looks at no more than its first
+	// two pages. The lock is let go for a moment before it is opened for writing:
+	// whoever gets in between writes whole pages too.
+	reading, err := boltOpen(path, o, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(checkPages(path), reading.Close()); err != nil {
+		return nil, err
+	}
+	return boltOpen(path, o, false)
+}
+
+// boltOpen opens a bbolt file. What bbolt answers with a panic comes back as an error.
+func boltOpen(path string, o Options, readOnly bool) (db *bolt.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var file *os.File
 	defer func() {
@@ -98,18 +122,21 @@ func openFile(path string, o Options) (db *bolt.DB, err error) {
 		}
 	}()
 	defer catch(&err)
-	return bolt.Open(path, 0o600, &bolt.Options{
+	options := &bolt.Options{
+		ReadOnly:     readOnly,
 		Timeout:      o.LockWait,
-		MaxSize:      o.MaxBytes,
 		NoSync:       o.NoSync,
 		FreelistType: bolt.FreelistMapType,
-		OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
-			// The file exists: create made it.
-			f, err := os.OpenFile(name, flag&^os.O_CREATE, perm)
+		OpenFile: func(name string, flag int, perm os.FileMode) (f *os.File, err error) {
+			f, err = os.OpenFile(name, flag&^os.O_CREATE, perm) // create made it
 			file = f
 			return f, err
 		},
-	})
+	}
+	if !readOnly {
+		options.MaxSize = o.MaxBytes
+	}
+	return bolt.Open(path, 0o600, options)
 }
 
 // create makes a new store beside path and gives it its name when it is complete
@@ -125,7 +152,7 @@ func create(path string, o Options, steps []migration) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	db, err := openFile(name, o)
+	db, err := boltOpen(name, o, false)
 	if err != nil {
 		return err
 	}
@@ -146,11 +173,14 @@ func create(path string, o Options, steps []migration) (err error) {
 // unfinished begins the names of files that were not completed.
 func unfinished(path string) string { return "." + filepath.Base(path) + ".new-" }
 
-// sweep removes what a crash left of create or Backup. The caller has the lock.
+// sweep removes what a crash left of create or Backup.
 func sweep(path string) error {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), unfinished(path)+"*"))
 	for _, name := range left {
-		os.Remove(name) // if it cannot be removed it is in nobody's way
+		// Another daemon may be making its own this moment, before it finds ours.
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > unfinishedAge {
+			os.Remove(name) // if it cannot be removed it is in nobody's way
+		}
 	}
 	return err
 }

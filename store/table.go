@@ -235,25 +235,32 @@ func (t Table[T]) write(key string, sealed []byte, old, v *T, found bool) (err e
 			continue
 		}
 		if before != "" {
-			if err := entries.Delete([]byte(before)); err != nil {
+			if err := remove(entries, before); err != nil {
 				return err
 			}
 		}
 		if after != "" {
-			if err := entries.Put([]byte(after), nil); err != nil {
+			if err := add(entries, after, seal(after, nil)); err != nil {
 				return err
 			}
 		}
 	}
-	if sealed == nil {
-		return errors.Join(b.Delete([]byte(key)), b.SetSequence(b.Sequence()-1))
+	switch {
+	case sealed == nil:
+		return remove(b, key)
+	case found:
+		return b.Put([]byte(key), sealed)
 	}
-	if !found {
-		if err := b.SetSequence(b.Sequence() + 1); err != nil {
-			return err
-		}
-	}
-	return b.Put([]byte(key), sealed)
+	return add(b, key, sealed)
+}
+
+// add puts what was not there, and counts it in the bucket's sequence.
+func add(b *bolt.Bucket, key string, sealed []byte) error {
+	return errors.Join(b.Put([]byte(key), sealed), b.SetSequence(b.Sequence()+1))
+}
+
+func remove(b *bolt.Bucket, key string) error {
+	return errors.Join(b.Delete([]byte(key)), b.SetSequence(b.Sequence()-1))
 }
 
 // trim removes the oldest records above the bound of their kind.
@@ -286,8 +293,9 @@ func (t Table[T]) trim() error {
 // bucket is the kind's bucket; its sequence holds the number of records.
 func (r Range[T]) bucket() *bolt.Bucket { return r.tx.bolt.Bucket([]byte(r.kind.name)) }
 
-// A value is the CRC32C of its key and its text, big endian, and its text. bbolt
-// has no checksum over its data pages.
+// A value is the CRC32C of its key and its text, big endian, and its text; that of
+// an index entry has no text. bbolt has no checksum over its data pages. What is
+// lost as a whole is found by the count that each bucket has in its sequence.
 const sealBytes = 4
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

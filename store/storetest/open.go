@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -23,7 +24,7 @@ func Reopen(t testing.TB, path string) *store.Store {
 		t.Fatalf("open the store: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := st.Check(); err != nil && err != store.ErrClosed {
+		if err := st.Check(); err != nil && !errors.Is(err, store.ErrClosed) {
 			t.Errorf("check of the store after the test: %v", err)
 		}
 		if err := st.Close(); err != nil {
