@@ -72,7 +72,7 @@ func (c *Client) status(ctx context.Context, name string, e replication.Extent) 
 	if err := conn.do(ctx, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", c.address, err)
 	}
-	return r.status[conn.info.contexts[name]], nil
+	return aligned(r.status[conn.info.contexts[name]], name, c.info.minBlock), nil
 }
 
 // mapper is the connection to ask about one context.
