@@ -1,0 +1,441 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+)
+
+// Client calls the API of an appliance. Its errors are [replication.Problem]s.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// Times of a call. A verb returns at once; contacting a site may take a while.
+const (
+	callTime    = 2 * time.Minute
+	connectTime = 10 * time.Second
+	maxAnswer   = 64 << 20 // more than any list there is
+)
+
+// New gives a client. trust says how the appliance is known: the PEM of its CA or
+// its certificate, the SHA-256 fingerprint of its certificate in hex (colons are
+// passed over), or, when it is empty, the CAs of the system.
+func New(address, token, trust string) (*Client, error) {
+	base, err := url.Parse(address)
+	if err != nil || base.Scheme != "https" || base.Host == "" {
+		return nil, &replication.Problem{Code: "client.url", Cause: fmt.Sprintf("%q is not the address of an appliance", address),
+			Action: "give it as https://HOST:PORT (--url or RIPARO_URL)", Remedy: replication.Stop}
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	switch fingerprint := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(trust), ":", "")); {
+	case trust == "":
+	case strings.Contains(trust, "-----BEGIN"):
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM([]byte(trust)) {
+			return nil, untrusted("the PEM text holds no certificate")
+		}
+	default:
+		want, err := hex.DecodeString(fingerprint)
+		if err != nil || len(want) != sha256.Size {
+			return nil, untrusted(fmt.Sprintf("%q is neither a PEM text nor a SHA-256 fingerprint", trust))
+		}
+		// The fingerprint takes the place of the chain: the certificate is exactly
+		// the one that was shown.
+		config.InsecureSkipVerify = true
+		config.VerifyConnection = func(s tls.ConnectionState) error {
+			if got := sha256.Sum256(s.PeerCertificates[0].Raw); !bytes.Equal(got[:], want) {
+				return untrusted("the appliance shows a certificate with the fingerprint " + hex.EncodeToString(got[:]))
+			}
+			return nil
+		}
+	}
+	transport := &http.Transport{TLSClientConfig: config, DialContext: (&net.Dialer{Timeout: connectTime}).DialContext,
+		TLSHandshakeTimeout: connectTime, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
+	return &Client{base: base, token: token, http: &http.Client{Transport: transport}}, nil
+}
+
+func untrusted(cause string) error {
+	return &replication.Problem{Code: "client.trust", Cause: cause,
+		Action: "give the fingerprint that the daemon printed, or its CA (--ca or RIPARO_CA)", Remedy: replication.Stop}
+}
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// call does one request. in and out may be nil.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	response, err := c.send(ctx, method, path, query, in)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(out); err != nil {
+		return fmt.Errorf("read the answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
+	target := c.base.JoinPath(path)
+	target.RawQuery = query.Encode()
+	var content io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("write the request %s %s: %w", method, path, err)
+		}
+		content = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), content)
+	if err != nil {
+		return nil, fmt.Errorf("make the request %s %s: %w", method, path, err)
+	}
+	if in != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	if response.StatusCode >= 400 {
+		defer response.Body.Close()
+		return nil, problemIn(response)
+	}
+	return response, nil
+}
+
+// unreachable tells why there was no answer.
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	if p, ok := errors.AsType[*replication.Problem](err); ok {
+		return p
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		p := untrusted(fmt.Sprintf("the certificate of %s is not trusted: %v", c.base.Host, err)).(*replication.Problem)
+		p.Err = err
+		return p
+	}
+	return &replication.Problem{Code: "client.unreachable", Err: err, Cause: fmt.Sprintf("the appliance at %s cannot be reached: %v", c.base.Host, innermost(err)),
+		Action: "see that the daemon runs (riparo serve) and that the address is right (--url or RIPARO_URL)", Remedy: replication.Retry}
+}
+
+func innermost(err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		return u.Err
+	}
+	return err
+}
+
+// problemIn reads the problem of an answer.
+func problemIn(r *http.Response) error {
+	var told struct {
+		Problem
+		Errors []struct {
+			Message  string `json:"message"`
+			Location string `json:"location"`
+		} `json:"errors"`
+	}
+	text, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err := json.Unmarshal(text, &told); err != nil || told.Status == 0 {
+		return &replication.Problem{Code: "client.answer", Cause: fmt.Sprintf("the appliance answered %s", r.Status),
+			Action: "see that the address is that of a Riparo appliance", Remedy: replication.Stop}
+	}
+	p := &replication.Problem{Code: told.Code, Cause: told.Cause, Effect: told.Effect, Action: told.Action, Remedy: replication.Stop}
+	switch told.Remedy {
+	case "retry":
+		p.Remedy = replication.Retry
+	case "resynchronize":
+		p.Remedy = replication.Resync
+	}
+	if p.Cause == "" { // huma found something wrong with the request itself
+		p.Code, p.Cause = "request.invalid", told.Detail
+		for _, e := range told.Errors {
+			p.Cause += fmt.Sprintf("; %s: %s", e.Location, e.Message)
+		}
+	}
+	if r.StatusCode == http.StatusNotFound {
+		p.Err = store.ErrNotFound
+	}
+	return p
+}
+
+func get[T any](ctx context.Context, c *Client, path string, query url.Values) (T, error) {
+	var out T
+	err := c.call(ctx, http.MethodGet, path, query, nil, &out)
+	return out, err
+}
+
+// segment is a part of a path.
+func segment(s string) string { return url.PathEscape(s) }
+
+// About says what answers, and as whom.
+func (c *Client) About(ctx context.Context) (About, error) {
+	return get[About](ctx, c, "/api/v1/about", nil)
+}
+
+// Setup claims a fresh appliance.
+func (c *Client) Setup(ctx context.Context, b SetupBody) (Claimed, error) {
+	var out Claimed
+	err := c.call(ctx, http.MethodPost, "/api/v1/setup", nil, b, &out)
+	return out, err
+}
+
+// Machines lists the protected machines.
+func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
+	return get[[]Machine](ctx, c, "/api/v1/machines", nil)
+}
+
+// Machine gives one protected machine.
+func (c *Client) Machine(ctx context.Context, id replication.MachineID) (Machine, error) {
+	return get[Machine](ctx, c, "/api/v1/machines/"+segment(string(id)), nil)
+}
+
+// Points lists the recovery points of a machine, newest first.
+func (c *Client) Points(ctx context.Context, id replication.MachineID) ([]replication.RecoveryPoint, error) {
+	return get[[]replication.RecoveryPoint](ctx, c, "/api/v1/machines/"+segment(string(id))+"/points", nil)
+}
+
+// Protect takes a discovered machine under protection.
+func (c *Client) Protect(ctx context.Context, b ProtectBody) (Started, error) {
+	var out Started
+	err := c.call(ctx, http.MethodPost, "/api/v1/machines", nil, b, &out)
+	return out, err
+}
+
+// Ask starts a verb on a protected machine.
+func (c *Client) Ask(ctx context.Context, id replication.MachineID, verb lifecycle.Verb, b VerbBody) (Started, error) {
+	var out Started
+	err := c.call(ctx, http.MethodPost, "/api/v1/machines/"+segment(string(id))+"/"+segment(string(verb)), nil, b, &out)
+	return out, err
+}
+
+// JobFilter chooses jobs; the zero value chooses the newest 100.
+type JobFilter struct {
+	State   string // one of store.JobState, or "unfinished"
+	Machine replication.MachineID
+	Before  string
+	Limit   int
+}
+
+// Jobs lists jobs, newest first.
+func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]store.Job, error) {
+	return get[[]store.Job](ctx, c, "/api/v1/jobs", queryOf("state", f.State, "machine", string(f.Machine), "before", f.Before, "limit", number(f.Limit)))
+}
+
+// Job gives one job.
+func (c *Client) Job(ctx context.Context, id string) (store.Job, error) {
+	return get[store.Job](ctx, c, "/api/v1/jobs/"+segment(id), nil)
+}
+
+// CancelJob cancels a job.
+func (c *Client) CancelJob(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/jobs/"+segment(id)+"/cancel", nil, nil, nil)
+}
+
+// RestartJob goes on with a failed job.
+func (c *Client) RestartJob(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/jobs/"+segment(id)+"/restart", nil, nil, nil)
+}
+
+// AnswerJob answers what a job asks.
+func (c *Client) AnswerJob(ctx context.Context, id, answer string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/jobs/"+segment(id)+"/answer", nil, map[string]string{"answer": answer}, nil)
+}
+
+// EventFilter chooses events; the zero value chooses the newest 100.
+type EventFilter struct {
+	Severity string
+	Machine  replication.MachineID
+	Before   string
+	Limit    int
+}
+
+// Events lists the event log, newest first.
+func (c *Client) Events(ctx context.Context, f EventFilter) ([]store.Event, error) {
+	return get[[]store.Event](ctx, c, "/api/v1/event-log", queryOf("severity", f.Severity, "machine", string(f.Machine), "before", f.Before, "limit", number(f.Limit)))
+}
+
+// Policies lists the replication policies.
+func (c *Client) Policies(ctx context.Context) ([]replication.Policy, error) {
+	return get[[]replication.Policy](ctx, c, "/api/v1/policies", nil)
+}
+
+// Policy gives one replication policy.
+func (c *Client) Policy(ctx context.Context, name string) (replication.Policy, error) {
+	return get[replication.Policy](ctx, c, "/api/v1/policies/"+segment(name), nil)
+}
+
+// SavePolicy makes or changes a replication policy.
+func (c *Client) SavePolicy(ctx context.Context, p replication.Policy) error {
+	return c.call(ctx, http.MethodPut, "/api/v1/policies/"+segment(p.Name), nil, p, nil)
+}
+
+// Sites lists the sites.
+func (c *Client) Sites(ctx context.Context) ([]store.Site, error) {
+	return get[[]store.Site](ctx, c, "/api/v1/sites", nil)
+}
+
+// AddSite adds a site; it is contacted first.
+func (c *Client) AddSite(ctx context.Context, b SiteBody) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/sites", nil, b, nil)
+}
+
+// RemoveSite removes a site that nothing uses.
+func (c *Client) RemoveSite(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/api/v1/sites/"+segment(name), nil, nil, nil)
+}
+
+// Discovered lists the machines of all sites; refresh asks the sites now.
+func (c *Client) Discovered(ctx context.Context, refresh bool) ([]Discovered, error) {
+	if !refresh {
+		return get[[]Discovered](ctx, c, "/api/v1/discovered", nil)
+	}
+	var out []Discovered
+	err := c.call(ctx, http.MethodPost, "/api/v1/discovered/refresh", nil, nil, &out)
+	return out, err
+}
+
+// Vault says how full the vault is.
+func (c *Client) Vault(ctx context.Context) (VaultUsage, error) {
+	return get[VaultUsage](ctx, c, "/api/v1/vault", nil)
+}
+
+// Report gives the figures of replication.
+func (c *Client) Report(ctx context.Context) (Figures, error) {
+	return get[Figures](ctx, c, "/api/v1/report", nil)
+}
+
+// Tokens lists the API tokens.
+func (c *Client) Tokens(ctx context.Context) ([]Token, error) {
+	return get[[]Token](ctx, c, "/api/v1/tokens", nil)
+}
+
+// CreateToken makes an API token.
+func (c *Client) CreateToken(ctx context.Context, b TokenBody) (NewToken, error) {
+	var out NewToken
+	err := c.call(ctx, http.MethodPost, "/api/v1/tokens", nil, b, &out)
+	return out, err
+}
+
+// RevokeToken ends an API token.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/api/v1/tokens/"+segment(id), nil, nil, nil)
+}
+
+// News is one message of the stream: exactly one of the three is set.
+type News struct {
+	Event  *store.Event
+	Change *Change
+	Beat   *Beat
+}
+
+// maxNews bounds one message of the stream.
+const maxNews = 1 << 20
+
+// Follow calls got with each message of the event stream until ctx ends, got
+// returns an error, or the connection breaks. after, if not empty, is the ID of
+// the last event that is known already.
+func (c *Client) Follow(ctx context.Context, after string, got func(News) error) error {
+	response, err := c.send(ctx, http.MethodGet, "/api/v1/events", queryOf("after", after), nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(make([]byte, 0, 64<<10), maxNews)
+	kind := ""
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "event":
+			kind = value
+		case "data":
+			news, err := readNews(kind, value)
+			if err != nil {
+				return err
+			}
+			if err := got(news); err != nil {
+				return err
+			}
+		case "":
+			kind = ""
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := lines.Err(); err != nil {
+		return c.unreachable(ctx, err)
+	}
+	return c.unreachable(ctx, io.ErrUnexpectedEOF)
+}
+
+func readNews(kind, value string) (News, error) {
+	var n News
+	var into any
+	switch kind {
+	case "event":
+		n.Event = new(store.Event)
+		into = n.Event
+	case "change":
+		n.Change = new(Change)
+		into = n.Change
+	case "beat":
+		n.Beat = new(Beat)
+		into = n.Beat
+	default: // of a newer appliance
+		return n, nil
+	}
+	if err := json.Unmarshal([]byte(value), into); err != nil {
+		return n, fmt.Errorf("read the event stream: %w", err)
+	}
+	return n, nil
+}
+
+func queryOf(pairs ...string) url.Values {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return q
+}
+
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
