@@ -37,8 +37,24 @@ func (s *Store) spool(tx *Tx) (*os.File, error) {
 	if err != nil {
 		return nil, problem(s.path, err)
 	}
-	if _, err := tx.bolt.WriteTo(f); err != nil {
+	w := &keepError{w: f}
+	if _, err := tx.bolt.WriteTo(w); err != nil {
+		if w.err != nil {
+			err = w.err
+		}
 		return nil, errors.Join(problem(s.path, err), f.Close(), os.Remove(f.Name()))
 	}
 	return f, nil
+}
+
+// keepError keeps the error of a write as it was: bbolt passes on its text only.
+type keepError struct {
+	w   io.Writer
+	err error
+}
+
+func (k *keepError) Write(p []byte) (n int, err error) {
+	n, err = k.w.Write(p)
+	k.err = err
+	return n, err
 }

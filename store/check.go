@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // maxFindings bounds what a check of a damaged file reports.
@@ -32,22 +34,30 @@ func (s *Store) Check() error {
 }
 
 // checkCopy checks the pages of the file as tx sees it, in a copy: the file itself
-// is written to meanwhile. When they are whole bbolt has a look too.
-func (s *Store) checkCopy(tx *Tx) error {
+// is written to meanwhile. When they are whole bbolt has a look at them too.
+func (s *Store) checkCopy(tx *Tx) (err error) {
 	f, err := s.spool(tx)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(checkPages(f.Name()), f.Close(), os.Remove(f.Name())); err != nil {
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	if err := errors.Join(f.Close(), checkPages(f.Name())); err != nil {
 		return problem(s.path, err)
 	}
-	var found []string
-	for err := range tx.bolt.Check() { // to the end: bbolt waits for us to read
-		if len(found) < maxFindings {
-			found = append(found, err.Error())
-		}
+	db, err := boltOpen(f.Name(), Options{}, true)
+	if err != nil {
+		return problem(s.path, err)
 	}
-	return asDamage(s.path, found)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return db.View(func(tx *bolt.Tx) error {
+		var found []string
+		for err := range tx.Check() { // to the end: bbolt waits for us to read
+			if len(found) < maxFindings {
+				found = append(found, err.Error())
+			}
+		}
+		return asDamage(s.path, found)
+	})
 }
 
 // checkTexts reads all values once. It is what Open does, before anything relies
