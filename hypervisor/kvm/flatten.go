@@ -187,7 +187,8 @@ func hasBacking(ctx context.Context, monitor fleece.Monitor, key string) (bool, 
 		Name  string `json:"node-name"`
 		Depth int    `json:"backing_file_depth"`
 	}
-	if err := monitor.Execute(ctx, "query-named-block-nodes", fields{"flat": true}, &nodes); err != nil {
+	// A flat answer is shorter and always says depth 0.
+	if err := monitor.Execute(ctx, "query-named-block-nodes", fields{"flat": false}, &nodes); err != nil {
 		return false, err
 	}
 	for _, n := range nodes {
