@@ -1,7 +1,9 @@
 package appliance
 
 import (
+	"riparo/appliance/discovery"
 	"riparo/appliance/protection"
+	"riparo/replication/mastertarget"
 	"riparo/replication/vault"
 	"riparo/store"
 )
@@ -12,9 +14,11 @@ type Rooms struct {
 	Store      *store.Store
 	Vault      *vault.Vault
 	Protection *protection.Protector
+	Sites      *discovery.Sites
+	Target     *mastertarget.Target
 }
 
 // Rooms gives the parts of the appliance.
 func (a *Appliance) Rooms() Rooms {
-	return Rooms{Store: a.store, Vault: a.vault, Protection: a.protect}
+	return Rooms{Store: a.store, Vault: a.vault, Protection: a.protect, Sites: a.sites, Target: a.target}
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"riparo/hypervisor"
+	"riparo/hypervisor/kvm"
 	"riparo/hypervisor/lab"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
@@ -25,6 +26,9 @@ type kind struct {
 var kinds = []kind{
 	{"lab", func(_ context.Context, a *Appliance, s store.Site) (hypervisor.Provider, error) {
 		return a.openLab(s.Name)
+	}},
+	{kvm.Kind, func(ctx context.Context, _ *Appliance, s store.Site) (hypervisor.Provider, error) {
+		return kvm.Open(ctx, s.Address, kvm.Options{})
 	}},
 }
 

@@ -98,14 +98,14 @@ func (s *story) test(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := p.judgeRunning(ctx, secondary, hypervisor.Ref(m.Test.Ref), "the test machine"); err != nil {
+		if err := p.judgeRunning(ctx, secondary, hypervisor.Ref(m.Test.Ref), "", "the test machine"); err != nil {
 			return err
 		}
 		if _, err := p.ask(ctx, api.Request{Verb: lifecycle.CleanupTest, Notes: "demonstration"}); err != nil {
 			return err
 		}
 		s.Tell("%s was tested from %s in %.2f s beside its running source, and cleaned up", p.name, p.older.ID, p.figures.TestSeconds)
-		return p.judgeRunning(ctx, primary, p.ref, "the source after the test")
+		return p.judgeSource(ctx, "the source after the test")
 	})
 }
 
@@ -155,7 +155,7 @@ func (s *story) judgeReplicas(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return p.judgeRunning(ctx, secondary, hypervisor.Ref(m.Target.Ref), "the replica")
+		return p.judgeRunning(ctx, secondary, hypervisor.Ref(m.Target.Ref), m.Failover.Point, "the replica")
 	})
 }
 
@@ -187,7 +187,7 @@ func (s *story) failBack(ctx context.Context) error {
 // has by now.
 func (s *story) judgeOriginals(ctx context.Context) error {
 	return s.everybody(ctx, func(p *player, ctx context.Context) error {
-		if err := p.judgeRunning(ctx, primary, p.ref, "the original after the failback"); err != nil {
+		if err := p.judgeSource(ctx, "the original after the failback"); err != nil {
 			return err
 		}
 		list, err := s.appliance.Points(ctx, p.id)

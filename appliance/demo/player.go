@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -94,6 +95,9 @@ func (p *player) wait(ctx context.Context, id string) (store.Job, error) {
 			}
 			return job, nil
 		}
+		if job.State == store.WaitingToRetry && job.Attempt >= patientAttempts {
+			return job, fmt.Errorf("job %s does not get on: %s", job.Kind, job.Error.Cause)
+		}
 		select {
 		case <-ctx.Done():
 			return job, context.Cause(ctx)
@@ -103,6 +107,9 @@ func (p *player) wait(ctx context.Context, id string) (store.Job, error) {
 		}
 	}
 }
+
+// patientAttempts is how often a step may fail before the story gives up on it.
+const patientAttempts = 2
 
 // record reads the machine's record.
 func (p *player) record() (m store.Machine, err error) {
@@ -161,8 +168,9 @@ func (p *player) judgePoint(ctx context.Context, point replication.RecoveryPoint
 }
 
 // judgeRunning freezes a running machine, reads its disks in full and asks the
-// record about them.
-func (p *player) judgeRunning(ctx context.Context, site string, ref hypervisor.Ref, what string) (err error) {
+// record about them. since is the point that its changes are counted from; the
+// look must not make the site forget it.
+func (p *player) judgeRunning(ctx context.Context, site string, ref hypervisor.Ref, since replication.PointID, what string) (err error) {
 	release, err := p.rooms.Protection.Hold(ctx, p.id)
 	if err != nil {
 		return err
@@ -176,9 +184,12 @@ func (p *player) judgeRunning(ctx context.Context, site string, ref hypervisor.R
 	if err != nil {
 		return err
 	}
-	request := hypervisor.PointRequest{Ref: ref, Point: "judgment", Want: replication.CrashConsistent}
+	request := hypervisor.PointRequest{Ref: ref, Point: "judgment", Want: replication.CrashConsistent, Since: map[string]replication.PointID{}}
 	for _, d := range seen.Disks {
 		request.Disks = append(request.Disks, d.Key)
+		if since != "" {
+			request.Since[d.Key] = since
+		}
 	}
 	capture, err := place.BeginPoint(ctx, request)
 	if err != nil {
@@ -187,7 +198,7 @@ func (p *player) judgeRunning(ctx context.Context, site string, ref hypervisor.R
 	defer func() { err = errors.Join(err, capture.Rollback(context.WithoutCancel(ctx))) }()
 	shown := map[string]replication.Source{}
 	for _, d := range capture.Disks() {
-		shown[d.Key()] = d
+		shown[d.Key()] = whole{d}
 	}
 	record, err := p.world.Record(p.name)
 	if err != nil {
@@ -201,4 +212,22 @@ func (p *player) judgeRunning(ctx context.Context, site string, ref hypervisor.R
 		p.story.wrong(p, "%s: %s", what, verdict.Why)
 	}
 	return nil
+}
+
+// whole is a captured disk read from end to end, whatever its capture says changed.
+type whole struct{ hypervisor.CapturedDisk }
+
+func (w whole) Regions(context.Context) iter.Seq2[replication.Region, error] {
+	return func(yield func(replication.Region, error) bool) {
+		yield(replication.Region{Extent: replication.Extent{Length: w.Size()}}, nil)
+	}
+}
+
+// judgeSource judges the machine at its primary site.
+func (p *player) judgeSource(ctx context.Context, what string) error {
+	m, err := p.record()
+	if err != nil {
+		return err
+	}
+	return p.judgeRunning(ctx, primary, p.ref, m.LastPoint.ID, what)
 }
