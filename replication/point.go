@@ -1,12 +1,24 @@
 package replication
 
-import "time"
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+)
 
 // PointID names a recovery point. It is unique inside an appliance and sorts by
-// age as text. Example: "20261123T094501.250Z-3f9a". It is also the name by which
-// a source remembers the instant (a dirty bitmap, a change id), so it uses only
-// letters, digits, '.' and '-'.
+// age as text. Example: "20261123T094501.250Z-3f9a07c2". It is also the name by
+// which a source remembers the instant (a dirty bitmap, a change id), so it uses
+// only letters, digits, '.' and '-'.
 type PointID string
+
+// NewPointID names a point by its instant, so that names sort by age, and by four
+// random bytes, so that two appliances never give the same name.
+func NewPointID(at time.Time) PointID {
+	var b [4]byte
+	rand.Read(b[:]) // never fails: crypto/rand
+	return PointID(at.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:]))
+}
 
 // Consistency says what really happened when a point was taken. It is never a
 // wish: a point is labelled by what ran.

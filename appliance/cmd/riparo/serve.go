@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"riparo/appliance"
+)
+
+// defaultListen is where console, API and data are reached: one port, this
+// machine only, unless somebody decides otherwise.
+const defaultListen = "127.0.0.1:9443"
+
+func newServe(t *terminal) *cobra.Command {
+	var data, listen, roles, level string
+	c := &cobra.Command{
+		Use:     "serve --data DIR [--listen HOST:PORT]",
+		GroupID: groupAppliance,
+		Short:   "Run the appliance: console, API, replication",
+		Long: `Run the appliance until Ctrl-C: configuration server, process server and master
+target in one. Everything it keeps is in DIR. At the first start it prints a one-time
+setup token, with which the console is claimed.
+
+When it serves, one line that begins with "ready " gives its address.`,
+		Args: arguments(),
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if data == "" {
+				return usagef(c, "want --data DIR")
+			}
+			if _, _, err := net.SplitHostPort(listen); err != nil {
+				return usagef(c, "--listen %s: want HOST:PORT", listen)
+			}
+			if err := checkRoles(c, roles); err != nil {
+				return err
+			}
+			var least slog.Level
+			if err := least.UnmarshalText([]byte(level)); err != nil {
+				return usagef(c, "--log-level %s: want debug, info, warn or error", level)
+			}
+			log, closer, err := appliance.OpenLog(data, least)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closer.Close()) }()
+			a, err := appliance.Open(c.Context(), appliance.Config{Data: data, Listen: listen, Version: version, Log: log})
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, a.Close()) }()
+			if err := t.announce(t.out, a); err != nil {
+				return err
+			}
+			return a.Run(c.Context())
+		},
+	}
+	c.Flags().StringVar(&data, "data", "", "folder of everything the appliance keeps; made if need be")
+	c.Flags().StringVar(&listen, "listen", defaultListen, "address of console and API; port 0 takes a free one")
+	c.Flags().StringVar(&roles, "roles", allRoles, "roles of this machine")
+	c.Flags().StringVar(&level, "log-level", "info", "least level that is logged: debug, info, warn, error")
+	return c
+}
+
+// allRoles is what an appliance is today: all roles in one daemon.
+const allRoles = "configuration,process,target"
+
+// checkRoles refuses roles that would silently be more than was asked for.
+func checkRoles(c *cobra.Command, roles string) error {
+	want := map[string]bool{}
+	for role := range strings.SplitSeq(roles, ",") {
+		if !strings.Contains(","+allRoles+",", ","+role+",") {
+			return usagef(c, "--roles %s: want roles out of %s", roles, allRoles)
+		}
+		want[role] = true
+	}
+	if len(want) != strings.Count(allRoles, ",")+1 {
+		return usagef(c, "--roles %s: this version runs all roles in one daemon; leave the flag out", roles)
+	}
+	return nil
+}
+
+// announce says where the console is and how to trust and claim it. The line that
+// scripts wait for goes to ready.
+func (t *terminal) announce(ready io.Writer, a *appliance.Appliance) error {
+	t.remark("console      %s", a.URL)
+	t.remark("certificate  SHA-256 %s", a.Fingerprint)
+	if a.SetupToken != "" {
+		t.remark("setup token  %s", a.SetupToken)
+	}
+	_, err := fmt.Fprintf(ready, "ready %s\n", a.URL)
+	return err
+}
