@@ -222,3 +222,27 @@ func parseDropBody(p []byte) ([]serial, error) {
 	}
 	return marks, d.done()
 }
+
+// releaseBody is the body of kindRelease: the points that do not need an erased
+// member any more, by the serials of their marks.
+type releaseBody struct {
+	member replication.DiskID
+	marks  []serial
+}
+
+func (b releaseBody) encode() []byte {
+	var e encoder
+	e.text(string(b.member))
+	return append(e.p, encodeDrop(b.marks)...)
+}
+
+func parseReleaseBody(p []byte) (releaseBody, error) {
+	d := decoder{p: p}
+	b := releaseBody{member: replication.DiskID(d.text())}
+	if d.err != nil {
+		return b, d.err
+	}
+	var err error
+	b.marks, err = parseDropBody(d.p)
+	return b, err
+}

@@ -44,18 +44,55 @@ func (v *Vault) Changed(ctx context.Context, id replication.DiskID, from, to rep
 // touched is the union of what the layers in (from, to] touch.
 func (d *disk) touched(from, to replication.PointID) ([]replication.Extent, error) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	_, last, err := d.locate(to)
+	first := serial(0)
+	if err == nil && from != "" {
+		_, first, err = d.locate(from)
+	}
 	if err != nil {
+		d.mu.Unlock()
 		return nil, err
 	}
-	first := serial(0)
-	if from != "" {
-		if _, first, err = d.locate(from); err != nil {
-			return nil, err
+	memory := d.memory.between(first, last)
+	var pieces []piece
+	for _, t := range d.tiles {
+		if t.upTo > first && t.from < last {
+			t.use.acquire()
+			pieces = append(pieces, piece{t.mapFile, min(last, t.upTo)})
 		}
 	}
-	return replication.Union(extents(d.memory.between(first, last))), nil
+	d.mu.Unlock()
+	k := stack{pieces: pieces}
+	var all changedExtents
+	for _, list := range memory {
+		for i := range list {
+			all.add(&list[i])
+		}
+	}
+	for _, p := range pieces {
+		if err := p.touched(first, &all); err != nil {
+			return nil, errors.Join(d.mapProblem(err), k.release())
+		}
+	}
+	return replication.Union(all.list), k.release()
+}
+
+// touched adds what the layers of a piece after first touch.
+func (p piece) touched(first serial, all *changedExtents) error {
+	at := int64(0)
+	for _, l := range p.layers {
+		if l.last > first && l.last <= p.upTo {
+			c := p.fine.cursor(at, at+l.count)
+			for c.advance() {
+				all.add(&c.current)
+			}
+			if c.err != nil {
+				return c.err
+			}
+		}
+		at += l.count
+	}
+	return nil
 }
 
 // closing closes a view because of err.

@@ -93,12 +93,37 @@ func (d *disk) admit(ctx context.Context, sequence replication.Sequence, epoch r
 		case sequence <= d.sequence:
 			return true, known()
 		case sequence <= d.sequence+window:
-			return false, nil
+			return false, d.room()
 		}
 		if err := d.wait(ctx); err != nil {
 			return false, d.gap(sequence, err)
 		}
 	}
+}
+
+// maxUnwritten is how many times its limit memory may hold while it cannot be
+// written to a map file.
+const maxUnwritten = 4
+
+// room refuses new data when memory is full and cannot be written. The caller holds
+// mu.
+func (d *disk) room() error {
+	if d.trouble == nil || d.memory.entries < maxUnwritten*d.vault.options.memoryEntries {
+		return nil
+	}
+	if d.leading {
+		return nil
+	}
+	d.leading = true
+	d.mu.Unlock()
+	err := d.grown()
+	d.mu.Lock()
+	d.trouble = err
+	d.follow()
+	if err != nil {
+		return writeProblem(d.id, err)
+	}
+	return nil
 }
 
 // gap is the error of a call that gave up waiting for the ones before it.
@@ -157,7 +182,30 @@ func (d *disk) commit() {
 		for _, p := range d.queue {
 			p.finish(d, d.broken)
 		}
+		return
 	}
+	d.wake() // those who are done need not wait for what follows
+	d.mu.Unlock()
+	err = d.grown()
+	d.mu.Lock()
+	d.trouble = err
+}
+
+// grown writes memory to a map file if it has grown too large. The caller leads, and
+// does not hold mu. If it cannot, memory grows on until it cannot any more: see room.
+func (d *disk) grown() error {
+	before := d.mapped
+	if err := d.spill(false); err != nil {
+		return err
+	}
+	if d.mapped == before {
+		return nil
+	}
+	if err := d.writeCatalog(); err != nil {
+		return err
+	}
+	d.vault.nudge(d)
+	return nil
 }
 
 // finish ends the wait for p. The caller holds mu.

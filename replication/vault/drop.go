@@ -28,6 +28,20 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	for _, p := range complete {
 		whole[p.ID] = true
 	}
+	if err := d.dropPoints(ctx, points, whole); err != nil {
+		return err
+	}
+	// The drop is done. That its space comes back may take another try.
+	if err := d.maintain(ctx); err != nil {
+		d.mu.Lock()
+		d.trouble = err
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+// dropPoints drops points; whole are the complete ones.
+func (d *disk) dropPoints(ctx context.Context, points []replication.PointID, whole map[replication.PointID]bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.lead(ctx); err != nil {
@@ -46,7 +60,7 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 		abandoned := !whole[p.id] && newer
 		switch {
 		case wanted[p.id] && newest:
-			return fmt.Errorf("drop point %s of disk %s: it is the newest one", p.id, id)
+			return fmt.Errorf("drop point %s of disk %s: it is the newest one", p.id, d.id)
 		case wanted[p.id] || abandoned:
 			marks = append(marks, p.serial)
 		}

@@ -6,7 +6,8 @@ import (
 
 // entry is one row of a map: it says where in the log the bytes of an extent are.
 // The extent is the whole of a stored block or, where newer data covers the rest,
-// a part of it.
+// a part of it. An entry without data still names the segment whose record says so:
+// that record is needed as long as the entry is.
 type entry struct {
 	offset   int64 // on the disk
 	length   int64
@@ -26,6 +27,9 @@ func (e *entry) extent() replication.Extent {
 	return replication.Extent{Offset: e.offset, Length: e.length}
 }
 
+// location is where the block of e begins. A zero entry has none.
+func (e *entry) location() location { return location{e.segment, e.position} }
+
 // part is what e says about [from, to), which lies inside it.
 func (e entry) part(from, to int64) entry {
 	if e.codec != codecZero {
@@ -38,11 +42,10 @@ func (e entry) part(from, to int64) entry {
 // continues reports whether e goes on where last ends, so that one entry can say
 // both.
 func (e *entry) continues(last *entry) bool {
-	if e.offset != last.end() || e.codec != last.codec {
+	if e.offset != last.end() || e.codec != last.codec || e.segment != last.segment {
 		return false
 	}
-	return e.codec == codecZero ||
-		e.segment == last.segment && e.position == last.position && int64(e.inner) == int64(last.inner)+last.length
+	return e.codec == codecZero || e.position == last.position && int64(e.inner) == int64(last.inner)+last.length
 }
 
 // push appends e to a sorted map, joining what belongs together.

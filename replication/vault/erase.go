@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"riparo/replication"
 )
@@ -15,7 +16,8 @@ const erasedName = "erased"
 
 // Erase removes a disk with all its points. It is final as soon as it begins: a
 // crash leaves nothing of the disk that could be taken for it. Open views of it
-// stop working.
+// stop working. Points of other disks that were complete with it stay complete
+// without it.
 func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	if err := v.writable(); err != nil {
 		return err
@@ -23,6 +25,19 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	d, err := v.find(id)
 	if err != nil {
 		return err
+	}
+	for _, other := range v.list() {
+		if other != d {
+			if err := other.releaseMember(ctx, id); err != nil {
+				return fmt.Errorf("erase disk %s: %w", id, err)
+			}
+		}
+	}
+	select {
+	case d.maintaining <- struct{}{}:
+		defer func() { <-d.maintaining }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,6 +67,32 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	return nil
 }
 
+// releaseMember writes down that the points which are complete do not need another
+// disk any more.
+func (d *disk) releaseMember(ctx context.Context, member replication.DiskID) error {
+	d.mu.Lock()
+	points := slices.Clone(d.points)
+	d.mu.Unlock()
+	b := releaseBody{member: member}
+	for _, p := range points {
+		if slices.Contains(p.members, member) && d.vault.complete(p) {
+			b.marks = append(b.marks, p.serial)
+		}
+	}
+	if len(b.marks) == 0 {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	r := newDraft(kindRelease, nil, nil, b.encode())
+	r.head.epoch = d.epoch
+	return d.write(r)
+}
+
 // erase removes the files of the disk.
 func (d *disk) erase() error {
 	fsys := d.vault.fs
@@ -65,7 +106,14 @@ func (d *disk) erase() error {
 	if err != nil {
 		return err
 	}
-	if err := d.log.close(); err != nil {
+	errs := []error{d.log.close()}
+	for _, t := range d.tiles {
+		errs = append(errs, t.use.close())
+	}
+	for _, f := range d.folds {
+		errs = append(errs, f.use.close())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	return d.vault.removeFolder(d.folder)

@@ -29,6 +29,7 @@ type log struct {
 	// The place where the log goes on when there is no current segment.
 	previous    uint32
 	previousEnd int64
+	repeating   bool // the next append repeats what lies behind that place
 }
 
 // segmentWriter is the segment that is appended to.
@@ -90,6 +91,9 @@ func (l *log) append(drafts []*draft) error {
 		h := segmentHeader{
 			vault: l.vault, disk: l.disk, number: w.number, first: w.first, chain: l.chain, session: l.session,
 			created: drafts[0].head.time, previous: l.previous, previousEnd: l.previousEnd,
+		}
+		if l.repeating {
+			h.repeats = l.serial + serial(len(drafts))
 		}
 		buffer = append(make([]byte, 0, segmentHeaderSize+roundUp(total)), h.encode()...)
 	} else {

@@ -2,8 +2,6 @@ package vault
 
 import (
 	"slices"
-
-	"riparo/replication"
 )
 
 // memory is the youngest part of a disk's map, the part that no map file holds
@@ -101,7 +99,12 @@ func (m *memory) mark(at serial) (changed, stored int64) {
 	l := m.open()
 	l.last, l.closed = at, true
 	m.merge(l, 0)
-	for _, list := range l.maps {
+	return measure(l.maps)
+}
+
+// measure tells how much maps change and what that takes in the vault, in bytes.
+func measure(maps [][]entry) (changed, stored int64) {
+	for _, list := range maps {
 		for i := range list {
 			changed += list[i].length
 			stored += int64(list[i].stored)
@@ -159,39 +162,6 @@ func (m *memory) drop(gone func(serial) bool) {
 		kept = append(kept, &layer{last: m.layers[len(m.layers)-1].last, maps: waiting})
 	}
 	m.layers = kept
-}
-
-// extents are what the maps touch.
-func extents(maps [][]entry) []replication.Extent {
-	var list []replication.Extent
-	for _, m := range maps {
-		for i := range m {
-			list = append(list, m[i].extent())
-		}
-	}
-	return list
-}
-
-// move puts stored blocks into the place of others, in all maps.
-func (m *memory) move(moves map[location]entry) {
-	for _, l := range m.layers {
-		for i, list := range l.maps {
-			var changed []entry
-			for j := range list {
-				to, ok := moves[location{list[j].segment, list[j].position}]
-				if !ok || list[j].codec == codecZero {
-					continue
-				}
-				if changed == nil {
-					changed = slices.Clone(list)
-				}
-				changed[j].moveTo(&to)
-			}
-			if changed != nil {
-				l.maps[i] = changed
-			}
-		}
-	}
 }
 
 // moveTo takes the place of another block with the same content.

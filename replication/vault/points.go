@@ -12,7 +12,8 @@ type DiskInfo struct {
 	Points       int   // recovery points that are complete
 	LogicalBytes int64 // of the head that hold data: not zero, not a hole
 	StoredBytes  int64 // that the disk takes in the vault, with everything
-	Damaged      int   // blocks that are known to be damaged
+	Damaged      int   // blocks found damaged by reading since the vault was opened
+	Trouble      error // why work on its maps in the background failed last; nil if it did not
 }
 
 // State tells what is durable of a disk. The error wraps ErrUnknownDisk.

@@ -14,6 +14,7 @@ const (
 	CodeVersion  = "vault.version"   // a newer program wrote it
 	CodeMissing  = "vault.missing"   // there is none in the folder
 	CodeDamaged  = "vault.damaged"   // stored bytes are not what was written
+	CodeIndex    = "vault.index"     // a derived file is damaged; reopen
 	CodeFull     = "vault.full"      // no space left
 	CodeBroken   = "vault.broken"    // the disk failed; reopen
 	CodeReadOnly = "vault.read-only" // opened for reading
@@ -121,6 +122,21 @@ func logDamagedProblem(disk replication.DiskID, segment uint32, position int64, 
 		Action: "verify the vault and repair it from the source; check the storage",
 		Remedy: replication.Resync,
 		Err:    err,
+	}
+}
+
+// lostProblem is a view of a moment that lost records had a part in.
+func lostProblem(disk replication.DiskID, id replication.PointID, l serialRange) error {
+	what := "the head"
+	if id != "" {
+		what = "point " + string(id)
+	}
+	return &replication.Problem{
+		Code:   CodeDamaged,
+		Cause:  fmt.Sprintf("disk %s: records %d to %d of its log are damaged, and %s builds on them", disk, l.from+1, l.to, what),
+		Effect: "which bytes they changed is not known",
+		Action: "use an older point, or repair the disk from its source; check the storage",
+		Remedy: replication.Resync,
 	}
 }
 

@@ -45,6 +45,7 @@ const (
 	kindInventory kind = 6 // all that is still needed of everything before it
 	kindRelease   kind = 7 // points do not need an erased member any more
 	kindMove      kind = 8 // rows that take the place of stored blocks
+	kindMend      kind = 9 // the head is right again in spite of lost records
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -259,9 +260,9 @@ func (r *record) entries() []entry {
 	list := make([]entry, 0, len(r.table))
 	at := r.position + r.meta()
 	for _, b := range r.table {
-		e := entry{offset: b.extent.Offset, length: b.extent.Length, codec: b.codec}
+		e := entry{offset: b.extent.Offset, length: b.extent.Length, codec: b.codec, segment: r.segment}
 		if b.codec != codecZero {
-			e.segment, e.position, e.stored = r.segment, uint32(at), b.stored
+			e.position, e.stored = uint32(at), b.stored
 			e.plain, e.crc, e.sum = uint32(b.extent.Length), b.crc, b.sum
 		}
 		at += int64(b.stored)

@@ -51,6 +51,10 @@ type segmentHeader struct {
 	created     int64 // Unix nanoseconds
 	previous    uint32
 	previousEnd int64
+	// repeats is the last of the records that this segment repeats from behind the
+	// end of the previous one, 0 if it repeats none. What the header says about that
+	// end counts only if all of them are here.
+	repeats serial
 }
 
 func (h *segmentHeader) encode() []byte {
@@ -67,6 +71,7 @@ func (h *segmentHeader) encode() []byte {
 	le.PutUint64(p[56:], uint64(h.created))
 	le.PutUint32(p[64:], h.previous)
 	le.PutUint64(p[72:], uint64(h.previousEnd))
+	le.PutUint64(p[80:], uint64(h.repeats))
 	p[128] = byte(len(h.disk))
 	copy(p[129:], h.disk)
 	le.PutUint32(p[segmentHeaderSize-4:], checksum(p[:segmentHeaderSize-4]))
@@ -93,6 +98,7 @@ func parseSegmentHeader(p []byte) (segmentHeader, error) {
 	h.created = int64(le.Uint64(p[56:]))
 	h.previous = le.Uint32(p[64:])
 	h.previousEnd = int64(le.Uint64(p[72:]))
+	h.repeats = serial(le.Uint64(p[80:]))
 	n := int(p[128])
 	if 129+n > segmentHeaderSize-4 {
 		return h, errNoSegment

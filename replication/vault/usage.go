@@ -18,9 +18,7 @@ type Usage struct {
 func (v *Vault) Usage() Usage {
 	var u Usage
 	for _, d := range v.list() {
-		d.mu.Lock()
 		logical := d.logicalBytes()
-		d.mu.Unlock()
 		stored, segments := d.storedBytes()
 		u.LogicalBytes += logical
 		u.StoredBytes += stored
@@ -41,8 +39,9 @@ func (v *Vault) Disks() []DiskInfo {
 			continue // erased meanwhile
 		}
 		d.mu.Lock()
-		info := DiskInfo{DiskState: d.report(), Points: len(points), LogicalBytes: d.logicalBytes()}
+		info := DiskInfo{DiskState: d.report(), Points: len(points), Damaged: len(d.damaged), Trouble: d.trouble}
 		d.mu.Unlock()
+		info.LogicalBytes = d.logicalBytes()
 		info.StoredBytes, _ = d.storedBytes()
 		list = append(list, info)
 	}
@@ -62,15 +61,19 @@ func (v *Vault) list() []*disk {
 	return list
 }
 
-// logicalBytes are the bytes of the head that hold data. The caller holds mu.
+// logicalBytes are the bytes of the head that hold data; 0 while they cannot be told.
 func (d *disk) logicalBytes() int64 {
-	n := int64(0)
-	for _, e := range flatten(d.memory.upTo(d.log.serial)) {
-		if e.codec != codecZero {
-			n += e.length
-		}
+	d.mu.Lock()
+	w, err := d.view(d.disk.Size, d.log.serial)
+	if err != nil {
+		return 0
 	}
-	return n
+	defer w.Close()
+	total, err := w.dataBytes()
+	if err != nil {
+		return 0
+	}
+	return total
 }
 
 // storedBytes are the bytes of the files of the disk, and the number of segments.

@@ -26,7 +26,9 @@ type Options struct {
 	ReadOnly bool             // change nothing, not even to clean up after a crash
 	Clock    func() time.Time // nil: time.Now
 
-	segmentBytes int64 // 0: sealBytes. Tests seal earlier.
+	segmentBytes  int64 // 0: sealBytes. Tests seal earlier.
+	memoryEntries int   // 0: runEntries. Tests spill earlier.
+	manual        bool  // nothing happens in the background; tests call maintain
 }
 
 // Vault keeps protected disks and their recovery points in a folder. It is a
@@ -38,6 +40,13 @@ type Vault struct {
 	lock    io.Closer
 	id      vaultID
 	session uint64 // counts the openings for writing
+
+	// Maintenance in the background; see background.go.
+	work     chan struct{} // holds a token when something is due
+	idle     chan struct{} // closed when the goroutine has ended; nil without one
+	stop     context.CancelFunc
+	due      sync.Mutex // guards dueDisks
+	dueDisks map[*disk]bool
 
 	mu     sync.RWMutex // guards all below
 	disks  map[replication.DiskID]*disk
@@ -57,8 +66,12 @@ const (
 // first: what was acknowledged is there, what was not may be. Errors are problems:
 // vault.locked, vault.version, vault.missing, vault.damaged, vault.full.
 func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, err error) {
-	v := &Vault{fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{}}
+	v := &Vault{
+		fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{},
+		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{},
+	}
 	v.options.segmentBytes = cmp.Or(o.segmentBytes, sealBytes)
+	v.options.memoryEntries = cmp.Or(o.memoryEntries, runEntries)
 	if o.Create && !o.ReadOnly {
 		if err := v.makeFolder(dir); err != nil {
 			return nil, fmt.Errorf("make vault %s: %w", dir, err)
@@ -92,6 +105,12 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 	if err := v.openDisks(ctx); err != nil {
 		return nil, err
 	}
+	if !o.ReadOnly && !o.manual {
+		var run context.Context
+		run, v.stop = context.WithCancel(context.WithoutCancel(ctx))
+		v.idle = make(chan struct{})
+		go v.background(run)
+	}
 	return v, nil
 }
 
@@ -107,6 +126,10 @@ func (v *Vault) Close() error {
 	disks := v.disks
 	v.disks = map[replication.DiskID]*disk{}
 	v.mu.Unlock()
+	if v.idle != nil {
+		v.stop()
+		<-v.idle
+	}
 	var errs []error
 	for _, d := range disks {
 		errs = append(errs, d.close(closedProblem(v.dir)))

@@ -93,7 +93,7 @@ func (c *check) run(ctx context.Context) error {
 	d := c.disk
 	d.mu.Lock()
 	points := slices.Clone(d.points)
-	numbers, err := d.segments()
+	numbers, err := d.segmentFiles()
 	end := map[uint32]int64{}
 	if w := d.log.current; w != nil {
 		end[w.number] = w.end

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"path/filepath"
 	"slices"
-	"sort"
 	"sync"
 
 	"riparo/replication"
@@ -19,10 +18,14 @@ import (
 // [replication.Source]: ReadAt may be called from several goroutines. It stays
 // valid while points are dropped, rewound and erased, until it is closed.
 type View struct {
-	disk  *disk
-	size  int64
-	maps  [][]entry // newest first
-	files handles
+	disk    *disk
+	size    int64
+	sources []source // newest first
+	moves   map[location]entry
+	stack   stack
+	files   handles
+	since   uint64 // keeps segments that died later; see sweep.go
+	once    sync.Once
 }
 
 var _ replication.Source = (*View)(nil)
@@ -35,14 +38,27 @@ func (v *Vault) View(ctx context.Context, id replication.DiskID, at replication.
 		return nil, err
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	size, upTo, err := d.locate(at)
+	if err == nil {
+		err = d.trusted(at, upTo)
+	}
 	if err != nil {
+		d.mu.Unlock()
 		return nil, err
 	}
-	w := &View{disk: d, size: size, files: handles{fs: v.fs, folder: d.folder}}
-	if m := flatten(d.memory.upTo(upTo)); len(m) > 0 {
-		w.maps = append(w.maps, m)
+	return d.view(size, upTo)
+}
+
+// view makes a view of what happened up to and including a serial. The caller holds
+// mu, which is given back.
+func (d *disk) view(size int64, upTo serial) (*View, error) {
+	w := &View{disk: d, size: size, stack: d.stackUpTo(upTo), files: handles{fs: d.vault.fs, folder: d.folder}}
+	w.moves = w.stack.moves
+	w.since = d.pin()
+	d.mu.Unlock()
+	var err error
+	if w.sources, err = w.stack.sources(); err != nil {
+		return nil, errors.Join(d.mapProblem(err), w.Close())
 	}
 	return w, nil
 }
@@ -63,8 +79,14 @@ func (d *disk) locate(at replication.PointID) (int64, serial, error) {
 // Size implements replication.Source.
 func (w *View) Size() int64 { return w.size }
 
-// Close gives back the files of the view.
-func (w *View) Close() error { return w.files.close() }
+// Close ends the use of the view.
+func (w *View) Close() error {
+	var err error
+	w.once.Do(func() {
+		err = errors.Join(w.files.close(), w.stack.release(), w.disk.unpin(w.since))
+	})
+	return err
+}
 
 // ReadAt implements io.ReaderAt. A block that is damaged gives a vault.damaged
 // problem.
@@ -104,18 +126,20 @@ func (w *View) ReadAt(p []byte, offset int64) (int, error) {
 func (w *View) resolve(from, to int64) ([]entry, error) {
 	gaps := []replication.Extent{{Offset: from, Length: to - from}}
 	var found []entry
-	for _, m := range w.maps {
+	for _, m := range w.sources {
 		var left []replication.Extent
 		for _, gap := range gaps {
 			at := gap.Offset
-			for i := sort.Search(len(m), func(i int) bool { return m[i].end() > gap.Offset }); i < len(m) && m[i].offset < gap.End(); i++ {
-				e := m[i]
+			err := m.overlapping(gap.Offset, gap.End(), func(e *entry) {
 				start, end := max(e.offset, gap.Offset), min(e.end(), gap.End())
 				if at < start {
 					left = append(left, replication.Extent{Offset: at, Length: start - at})
 				}
 				found = append(found, e.part(start, end))
 				at = end
+			})
+			if err != nil {
+				return nil, w.disk.mapProblem(err)
 			}
 			if at < gap.End() {
 				left = append(left, replication.Extent{Offset: at, Length: gap.End() - at})
@@ -125,6 +149,13 @@ func (w *View) resolve(from, to int64) ([]entry, error) {
 			break
 		}
 	}
+	if len(w.moves) > 0 {
+		for i := range found {
+			if to, ok := w.moves[found[i].location()]; ok {
+				found[i].moveTo(&to)
+			}
+		}
+	}
 	slices.SortFunc(found, func(a, b entry) int {
 		if a.offset < b.offset {
 			return -1
@@ -132,6 +163,29 @@ func (w *View) resolve(from, to int64) ([]entry, error) {
 		return 1
 	})
 	return found, nil
+}
+
+// dataBytes are the bytes that hold data: neither zero nor never written.
+func (w *View) dataBytes() (int64, error) {
+	var flows []flow
+	for _, s := range slices.Backward(w.sources) {
+		flows = append(flows, flowOf(s))
+	}
+	total := int64(0)
+	f := mergeFlows(flows)
+	for f.advance() {
+		if e := f.value(); e.codec != codecZero {
+			total += e.extent().Intersect(replication.Extent{Length: w.size}).Length
+		}
+	}
+	return total, f.failed()
+}
+
+func flowOf(s source) flow {
+	if m, ok := s.(*section); ok {
+		return m.cursor(0, m.count)
+	}
+	return &listFlow{list: s.(table)}
 }
 
 // regionStep is how much of a disk Regions resolves at once.

@@ -1,0 +1,516 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+var (
+	everyStep = flag.Bool("everystep", false, "compare with the model after every step of the power cuts")
+	seedFlag  = flag.Uint64("seed", 0, "run the power cuts of this seed only")
+)
+
+// life is one vault on a simulated disk that loses its power again and again.
+type life struct {
+	ctx    context.Context
+	random *rand.Rand
+	disk   *vfs.Sim
+	vault  *Vault
+	model  *model   // after all that was acknowledged
+	later  []*model // after what was under way, one more step each
+	points int
+	clock  time.Time
+	held   []heldView
+	cuts   int
+	faults map[string]int
+	trace  []string
+}
+
+// heldView is a view that stays open while the vault changes.
+type heldView struct {
+	view *View
+	want []byte
+}
+
+func newLife(ctx context.Context, seed uint64) *life {
+	return &life{
+		ctx: ctx, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
+		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{},
+	}
+}
+
+func (l *life) note(format string, args ...any) {
+	l.trace = append(l.trace, fmt.Sprintf(format, args...))
+}
+
+func (l *life) options() Options {
+	return Options{
+		Create: true, Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
+		segmentBytes: 48 << 10, memoryEntries: 12, manual: true,
+	}
+}
+
+// run lives until the power was cut a number of times.
+func (l *life) run(boots int) error {
+	for range boots {
+		if err := l.boot(); err != nil {
+			return err
+		}
+		l.arm()
+		for {
+			err := l.step()
+			if err == nil && *everyStep {
+				if err := l.model.matches(l.ctx, l.vault); err != nil && !l.disk.PowerIsCut() {
+					return fmt.Errorf("%w after a step: %w", errViolation, err)
+				}
+			}
+			if err == nil {
+				continue
+			}
+			if l.disk.PowerIsCut() {
+				if !errors.Is(err, vfs.ErrPowerCut) && replication.AsProblem(err).Code != CodeBroken {
+					return fmt.Errorf("after the power cut: %w", err)
+				}
+				break
+			}
+			if errors.Is(err, errViolation) {
+				return err
+			}
+			if errors.Is(err, vfs.ErrIO) {
+				// The storage failed once. The vault must be opened again.
+				l.note("broken: %v", err)
+				l.faults["eio"]++
+				l.shut()
+				if l.random.IntN(2) == 0 {
+					l.disk.Evict()
+				}
+				if err := l.boot(); err != nil {
+					return err
+				}
+				l.arm()
+				continue
+			}
+			return fmt.Errorf("without a fault: %w", err)
+		}
+		l.shut()
+		l.disk = l.disk.Restart()
+		l.cuts++
+		l.note("power cut")
+	}
+	return l.boot()
+}
+
+// arm chooses when the power goes next, and sometimes an fsync that fails.
+func (l *life) arm() {
+	l.disk.CutPower(l.random.IntN(120))
+	if l.random.IntN(8) == 0 {
+		l.disk.FailSync(l.random.IntN(20))
+	}
+}
+
+// shut drops the vault without telling it: a process that ends.
+func (l *life) shut() {
+	for _, h := range l.held {
+		h.view.Close()
+	}
+	l.held = nil
+	if l.vault != nil {
+		l.vault.kill()
+		l.vault = nil
+	}
+}
+
+// kill lets go of the lock and the handles without writing anything.
+func (v *Vault) kill() {
+	for _, d := range v.disks {
+		d.log.close()
+	}
+	if v.lock != nil {
+		v.lock.Close()
+	}
+}
+
+// boot opens the vault, perhaps with more cuts while it recovers, and compares it
+// with the model.
+func (l *life) boot() error {
+	l.shut()
+	for {
+		if l.random.IntN(4) == 0 {
+			l.disk.CutPower(l.random.IntN(12))
+		}
+		v, err := Open(l.ctx, l.disk, "v", l.options())
+		if err != nil && l.disk.PowerIsCut() {
+			l.disk = l.disk.Restart()
+			l.cuts++
+			l.faults["cut in recovery"]++
+			l.note("power cut in recovery")
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("open: %w", err)
+		}
+		l.vault = v
+		if l.disk.PowerIsCut() {
+			l.shut()
+			l.disk = l.disk.Restart()
+			l.cuts++
+			continue
+		}
+		break
+	}
+	l.disk.CutPower(1 << 30) // not while it is compared
+	first := l.model.matches(l.ctx, l.vault)
+	if first == nil {
+		l.later = nil
+		return nil
+	}
+	var others []error
+	for _, m := range l.later {
+		err := m.matches(l.ctx, l.vault)
+		if err == nil {
+			l.model, l.later = m, nil
+			return nil
+		}
+		others = append(others, err)
+	}
+	return fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+}
+
+// try runs an operation that leads from the model to next.
+func (l *life) try(what string, next *model, operation func() error) error {
+	l.note("%s", what)
+	l.later = append(l.later, next)
+	if err := operation(); err != nil {
+		return err
+	}
+	l.model, l.later = next, nil
+	return nil
+}
+
+// step does one thing that a vault is asked for.
+func (l *life) step() error {
+	r := l.random
+	id := replication.DiskID([]string{"a", "b"}[r.IntN(2)])
+	d := l.model.disks[id]
+	if d == nil {
+		return l.prepare(id, 1)
+	}
+	l.faults["steps"]++
+	switch n := r.IntN(100); {
+	case n < 45:
+		return l.write(id, 1+r.IntN(4))
+	case n < 65:
+		return l.mark(id)
+	case n < 70:
+		return l.prepare(id, d.state.Epoch+replication.Epoch(r.IntN(2)))
+	case n < 75:
+		return l.rewind(id)
+	case n < 83:
+		return l.drop(id)
+	case n < 87:
+		l.note("maintain")
+		return l.vault.disks[id].maintain(l.ctx)
+	case n < 90:
+		return l.reopen()
+	case n < 94:
+		return l.hold(id)
+	case n < 97:
+		return l.full(id)
+	case n < 98:
+		released := l.model.clone()
+		released.release(id)
+		l.later = append(l.later, released)
+		next := released.clone()
+		delete(next.disks, id)
+		return l.try("erase "+string(id), next, func() error { return l.vault.Erase(l.ctx, id) })
+	default:
+		return l.release()
+	}
+}
+
+func (l *life) prepare(id replication.DiskID, epoch replication.Epoch) error {
+	size := int64(l.random.IntN(30_000))
+	if l.random.IntN(8) == 0 {
+		size += 150_000
+	}
+	disk := replication.Disk{ID: id, Machine: "m", Size: size}
+	next := l.model.clone()
+	next.prepare(disk, epoch)
+	return l.try(fmt.Sprintf("prepare %s %d bytes, epoch %d", id, size, epoch), next, func() error {
+		_, err := l.vault.Prepare(l.ctx, disk, epoch)
+		return err
+	})
+}
+
+// batch makes a random batch for a disk that is not empty.
+func (l *life) batch(id replication.DiskID, d *modelDisk, sequence replication.Sequence) replication.Batch {
+	r := l.random
+	b := replication.Batch{Disk: id, Epoch: d.state.Epoch, Sequence: sequence}
+	size := d.state.Disk.Size
+	at := int64(0)
+	for range 1 + r.IntN(3) {
+		if at >= size {
+			break
+		}
+		offset := at + r.Int64N(size-at)
+		length := 1 + r.Int64N(min(size-offset, 5_000))
+		c := replication.Change{Extent: replication.Extent{Offset: offset, Length: length}}
+		switch r.IntN(5) {
+		case 0: // zero
+		case 1: // noise
+			c.Data = make([]byte, length)
+			for i := range c.Data {
+				c.Data[i] = byte(r.Uint32())
+			}
+		default:
+			c.Data = make([]byte, length)
+			fill := byte(r.Uint32())
+			for i := range c.Data {
+				c.Data[i] = fill + byte(i/256)
+			}
+		}
+		b.Changes = append(b.Changes, c)
+		at = c.End()
+	}
+	return b
+}
+
+// write sends n batches at once. Those after the first wait for it, so that one
+// append takes them all.
+func (l *life) write(id replication.DiskID, n int) error {
+	d := l.model.disks[id]
+	if d.state.Disk.Size == 0 {
+		return nil
+	}
+	var batches []replication.Batch
+	next := l.model
+	for i := range n {
+		next = next.clone()
+		b := l.batch(id, d, d.state.Sequence+replication.Sequence(i)+1)
+		next.write(b)
+		l.later = append(l.later, next)
+		batches = append(batches, b)
+	}
+	l.note("write %s %d batches from %d", id, n, batches[0].Sequence)
+	errs := make(chan error, n)
+	for _, b := range slices.Backward(batches[1:]) {
+		go func() { errs <- l.vault.Write(l.ctx, b) }()
+	}
+	for l.vault.waiting(id) < n-1 {
+		runtime.Gosched()
+	}
+	err := l.vault.Write(l.ctx, batches[0])
+	for range n - 1 {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		return err
+	}
+	l.model, l.later = next, nil
+	return nil
+}
+
+// waiting is how many records wait for their turn.
+func (v *Vault) waiting(id replication.DiskID) int {
+	d := v.disks[id]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		return 1 << 30
+	}
+	return len(d.queue)
+}
+
+func (l *life) mark(id replication.DiskID) error {
+	d := l.model.disks[id]
+	l.points++
+	m := replication.Mark{
+		Disk: id, Epoch: d.state.Epoch, Sequence: d.state.Sequence + 1, Size: d.state.Disk.Size,
+		Point: replication.PointID(fmt.Sprintf("p%04d", l.points)), Time: l.clock, Consistency: replication.CrashConsistent,
+		Members: []replication.DiskID{id},
+	}
+	other := replication.DiskID("ab"[1-slices.Index([]replication.DiskID{"a", "b"}, id):][:1])
+	both := l.random.IntN(3) == 0 && l.model.disks[other] != nil
+	if both {
+		m.Members = []replication.DiskID{"a", "b"}
+	}
+	next := l.model.clone()
+	next.mark(m)
+	if err := l.try(fmt.Sprintf("mark %s %s", id, m.Point), next, func() error { return l.vault.Mark(l.ctx, m) }); err != nil {
+		return err
+	}
+	if !both || l.random.IntN(4) == 0 {
+		return nil // sometimes the second mark never comes
+	}
+	o := l.model.disks[other]
+	m.Disk, m.Epoch, m.Sequence, m.Size = other, o.state.Epoch, o.state.Sequence+1, o.state.Disk.Size
+	next = l.model.clone()
+	next.mark(m)
+	return l.try(fmt.Sprintf("mark %s %s", other, m.Point), next, func() error { return l.vault.Mark(l.ctx, m) })
+}
+
+func (l *life) rewind(id replication.DiskID) error {
+	d := l.model.disks[id]
+	if len(d.points) == 0 {
+		return nil
+	}
+	to := d.points[len(d.points)-1-l.random.IntN(min(3, len(d.points)))].id
+	epoch := d.state.Epoch + replication.Epoch(l.random.IntN(2))
+	next := l.model.clone()
+	next.rewind(id, to, epoch)
+	return l.try(fmt.Sprintf("rewind %s to %s", id, to), next, func() error { return l.vault.Rewind(l.ctx, id, to, epoch) })
+}
+
+func (l *life) drop(id replication.DiskID) error {
+	var gone []replication.PointID
+	for _, p := range l.model.droppable(id) {
+		if l.random.IntN(2) == 0 {
+			gone = append(gone, p)
+		}
+	}
+	next := l.model.clone()
+	next.drop(id, gone)
+	return l.try(fmt.Sprintf("drop %s %v", id, gone), next, func() error { return l.vault.Drop(l.ctx, id, gone) })
+}
+
+// reopen closes the vault in good order and opens it again.
+func (l *life) reopen() error {
+	l.note("close and open")
+	for _, h := range l.held {
+		if err := h.view.Close(); err != nil {
+			return err
+		}
+	}
+	l.held = nil
+	v := l.vault
+	l.vault = nil
+	if err := v.Close(); err != nil {
+		if l.disk.PowerIsCut() || errors.Is(err, vfs.ErrIO) {
+			return err
+		}
+		return fmt.Errorf("close: %w", err)
+	}
+	v, err := Open(l.ctx, l.disk, "v", l.options())
+	if err != nil {
+		return err
+	}
+	l.vault = v
+	return nil
+}
+
+// hold opens a view and keeps it.
+func (l *life) hold(id replication.DiskID) error {
+	d := l.model.disks[id]
+	point, want := replication.PointID(""), d.head
+	if n := len(d.points); n > 0 && l.random.IntN(3) > 0 {
+		p := d.points[l.random.IntN(n)]
+		point, want = p.id, p.content
+	}
+	l.note("hold a view of %s %q", id, point)
+	w, err := l.vault.View(l.ctx, id, point)
+	if err != nil {
+		return err
+	}
+	l.held = append(l.held, heldView{w, slices.Clone(want)})
+	return nil
+}
+
+// release looks at the oldest view that was kept.
+func (l *life) release() error {
+	if len(l.held) == 0 {
+		return nil
+	}
+	h := l.held[0]
+	l.held = l.held[1:]
+	if l.model.disks[h.view.disk.id] == nil || l.vault.disks[h.view.disk.id] != h.view.disk {
+		return h.view.Close() // the disk was erased under it
+	}
+	l.note("look at the kept view of %s", h.view.disk.id)
+	if err := viewShows(h.view, h.want); err != nil && !l.disk.PowerIsCut() {
+		return fmt.Errorf("%w: a view that was kept: %w", errViolation, err)
+	}
+	return h.view.Close()
+}
+
+// full makes the disk full for one write, which must leave everything as it was.
+func (l *life) full(id replication.DiskID) error {
+	d := l.model.disks[id]
+	if d.state.Disk.Size == 0 {
+		return nil
+	}
+	space, err := l.disk.Space("v")
+	if err != nil {
+		return err
+	}
+	l.note("full disk")
+	l.disk.SetCapacity(space.Total - space.Free + int64(l.random.IntN(5000)))
+	next := l.model.clone()
+	b := l.batch(id, d, d.state.Sequence+1)
+	next.write(b)
+	l.later = append(l.later, next)
+	err = l.vault.Write(l.ctx, b)
+	l.disk.SetCapacity(0)
+	if hasCode(err, CodeFull) {
+		l.faults["full"]++
+		err = l.vault.Write(l.ctx, b)
+	}
+	if err != nil {
+		return err
+	}
+	l.model, l.later = next, nil
+	return nil
+}
+
+// lives runs seeds until a number of power cuts is reached and tells the figures.
+func lives(t *testing.T, cuts int, first uint64) {
+	begin := time.Now()
+	total := 0
+	faults := map[string]int{}
+	seed := first
+	for ; total < cuts; seed++ {
+		l := newLife(t.Context(), seed)
+		if err := l.run(6); err != nil {
+			for _, line := range l.trace[max(0, len(l.trace)-60):] {
+				t.Log(line)
+			}
+			t.Fatalf("seed %d, after %d cuts: %v (go test -run TestPowerCuts -seed %d)", seed, l.cuts, err, seed)
+		}
+		total += l.cuts
+		for k, n := range l.faults {
+			faults[k] += n
+		}
+	}
+	d := time.Since(begin)
+	t.Logf("%d lives, %d power cuts, 0 violations in %v: %.0f cuts/s; %v", seed-first, total, d.Round(time.Millisecond), float64(total)/d.Seconds(), faults)
+}
+
+// TestPowerCuts cuts the power at every kind of moment, also while the vault
+// recovers, and compares every recovery point with a model after every cut. The
+// environment variable RIPARO_CUTS sets the number of cuts.
+func TestPowerCuts(t *testing.T) {
+	cuts := 3000
+	if text := os.Getenv("RIPARO_CUTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("RIPARO_CUTS: %v", err)
+		}
+		cuts = n
+	}
+	if *seedFlag != 0 {
+		lives(t, 1, *seedFlag)
+		return
+	}
+	lives(t, cuts, 1)
+}

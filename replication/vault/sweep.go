@@ -1,0 +1,171 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+)
+
+// segmentInfo is a segment that the disk needs.
+type segmentInfo struct {
+	number uint32
+	first  serial // of its records
+}
+
+// deadSegment is a segment that nothing needs but perhaps a view that was open when
+// it died.
+type deadSegment struct {
+	number uint32
+	died   uint64
+}
+
+// pin notes that a view is open. The caller holds mu.
+func (d *disk) pin() uint64 {
+	d.clock++
+	d.pins[d.clock] = true
+	return d.clock
+}
+
+// unpin ends it and removes the segments that only that view needed.
+func (d *disk) unpin(since uint64) error {
+	d.mu.Lock()
+	delete(d.pins, since)
+	d.mu.Unlock()
+	return d.removeDead()
+}
+
+// sweep writes the catalog if the maps changed, and frees the segments that no map
+// refers to. What is still needed of them, the marks above all, is written into an
+// inventory first.
+func (d *disk) sweep(ctx context.Context, changed bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.garbage) > 0 {
+		changed = true
+	}
+	dead := d.unreferenced()
+	if len(dead) == 0 && !changed {
+		return nil
+	}
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	if dead = d.unreferenced(); len(dead) > 0 {
+		if err := d.bury(dead); err != nil {
+			return err
+		}
+	}
+	d.mu.Unlock()
+	err := d.writeCatalog()
+	if err == nil && len(dead) > 0 {
+		err = d.removeDead()
+	}
+	d.mu.Lock()
+	return err
+}
+
+// unreferenced lists the sealed segments that no map refers to. The caller holds mu.
+func (d *disk) unreferenced() []uint32 {
+	needed := map[uint32]bool{}
+	for _, t := range d.tiles {
+		for _, r := range t.refs {
+			needed[r.segment] = true
+		}
+	}
+	for _, l := range d.memory.layers {
+		for _, list := range l.maps {
+			for i := range list {
+				needed[list[i].segment] = true
+			}
+		}
+	}
+	for _, to := range d.moves {
+		needed[to.segment] = true
+	}
+	last := d.log.previous
+	if w := d.log.current; w != nil {
+		last = w.number
+	}
+	var dead []uint32
+	for _, g := range d.segments {
+		if !needed[g.number] && g.number < last {
+			dead = append(dead, g.number)
+		}
+	}
+	return dead
+}
+
+// bury writes an inventory that does without some segments, and marks these as
+// dead. The caller holds mu and leads.
+func (d *disk) bury(dead []uint32) error {
+	kept := slices.DeleteFunc(slices.Clone(d.segments), func(g segmentInfo) bool { return slices.Contains(dead, g.number) })
+	before, voids := d.segments, d.voids
+	d.segments = kept
+	if len(kept) > 0 {
+		// Records that are void and gone need no mention.
+		d.voids = slices.DeleteFunc(slices.Clone(voids), func(r serialRange) bool { return r.to < kept[0].first })
+	}
+	var e encoder
+	d.snapshot(&e)
+	d.segments, d.voids = before, voids
+	r := newDraft(kindInventory, nil, nil, e.p)
+	r.head.epoch = d.epoch
+	if err := d.write(r); err != nil {
+		return err
+	}
+	d.clock++
+	for _, n := range dead {
+		d.dead = append(d.dead, deadSegment{n, d.clock})
+	}
+	return nil
+}
+
+// adoptInventory takes from an inventory which segments are still needed. The rest
+// of it repeats what the records before it say.
+func (s *state) adoptInventory(r *record) error {
+	var i state
+	d := decoder{p: r.body}
+	if err := i.restore(&d); err != nil {
+		return err
+	}
+	if err := d.done(); err != nil {
+		return err
+	}
+	own := s.segments[len(s.segments)-1]
+	s.segments, s.voids = i.segments, i.voids
+	if n := len(s.segments); n == 0 || s.segments[n-1].number != own.number {
+		s.segments = append(s.segments, own)
+	}
+	return nil
+}
+
+// removeDead removes the dead segments that no open view may need.
+func (d *disk) removeDead() error {
+	d.mu.Lock()
+	oldest := d.clock + 1
+	for pin := range d.pins {
+		oldest = min(oldest, pin)
+	}
+	var free []deadSegment
+	d.dead = slices.DeleteFunc(d.dead, func(g deadSegment) bool {
+		if g.died < oldest {
+			free = append(free, g)
+			return true
+		}
+		return false
+	})
+	d.mu.Unlock()
+	var errs []error
+	for _, g := range free {
+		err := d.vault.fs.Remove(filepath.Join(d.folder, segmentName(g.number)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			// The next opening removes it.
+			errs = append(errs, fmt.Errorf("remove the dead segment %s of disk %s: %w", segmentName(g.number), d.id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
