@@ -11,22 +11,23 @@ const (
 	// bufferSize is the most data read from a source in one piece and sent in one
 	// chunk: a read of a disk is at its full speed from here on.
 	bufferSize = 1 << 20
-	// smallBuffer serves what a running guest reads as a rule.
-	smallBuffer = 64 << 10
 	// headRoom is kept before the data for the header of its reply, so that both
 	// go out in one write and, with TLS, in one record. A cache line.
 	headRoom = 64
-	// bufferBudget bounds the buffers that all connections of a server hold.
-	bufferBudget = 128 << 20
-	// connectionBudget is the share that one connection can hold: a client that
-	// does not read what it asked for cannot stop the others.
-	connectionBudget = 8 << 20
+	// connectionShare bounds the buffers that one connection holds, also when its
+	// client does not read what it asked for: four of the largest, so that some are
+	// filled while others are sent. It is the connection's own; nobody else waits.
+	connectionShare = 4 << 20
 )
+
+// bufferSizes are what a running guest asks for as a rule, what nbdcopy asks for,
+// and the largest.
+var bufferSizes = [...]int{64 << 10, 256 << 10, bufferSize}
 
 // buffer is space for a header and for data behind it.
 type buffer struct {
 	b    []byte
-	size int64
+	kind int // index of bufferSizes
 }
 
 // data is the part behind the head room, n bytes of it.
@@ -39,42 +40,29 @@ func (b *buffer) with(header []byte, n int) []byte {
 	return b.b[start : headRoom+n]
 }
 
-// buffers lends buffers within a budget and keeps a few for the next borrower.
+// buffers keeps what was given back for the next one who takes; the garbage
+// collector frees it when nobody does.
 type buffers struct {
-	budget       *semaphore.Weighted
-	small, large sync.Pool
+	pools [len(bufferSizes)]sync.Pool
 }
 
-func newBuffers() *buffers {
-	b := &buffers{budget: semaphore.NewWeighted(bufferBudget)}
-	b.small.New = func() any { return &buffer{b: make([]byte, headRoom+smallBuffer), size: smallBuffer} }
-	b.large.New = func() any { return &buffer{b: make([]byte, headRoom+bufferSize), size: bufferSize} }
-	return b
-}
-
-// take waits until a buffer for n bytes can be had, at most bufferSize.
+// take waits until share has room and gives a buffer for n bytes, at most
+// bufferSize.
 func (b *buffers) take(ctx context.Context, share *semaphore.Weighted, n int) (*buffer, error) {
-	pool, size := &b.small, int64(smallBuffer)
-	if n > smallBuffer {
-		pool, size = &b.large, bufferSize
+	kind := 0
+	for n > bufferSizes[kind] {
+		kind++
 	}
-	if err := share.Acquire(ctx, size); err != nil {
+	if err := share.Acquire(ctx, int64(bufferSizes[kind])); err != nil {
 		return nil, err
 	}
-	if err := b.budget.Acquire(ctx, size); err != nil {
-		share.Release(size)
-		return nil, err
+	if buf, ok := b.pools[kind].Get().(*buffer); ok {
+		return buf, nil
 	}
-	return pool.Get().(*buffer), nil
+	return &buffer{b: make([]byte, headRoom+bufferSizes[kind]), kind: kind}, nil
 }
 
 func (b *buffers) give(share *semaphore.Weighted, buf *buffer) {
-	size := buf.size
-	if size == smallBuffer {
-		b.small.Put(buf)
-	} else {
-		b.large.Put(buf)
-	}
-	b.budget.Release(size)
-	share.Release(size)
+	b.pools[buf.kind].Put(buf)
+	share.Release(int64(bufferSizes[buf.kind]))
 }

@@ -38,17 +38,9 @@ func (i exportInfo) multiConn() bool { return i.flags&flagMultiConn != 0 }
 func (c *Client) connect(ctx context.Context, contexts []string) (*connection, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
-	dial := c.options.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	raw, err := dial(ctx, c.address.Network, c.address.Address)
+	raw, err := c.open(ctx)
 	if err != nil {
-		return nil, &replication.Problem{
-			Code: "nbd.unreachable", Cause: fmt.Sprintf("the NBD server of %s cannot be reached: %v", c.address, err),
-			Effect: "its disk cannot be read", Action: "check that the server runs and that the network lets this machine reach it",
-			Remedy: replication.Retry, Err: err,
-		}
+		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { raw.Close() })
 	h := &handshake{conn: raw, r: bufio.NewReaderSize(raw, readBufferSize), address: c.address}
@@ -64,6 +56,23 @@ func (c *Client) connect(ctx context.Context, contexts []string) (*connection, e
 		return nil, handshakeProblem(c.address, err)
 	}
 	return newConnection(h.conn, h.r, info, c.options.Timeout), nil
+}
+
+// open connects to the server's address.
+func (c *Client) open(ctx context.Context) (net.Conn, error) {
+	dial := c.options.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	conn, err := dial(ctx, c.address.Network, c.address.Address)
+	if err != nil {
+		return nil, &replication.Problem{
+			Code: "nbd.unreachable", Cause: fmt.Sprintf("the NBD server of %s cannot be reached: %v", c.address, err),
+			Effect: "its disk cannot be read", Action: "check that the server runs and that the network lets this machine reach it",
+			Remedy: replication.Retry, Err: err,
+		}
+	}
+	return conn, nil
 }
 
 func (c *Client) tlsConfig() *tls.Config {
@@ -89,6 +98,10 @@ func handshakeProblem(a Address, err error) error {
 	var refusal *optionError
 	var untrusted *tls.CertificateVerificationError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		p.Action = "check that the server still answers"
+	case errors.Is(err, errAfterTLS):
+		p.Code, p.Action, p.Remedy = "nbd.tls", "give this machine a certificate that the server trusts", replication.Stop
 	case errors.Is(err, ErrNoExport):
 		p.Code, p.Action = "nbd.no-export", "check the name of the export and that it is still being served"
 	case errors.Is(err, ErrNoContext):
@@ -109,7 +122,13 @@ type handshake struct {
 	r       *bufio.Reader
 	address Address
 	replies int
+	// unheard is true from the beginning of TLS until the server says something.
+	unheard bool
 }
+
+// errAfterTLS: with TLS 1.3 a server judges the client's certificate after the
+// client believes that all is well.
+var errAfterTLS = errors.New("the server ended the connection right after TLS began")
 
 // optionError is a server's refusal of one option.
 type optionError struct {
@@ -245,7 +264,7 @@ func (h *handshake) startTLS(ctx context.Context, config *tls.Config) error {
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
-	h.conn = secured
+	h.conn, h.unheard = secured, true
 	h.r.Reset(secured)
 	return nil
 }
@@ -357,9 +376,16 @@ func (h *handshake) send(option uint32, data []byte) error {
 	b = binary.BigEndian.AppendUint32(b, option)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(data)))
 	if _, err := h.conn.Write(append(b, data...)); err != nil {
-		return fmt.Errorf("send option %d: %w", option, err)
+		return h.broken(fmt.Errorf("send option %d: %w", option, err))
 	}
 	return nil
+}
+
+func (h *handshake) broken(err error) error {
+	if h.unheard {
+		return fmt.Errorf("%w: %w", errAfterTLS, err)
+	}
+	return err
 }
 
 // receive reads one reply to an option; a refusal is an *optionError.
@@ -369,8 +395,9 @@ func (h *handshake) receive(option uint32) (reply uint32, data []byte, err error
 	}
 	var b [20]byte
 	if _, err := io.ReadFull(h.r, b[:]); err != nil {
-		return 0, nil, fmt.Errorf("read the reply to option %d: %w", option, err)
+		return 0, nil, h.broken(fmt.Errorf("read the reply to option %d: %w", option, err))
 	}
+	h.unheard = false
 	if binary.BigEndian.Uint64(b[:]) != magicOptionRep || binary.BigEndian.Uint32(b[8:]) != option {
 		return 0, nil, protocolErrorf("%x is no reply to option %d", b[:12], option)
 	}
@@ -409,13 +436,9 @@ func List(ctx context.Context, uri string, o Options) ([]string, error) {
 	c := &Client{address: a, options: o}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	dial := o.Dial
-	if dial == nil {
-		dial = new(net.Dialer).DialContext
-	}
-	conn, err := dial(ctx, a.Network, a.Address)
+	conn, err := c.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the exports of %s: %w", a, err)
+		return nil, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()

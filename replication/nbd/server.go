@@ -17,8 +17,10 @@ import (
 
 // Limits of a server. Each bounds what a client can make it hold.
 const (
-	// defaultConnections is room for a few dozen machines with several disks.
-	defaultConnections = 256
+	// defaultConnections is room for a few dozen machines with several disks. With
+	// connectionShare it bounds the memory for data to 512 MiB, which takes as many
+	// hostile clients; a well-behaved one uses what it has under way.
+	defaultConnections = 128
 	// handshakeTime is long for a slow network and short for somebody who only
 	// wants to occupy a connection.
 	handshakeTime = 15 * time.Second
@@ -39,7 +41,7 @@ type ServerOptions struct {
 	TLS *tls.Config
 	// RequireTLS refuses everything before TLS.
 	RequireTLS bool
-	// Connections is the most connections at a time; 0 means 256.
+	// Connections is the most connections at a time; 0 means 128.
 	Connections int
 	// Log gets what clients did wrong, at level Debug or Info. May be nil.
 	Log *slog.Logger
@@ -54,7 +56,7 @@ type ServerOptions struct {
 // reading its replies.
 type Server struct {
 	options ServerOptions
-	buffers *buffers
+	buffers buffers
 	room    *semaphore.Weighted // for connections
 
 	mu      sync.Mutex // guards what follows
@@ -80,7 +82,7 @@ func NewServer(o ServerOptions) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{options: o, buffers: newBuffers(), room: semaphore.NewWeighted(int64(o.Connections)), exports: map[string]*served{}}
+	return &Server{options: o, room: semaphore.NewWeighted(int64(o.Connections)), exports: map[string]*served{}}
 }
 
 // Add makes an export known. The name "" is the one that clients get who name

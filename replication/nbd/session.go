@@ -41,7 +41,7 @@ type session struct {
 	contexts   []string // by number, counted from 1
 	export     *served
 
-	share   *semaphore.Weighted // of the server's buffers
+	share   *semaphore.Weighted // of buffers
 	window  chan struct{}       // a token for each request under way
 	sending chan struct{}       // holds a token while a reply is being sent
 
@@ -53,7 +53,7 @@ func newSession(s *Server, conn net.Conn) *session {
 	return &session{
 		server: s, conn: conn, r: bufio.NewReaderSize(conn, readBufferSize),
 		log:     s.options.Log.With("client", conn.RemoteAddr().String()),
-		share:   semaphore.NewWeighted(connectionBudget),
+		share:   semaphore.NewWeighted(connectionShare),
 		window:  make(chan struct{}, maxUnderWay),
 		sending: make(chan struct{}, 1),
 		ending:  make(chan struct{}),
