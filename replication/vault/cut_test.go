@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -304,16 +303,11 @@ func (l *life) write(id replication.DiskID, n int) error {
 		batches = append(batches, b)
 	}
 	l.note("write %s %d batches from %d", id, n, batches[0].Sequence)
-	errs := make(chan error, n)
-	for _, b := range slices.Backward(batches[1:]) {
-		go func() { errs <- l.vault.Write(l.ctx, b) }()
-	}
-	for l.vault.waiting(id) < n-1 {
-		runtime.Gosched()
-	}
-	err := l.vault.Write(l.ctx, batches[0])
-	for range n - 1 {
-		err = errors.Join(err, <-errs)
+	var err error
+	if n == 1 {
+		err = l.vault.Write(l.ctx, batches[0])
+	} else {
+		err = l.vault.writeTogether(batches)
 	}
 	if err != nil {
 		return err
@@ -322,15 +316,38 @@ func (l *life) write(id replication.DiskID, n int) error {
 	return nil
 }
 
-// waiting is how many records wait for their turn.
-func (v *Vault) waiting(id replication.DiskID) int {
-	d := v.disks[id]
+// writeTogether does what several calls of Write do when all wait for the first one:
+// without goroutines, whose order no seed decides.
+func (v *Vault) writeTogether(batches []replication.Batch) error {
+	d, err := v.find(batches[0].Disk)
+	if err != nil {
+		return err
+	}
+	var list []*pending
+	for _, b := range batches {
+		r, err := d.draftBatch(b)
+		if err != nil {
+			return err
+		}
+		r.head.sequence, r.head.epoch = b.Sequence, b.Epoch
+		list = append(list, &pending{draft: r})
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.broken != nil {
-		return 1 << 30
+	if err := d.usable(); err != nil {
+		return err
 	}
-	return len(d.queue)
+	for _, p := range list {
+		d.queue[p.head.sequence] = p
+	}
+	for d.queue[d.sequence+1] != nil {
+		d.commit()
+	}
+	var errs []error
+	for _, p := range list {
+		errs = append(errs, p.err)
+	}
+	return errors.Join(errs...)
 }
 
 func (l *life) mark(id replication.DiskID) error {

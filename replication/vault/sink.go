@@ -70,22 +70,25 @@ func (v *Vault) Write(ctx context.Context, b replication.Batch) error {
 		}
 		return nil
 	}
-	return d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) {
-		d.mu.Lock()
-		size := d.disk.Size
-		d.mu.Unlock()
-		if err := b.Check(size); err != nil {
-			return nil, err
-		}
-		if err := disjoint(b); err != nil {
-			return nil, err
-		}
-		c, err := encode(b.Changes)
-		if err != nil {
-			return nil, fmt.Errorf("batch %d of disk %s: %w", b.Sequence, b.Disk, err)
-		}
-		return newDraft(kindBatch, c.table, c.payload, nil), nil
-	})
+	return d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) { return d.draftBatch(b) })
+}
+
+// draftBatch makes the record of a batch.
+func (d *disk) draftBatch(b replication.Batch) (*draft, error) {
+	d.mu.Lock()
+	size := d.disk.Size
+	d.mu.Unlock()
+	if err := b.Check(size); err != nil {
+		return nil, err
+	}
+	if err := disjoint(b); err != nil {
+		return nil, err
+	}
+	c, err := encode(b.Changes)
+	if err != nil {
+		return nil, fmt.Errorf("batch %d of disk %s: %w", b.Sequence, b.Disk, err)
+	}
+	return newDraft(kindBatch, c.table, c.payload, nil), nil
 }
 
 // disjoint reports changes of a batch that overlap.
