@@ -1,0 +1,154 @@
+package web
+
+import "riparo/store"
+
+// access says who may use a route. The zero value is nobody: what was forgotten
+// is refused.
+type access int
+
+const (
+	nobody        access = iota
+	anyone               // also without an account
+	scraper              // metrics: a loopback address, or whoever may read
+	reader               // everybody with an account
+	operator             // tests, and keeps replication going
+	recoverer            // moves production
+	administrator        // decides what is protected, how, and by whom
+)
+
+// rank is what a role may use, up to and including.
+var rank = map[store.Role]access{
+	store.Viewer:           reader,
+	store.Auditor:          reader,
+	store.Operator:         operator,
+	store.RecoveryOperator: recoverer,
+	store.Administrator:    administrator,
+}
+
+// may reports whether a role may use what needs a.
+func may(role store.Role, a access) bool { return a != nobody && rank[role] >= a }
+
+// table is every route and who may use it.
+var table = map[string]access{
+	// Files and signs of life.
+	"GET /static/": anyone,
+	"GET /healthz": anyone,
+	"GET /readyz":  anyone,
+	"GET /metrics": scraper,
+
+	// The way in.
+	"GET /setup":        anyone,
+	"POST /setup":       anyone,
+	"GET /login":        anyone,
+	"POST /login":       anyone,
+	"POST /logout":      anyone,
+	"POST /preferences": anyone,
+
+	// What everybody may see.
+	"GET /{$}":            reader,
+	"GET /machines":       reader,
+	"GET /machines/{id}":  reader,
+	"GET /jobs":           reader,
+	"GET /jobs/{id}":      reader,
+	"GET /events":         reader,
+	"GET /infrastructure": reader,
+	"GET /policies":       reader,
+	"GET /settings":       reader,
+	"GET /help":           reader,
+	"GET /help/{page...}": reader,
+	"GET /live":           reader,
+
+	"POST /settings/password": reader,
+
+	// Exercises, and what keeps replication going.
+	"GET /machines/{id}/test-failover":          operator,
+	"POST /machines/{id}/test-failover":         operator,
+	"GET /machines/{id}/cleanup-test-failover":  operator,
+	"POST /machines/{id}/cleanup-test-failover": operator,
+	"GET /machines/{id}/resynchronize":          operator,
+	"POST /machines/{id}/resynchronize":         operator,
+	"GET /machines/{id}/pause":                  operator,
+	"POST /machines/{id}/pause":                 operator,
+	"GET /machines/{id}/resume":                 operator,
+	"POST /machines/{id}/resume":                operator,
+	"POST /jobs/{id}/cancel":                    operator,
+	"POST /jobs/{id}/restart":                   operator,
+	"POST /jobs/{id}/answer":                    operator,
+	"POST /infrastructure/refresh":              operator,
+
+	// What moves production.
+	"GET /machines/{id}/planned-failover":       recoverer,
+	"POST /machines/{id}/planned-failover":      recoverer,
+	"GET /machines/{id}/unplanned-failover":     recoverer,
+	"POST /machines/{id}/unplanned-failover":    recoverer,
+	"GET /machines/{id}/change-recovery-point":  recoverer,
+	"POST /machines/{id}/change-recovery-point": recoverer,
+	"GET /machines/{id}/commit":                 recoverer,
+	"POST /machines/{id}/commit":                recoverer,
+	"GET /machines/{id}/complete-migration":     recoverer,
+	"POST /machines/{id}/complete-migration":    recoverer,
+	"GET /machines/{id}/reverse-replicate":      recoverer,
+	"POST /machines/{id}/reverse-replicate":     recoverer,
+	"GET /machines/{id}/failback":               recoverer,
+	"POST /machines/{id}/failback":              recoverer,
+
+	// What is protected, how, and by whom.
+	"GET /protect":                           administrator,
+	"POST /protect":                          administrator,
+	"GET /machines/{id}/disable-protection":  administrator,
+	"POST /machines/{id}/disable-protection": administrator,
+	"GET /infrastructure/add":                administrator,
+	"POST /infrastructure":                   administrator,
+	"GET /infrastructure/{name}/remove":      administrator,
+	"POST /infrastructure/{name}/remove":     administrator,
+	"GET /policies/new":                      administrator,
+	"GET /policies/{name}":                   administrator,
+	"POST /policies":                         administrator,
+	"POST /settings/tokens":                  administrator,
+	"POST /settings/tokens/{id}/revoke":      administrator,
+	"POST /settings/users":                   administrator,
+	"POST /settings/users/{name}/remove":     administrator,
+
+	// The API: the same verbs, the same rights.
+	"GET /api/openapi.json":       anyone,
+	"POST /api/v1/setup":          anyone,
+	"GET /api/v1/about":           reader,
+	"GET /api/v1/report":          reader,
+	"GET /api/v1/vault":           reader,
+	"GET /api/v1/discovered":      reader,
+	"GET /api/v1/machines":        reader,
+	"GET /api/v1/machines/{id}":   reader,
+	"GET /api/v1/jobs":            reader,
+	"GET /api/v1/jobs/{id}":       reader,
+	"GET /api/v1/events":          reader,
+	"GET /api/v1/event-log":       reader,
+	"GET /api/v1/policies":        reader,
+	"GET /api/v1/policies/{name}": reader,
+	"GET /api/v1/sites":           reader,
+
+	"GET /api/v1/machines/{id}/points":                 reader,
+	"POST /api/v1/machines/{id}/test-failover":         operator,
+	"POST /api/v1/machines/{id}/cleanup-test-failover": operator,
+	"POST /api/v1/machines/{id}/resynchronize":         operator,
+	"POST /api/v1/machines/{id}/pause":                 operator,
+	"POST /api/v1/machines/{id}/resume":                operator,
+	"POST /api/v1/jobs/{id}/cancel":                    operator,
+	"POST /api/v1/jobs/{id}/restart":                   operator,
+	"POST /api/v1/jobs/{id}/answer":                    operator,
+	"POST /api/v1/discovered/refresh":                  operator,
+	"POST /api/v1/machines/{id}/planned-failover":      recoverer,
+	"POST /api/v1/machines/{id}/unplanned-failover":    recoverer,
+	"POST /api/v1/machines/{id}/change-recovery-point": recoverer,
+	"POST /api/v1/machines/{id}/commit":                recoverer,
+	"POST /api/v1/machines/{id}/complete-migration":    recoverer,
+	"POST /api/v1/machines/{id}/reverse-replicate":     recoverer,
+	"POST /api/v1/machines/{id}/failback":              recoverer,
+	"POST /api/v1/machines":                            administrator,
+	"POST /api/v1/machines/{id}/disable-protection":    administrator,
+	"PUT /api/v1/policies/{name}":                      administrator,
+	"POST /api/v1/sites":                               administrator,
+	"DELETE /api/v1/sites/{name}":                      administrator,
+	"GET /api/v1/tokens":                               administrator,
+	"POST /api/v1/tokens":                              administrator,
+	"DELETE /api/v1/tokens/{id}":                       administrator,
+}

@@ -1,0 +1,91 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"riparo/store"
+	"riparo/web/api"
+	"riparo/web/asset"
+	"riparo/web/view"
+)
+
+// Config is what a console is made of.
+type Config struct {
+	Store     *store.Store
+	Appliance Appliance
+	Identity  Identity
+	Logger    *slog.Logger // nil: nothing is logged
+	Version   string
+	// Trusted is true when the certificate is one that browsers accept. Only then
+	// they are told to insist on TLS (HSTS): with our own certificate that would
+	// lock people out who exchange it.
+	Trusted bool
+	// Docs is the manual, Markdown files beginning with index.md. Without it there
+	// is no help page.
+	Docs fs.FS
+	// Ready, if set, says what keeps the appliance from serving, for /readyz.
+	Ready func(context.Context) error
+	Now   func() time.Time // nil: time.Now
+}
+
+// Console serves pages, the API and the live socket. It is an [http.Handler] for
+// a TLS listener: its cookies are for TLS only.
+type Console struct {
+	Config
+	catalog  *view.Catalog
+	assets   *asset.Set
+	api      *api.API
+	mux      *http.ServeMux
+	pages    *http.ServeMux // finds the page behind an address, see find
+	origins  *http.CrossOriginProtection
+	rendered rendered
+	manual   *manual
+
+	// Sockets end with the console.
+	ctx  context.Context
+	stop context.CancelFunc
+	open sync.WaitGroup
+}
+
+// New gives the console of an appliance. Call Close to end its sockets; nothing
+// else runs by itself.
+func New(c Config) (*Console, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	k := &Console{Config: c, origins: http.NewCrossOriginProtection()}
+	var err error
+	if k.catalog, err = view.Load(); err != nil {
+		return nil, err
+	}
+	if k.assets, err = asset.Load(); err != nil {
+		return nil, err
+	}
+	if k.manual, err = loadManual(c.Docs); err != nil {
+		return nil, fmt.Errorf("read the manual: %w", err)
+	}
+	k.ctx, k.stop = context.WithCancel(context.Background())
+	k.rendered.pages = map[string]*renderedPage{}
+	k.mux = http.NewServeMux()
+	k.pages = http.NewServeMux()
+	k.route()
+	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Version: c.Version, Now: c.Now, Logger: c.Logger, Done: k.ctx.Done()})
+	k.api.Register(k.mux)
+	return k, nil
+}
+
+// Close ends all sockets and waits for them.
+func (k *Console) Close() error {
+	k.stop()
+	k.open.Wait()
+	return nil
+}

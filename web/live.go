@@ -1,0 +1,343 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"riparo/replication"
+	"riparo/store"
+	"riparo/web/view"
+)
+
+// Pace and limits of the live socket.
+const (
+	// frameEvery is the least time between two frames to one browser: four a
+	// second look continuous.
+	frameEvery = 250 * time.Millisecond
+	// pulseEvery is how often a page is built without a change: with each sample of
+	// the report. It also tells the browser that we are there.
+	pulseEvery = SampleEvery
+	// checkEvery is how often a socket makes sure that its session still holds.
+	checkEvery = 5 * time.Second
+	pingEvery  = 30 * time.Second
+	pongLimit  = 75 * time.Second // two pings and a half
+	writeLimit = 5 * time.Second  // a browser that takes longer is let go
+	readLimit  = 512              // browsers have nothing to say
+
+	// codeSessionEnded tells the script to load the page anew, which leads to the
+	// sign-in.
+	codeSessionEnded = 4401
+)
+
+var upgrader = websocket.Upgrader{EnableCompression: true, ReadBufferSize: 512, WriteBufferSize: 4 << 10}
+
+// live keeps one browser's page fresh. There is one goroutine that writes, this
+// one; what happens meanwhile waits in the mailbox of the subscription, which has
+// one slot, so a slow browser skips frames and holds up nobody.
+func (k *Console) live(w http.ResponseWriter, r *http.Request) {
+	v := k.visitOf(r)
+	p, v, err := k.find(v, r.URL.Query().Get("page"))
+	if err != nil {
+		http.Error(w, "no such page", http.StatusNotFound)
+		return
+	}
+	cookie := k.Identity.Sessions().Token(r.Context())
+	k.open.Add(1)
+	defer k.open.Done()
+	if k.ctx.Err() != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	// The upgrader refuses other origins.
+	conn, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return // it has answered
+	}
+	defer conn.Close()
+	s := socket{console: k, conn: conn, page: p, visit: v, cookie: cookie, sent: map[string]uint64{}}
+	// The request's context ends when this handler does; the console's ends it sooner.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	stop := context.AfterFunc(k.ctx, cancel)
+	defer stop()
+	s.visit.ctx = ctx
+	var reader sync.WaitGroup
+	reader.Go(func() { s.read(cancel) })
+	s.write(ctx)
+	conn.Close() // ends the reader
+	reader.Wait()
+}
+
+// socket is one browser that looks at one page.
+type socket struct {
+	console *Console
+	conn    *websocket.Conn
+	page    page
+	visit   visit
+	cookie  string
+	shape   string
+	began   bool
+	sent    map[string]uint64 // what the browser has, part by part
+}
+
+// read waits for the browser to go, and for its pongs.
+func (s *socket) read(gone func()) {
+	defer gone()
+	s.conn.SetReadLimit(readLimit)
+	s.conn.SetReadDeadline(time.Now().Add(pongLimit))
+	s.conn.SetPongHandler(func(string) error { return s.conn.SetReadDeadline(time.Now().Add(pongLimit)) })
+	for {
+		if _, _, err := s.conn.ReadMessage(); err != nil {
+			return
+		}
+	}
+}
+
+// write sends what differs until the browser goes, the session ends or the console
+// closes.
+func (s *socket) write(ctx context.Context) {
+	nudge, changed, cancel := s.console.Appliance.Subscribe()
+	defer cancel()
+	pulse, check, ping := time.NewTicker(pulseEvery), time.NewTicker(checkEvery), time.NewTicker(pingEvery)
+	defer pulse.Stop()
+	defer check.Stop()
+	defer ping.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	// The page may have changed since it was printed: the first frame has it all.
+	noticed, due, ready := time.Now(), true, false
+	for {
+		if due && ready {
+			if !s.alive() || s.frame(noticed) != nil {
+				return
+			}
+			due, ready = false, false
+			pause.Reset(frameEvery)
+		}
+		select {
+		case <-ctx.Done():
+			s.bye(websocket.CloseGoingAway, "")
+			return
+		case <-nudge:
+			if s.concerns(changed()) {
+				noticed, due = time.Now(), true
+			}
+		case <-pulse.C:
+			noticed, due = time.Now(), true
+		case <-check.C:
+			if !s.alive() {
+				return
+			}
+		case <-ping.C:
+			if s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeLimit)) != nil {
+				return
+			}
+		case <-pause.C:
+			ready = true
+		}
+	}
+}
+
+// alive reports whether the session still holds and its user still has the role
+// that the page was built for; otherwise it says goodbye.
+func (s *socket) alive() bool {
+	k := s.console
+	user, err := k.Identity.User(s.visit.user.Name)
+	if k.Identity.SessionAlive(s.cookie) && err == nil && user.Role == s.visit.user.Role {
+		return true
+	}
+	s.bye(codeSessionEnded, "the session has ended")
+	return false
+}
+
+func (s *socket) bye(code int, reason string) {
+	s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(writeLimit))
+}
+
+// concerns reports whether any of the changes is about this page. Figures of the
+// navigation are on every page.
+func (s *socket) concerns(changes []string) bool {
+	b, ok := s.console.rendered.watches(s.key())
+	if !ok {
+		return true
+	}
+	return slices.ContainsFunc(changes, func(c string) bool {
+		return c == store.Everything || strings.HasPrefix(c, "job/") || slices.ContainsFunc(b, func(on string) bool { return strings.HasPrefix(c, on) })
+	})
+}
+
+// key tells apart what is printed differently.
+func (s *socket) key() string {
+	v := s.visit
+	return strings.Join([]string{v.path, string(v.user.Role), v.words.Lang(), v.zone}, "\x00")
+}
+
+// frame sends the parts of the page that the browser does not have yet.
+func (s *socket) frame(noticed time.Time) error {
+	k := s.console
+	page, err := k.rendered.get(s.key(), noticed, func() (*renderedPage, error) { return k.renderPage(s.page, s.visit) })
+	if err != nil {
+		if s.visit.ctx.Err() == nil {
+			k.Logger.Error("a live page was not printed", "path", s.visit.path, "error", err)
+		}
+		return err
+	}
+	var frame bytes.Buffer
+	fmt.Fprintf(&frame, `<i data-as-of="%s"></i>`, k.Now().UTC().Format(time.RFC3339Nano))
+	parts := page.parts
+	if s.began && s.shape != page.shape {
+		parts = page.whole
+	}
+	for _, p := range parts {
+		if s.sent[p.id] != p.sum {
+			frame.Write(p.html)
+		}
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(writeLimit))
+	if err := s.conn.WriteMessage(websocket.TextMessage, frame.Bytes()); err != nil {
+		return err
+	}
+	if s.shape != page.shape {
+		clear(s.sent)
+	}
+	s.began, s.shape = true, page.shape
+	for _, p := range page.parts {
+		s.sent[p.id] = p.sum
+	}
+	return nil
+}
+
+// find gives the page behind an address, and a visit to it.
+func (k *Console) find(v visit, target string) (page, visit, error) {
+	u, err := url.Parse(local(target))
+	if err != nil {
+		return page{}, v, err
+	}
+	var f found
+	r := (&http.Request{Method: http.MethodGet, URL: u, Host: "console", Header: http.Header{}}).WithContext(context.WithValue(v.ctx, foundKey{}, &f))
+	if _, pattern := k.pages.Handler(r); pattern == "" || strings.HasPrefix(pattern, "/") {
+		return page{}, v, fmt.Errorf("no page at %s", u.Path)
+	}
+	k.pages.ServeHTTP(discard{header: http.Header{}}, r)
+	if f.request == nil || !v.may(f.page.pattern) {
+		return page{}, v, fmt.Errorf("no page at %s", u.Path)
+	}
+	v.path, v.query, v.id = u.RequestURI(), u.Query(), f.request.PathValue("id")
+	return f.page, v, nil
+}
+
+// renderPage prints the parts of a page, and all of it in case its shape changed.
+func (k *Console) renderPage(p page, v visit) (*renderedPage, error) {
+	v.now = k.Now()
+	b, err := p.build(k, v)
+	if replication.AsProblem(err) != nil { // it has gone, or cannot be read now
+		problem := replication.AsProblem(err)
+		if isMissing(err) {
+			problem = &replication.Problem{Cause: "there is nothing here (any more)", Action: "go back to the overview"}
+		}
+		b = built{shape: "problem", body: view.ProblemCard(messageOf(v.words, problem), "/")}
+	}
+	counts, err := k.counts(v)
+	if err != nil {
+		return nil, err
+	}
+	for _, place := range []string{"machines", "jobs"} {
+		b.parts = append(b.parts, part{"count-" + place, view.Count(counts[place])})
+	}
+	out := &renderedPage{shape: b.shape, on: b.on}
+	ctx := view.With(v.ctx, v.words)
+	for _, each := range b.parts {
+		var html bytes.Buffer
+		if err := each.body.Render(ctx, &html); err != nil {
+			return nil, err
+		}
+		out.parts = append(out.parts, renderedPart{id: each.id, html: html.Bytes(), sum: maphash.Bytes(seed, html.Bytes())})
+	}
+	var whole bytes.Buffer
+	if err := view.Main(b.body).Render(ctx, &whole); err != nil {
+		return nil, err
+	}
+	out.whole = append([]renderedPart{{id: "main", html: whole.Bytes(), sum: maphash.Bytes(seed, whole.Bytes())}}, out.parts[max(0, len(out.parts)-2):]...)
+	return out, nil
+}
+
+var seed = maphash.MakeSeed()
+
+// rendered keeps what was printed for one browser for the others that look at the
+// same page in the same language: each change is printed once.
+type rendered struct {
+	mu    sync.Mutex // guards pages
+	pages map[string]*renderedPage
+}
+
+// maxRendered bounds the pages that are kept; beyond it all are printed anew.
+const maxRendered = 256
+
+type renderedPage struct {
+	mu    sync.Mutex // held while the page is printed
+	at    time.Time  // when printing began
+	parts []renderedPart
+	whole []renderedPart
+	shape string
+	on    []string
+}
+
+type renderedPart struct {
+	id   string
+	html []byte
+	sum  uint64
+}
+
+// get gives a page that was printed after a change was noticed.
+func (r *rendered) get(key string, noticed time.Time, print func() (*renderedPage, error)) (*renderedPage, error) {
+	r.mu.Lock()
+	kept := r.pages[key]
+	if kept == nil {
+		if len(r.pages) >= maxRendered {
+			clear(r.pages)
+		}
+		kept = &renderedPage{}
+		r.pages[key] = kept
+	}
+	r.mu.Unlock()
+	kept.mu.Lock()
+	defer kept.mu.Unlock()
+	if !kept.at.IsZero() && !kept.at.Before(noticed) {
+		return kept.copy(), nil
+	}
+	at := time.Now()
+	fresh, err := print()
+	if err != nil {
+		return nil, err
+	}
+	kept.at, kept.parts, kept.whole, kept.shape, kept.on = at, fresh.parts, fresh.whole, fresh.shape, fresh.on
+	return kept.copy(), nil
+}
+
+// copy is the page without its lock. What it points to does not change any more.
+func (p *renderedPage) copy() *renderedPage {
+	return &renderedPage{at: p.at, parts: p.parts, whole: p.whole, shape: p.shape, on: p.on}
+}
+
+// watches gives the changes that concern a page that was printed before.
+func (r *rendered) watches(key string) ([]string, bool) {
+	r.mu.Lock()
+	kept := r.pages[key]
+	r.mu.Unlock()
+	if kept == nil {
+		return nil, false
+	}
+	kept.mu.Lock()
+	defer kept.mu.Unlock()
+	return kept.on, !kept.at.IsZero()
+}

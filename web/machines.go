@@ -1,0 +1,189 @@
+package web
+
+import (
+	"cmp"
+	"net/url"
+	"slices"
+	"strings"
+
+	"riparo/hypervisor"
+	"riparo/store"
+	"riparo/web/view"
+)
+
+func (k *Console) machines(v visit) (built, error) {
+	r, err := k.records()
+	if err != nil {
+		return built{}, err
+	}
+	rep := k.Appliance.Report()
+	w := v.words
+	m := view.Machines{Now: v.now, Search: strings.TrimSpace(v.query.Get("q")), Health: v.query.Get("health"), Total: len(r.machines), CanProtect: v.may("POST /protect")}
+	groups := []struct {
+		value string
+		holds func(store.Machine) bool
+	}{
+		{"", func(store.Machine) bool { return true }},
+		{"attention", func(m store.Machine) bool {
+			age, known := rpo(m, rep.Machines[m.ID], v.now)
+			return needy(m, counted(m) && r.late(m, age, known))
+		}},
+		{"elsewhere", func(m store.Machine) bool { return m.Failover != nil }},
+		{"untested", func(m store.Machine) bool { return m.LastDrill == nil || !m.LastDrill.Passed }},
+	}
+	holds := groups[0].holds
+	for _, g := range groups {
+		n := 0
+		for _, machine := range r.machines {
+			if g.holds(machine) {
+				n++
+			}
+		}
+		if g.value == m.Health {
+			holds = g.holds
+		}
+		m.Filter = append(m.Filter, view.Choice{Href: address("/machines", "q", m.Search, "health", g.value), Text: w.T("machines.filter-" + cmp.Or(g.value, "all")),
+			Note: w.Int(int64(n)), Selected: g.value == m.Health})
+	}
+	for _, machine := range r.machines {
+		if holds(machine) && matches(machine, m.Search) {
+			m.Rows = append(m.Rows, machineRow(v, r, rep, machine))
+		}
+	}
+	slices.SortStableFunc(m.Rows, func(a, b view.MachineRow) int {
+		return cmp.Or(cmp.Compare(weight(a.Health.Tone), weight(b.Health.Tone)), strings.Compare(a.Name, b.Name))
+	})
+	m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.none"), Text: w.T("machines.none-text")}
+	if len(r.machines) > 0 {
+		m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.no-match"), Text: w.T("machines.no-match-text"),
+			Action: &view.Action{Href: "/machines", Text: w.T("filter.remove")}}
+	}
+	if m.Discovered, err = k.discovered(v); err != nil {
+		return built{}, err
+	}
+	return built{title: w.T("machines.title"), place: "machines", body: view.MachinesPage(m), live: true, on: []string{"machine/", "job/", "site/", "report"},
+		parts: []part{{"machines-list", view.MachinesList(m)}, {"machines-discovered", view.MachinesDiscovered(m)}}}, nil
+}
+
+// address is a path with a query of the pairs that are not empty.
+func address(path string, pairs ...string) string {
+	q := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			q.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}
+
+func matches(m store.Machine, search string) bool {
+	search = strings.ToLower(search)
+	for _, text := range []string{m.Name, string(m.ID), m.Policy, m.Source.Site, m.Target.Site} {
+		if strings.Contains(strings.ToLower(text), search) {
+			return true
+		}
+	}
+	return search == ""
+}
+
+func machineRow(v visit, r records, rep Report, m store.Machine) view.MachineRow {
+	w := v.words
+	report := rep.Machines[m.ID]
+	age, known := rpo(m, report, v.now)
+	row := view.MachineRow{ID: string(m.ID), Href: machineHref(m), Name: m.Name, State: stateBadge(w, m), Health: healthBadge(w, m.Health),
+		PointTime: pointTime(m, report), Route: route(m), Policy: m.Policy, Drill: drillBadge(w, m, v.now), Replicates: counted(m),
+		Note: activity(w, m, report)}
+	if counted(m) && r.late(m, age, known) {
+		row.RPOTone = view.Warn
+	}
+	if len(m.Health.Findings) > 0 {
+		row.Note = sentence(w.Said(m.Health.Findings[0].Cause))
+	}
+	if j := r.jobOf(m); j != nil {
+		row.Progress = jobProgress(w, *j)
+	}
+	return row
+}
+
+// activity is what replication does with a machine just now.
+func activity(w *view.Words, m store.Machine, report MachineReport) string {
+	if report.Activity == "" {
+		return w.Named("state", string(m.State))
+	}
+	if w.Has("state." + strings.ReplaceAll(report.Activity, " ", "-")) {
+		return w.Named("state", report.Activity)
+	}
+	return sentence(w.Said(report.Activity))
+}
+
+// discovered are the machines of all sites that are not protected.
+func (k *Console) discovered(v visit) ([]view.DiscoveredGroup, error) {
+	sites, err := k.Appliance.Discovered(v.ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	w := v.words
+	var groups []view.DiscoveredGroup
+	for _, s := range sites {
+		g := view.DiscoveredGroup{Site: s.Site.Name, Emulated: s.About.Emulated, Seen: s.Seen}
+		if s.Problem != nil {
+			g.Problem = sentence(w.Said(s.Problem.Cause))
+		}
+		protected, replicas := 0, 0
+		for _, m := range s.Machines {
+			switch {
+			case s.Protects[m.Ref] != "":
+				protected++
+			case m.Replica:
+				replicas++
+			default:
+				g.Rows = append(g.Rows, discoveredRow(v, s.Site.Name, m))
+			}
+		}
+		slices.SortFunc(g.Rows, func(a, b view.DiscoveredRow) int { return strings.Compare(a.Name, b.Name) })
+		var others []string
+		if protected > 0 {
+			others = append(others, w.N("machines.others-protected", protected))
+		}
+		if replicas > 0 {
+			others = append(others, w.N("machines.others-replicas", replicas))
+		}
+		g.Others = strings.Join(others, " ")
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+func discoveredRow(v visit, site string, m hypervisor.Machine) view.DiscoveredRow {
+	w := v.words
+	var size int64
+	for _, d := range m.Disks {
+		size += d.Size
+	}
+	facts := []string{w.N("cpus", m.CPUs), w.Bytes(int64(m.MemoryMiB) << 20), w.N("disks", len(m.Disks), "Size", w.Bytes(size))}
+	if m.OS != "" {
+		facts = append(facts, m.OS)
+	}
+	row := view.DiscoveredRow{Name: m.Name, Power: powerBadge(w, m.Power), Facts: strings.Join(facts, " · ")}
+	for _, o := range m.Obstacles {
+		row.Obstacles = append(row.Obstacles, sentence(w.Said(o)))
+	}
+	if len(m.Obstacles) == 0 && v.may("POST /protect") {
+		row.Protect = &view.Action{Href: address("/protect", "site", site, "ref", string(m.Ref)), Text: w.T("protect"), Icon: "shield", Kind: "small", Dialog: true}
+	}
+	return row
+}
+
+func powerBadge(w *view.Words, p hypervisor.Power) view.Badge {
+	b := view.Badge{Tone: view.Mute, Text: w.Named("power", string(p))}
+	switch p {
+	case hypervisor.Running:
+		b.Tone, b.Icon = view.OK, "play"
+	case hypervisor.Suspended:
+		b.Tone, b.Icon = view.Warn, "pause"
+	}
+	return b
+}

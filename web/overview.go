@@ -1,0 +1,425 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"riparo/replication/lifecycle"
+	"riparo/replication/report"
+	"riparo/store"
+	"riparo/web/api"
+	"riparo/web/view"
+)
+
+// Bounds of the overview: what does not fit is behind a link.
+const (
+	maxNeeds   = 8
+	maxRunning = 8
+	maxNews    = 7
+)
+
+func (k *Console) overview(v visit) (built, error) {
+	r, err := k.records()
+	if err != nil {
+		return built{}, err
+	}
+	rep := k.Appliance.Report()
+	w := v.words
+	o := view.Overview{Now: rep.Time}
+	if o.Now.IsZero() {
+		o.Now = v.now
+	}
+	b := built{title: w.T("nav.overview"), place: "overview", live: true, on: []string{"machine/", "job/", "event", "site/", "report"}}
+	if len(r.machines) == 0 {
+		start := k.start(v, r)
+		o.Start, o.Headline, o.Sub = &start, w.T("start.headline"), w.T("start.sub")
+		b.shape = "start"
+		b.body = view.OverviewPage(o)
+		b.parts = []part{{"overview-head", view.OverviewHead(o)}, {"overview-start", view.OverviewStart(start)}}
+		return b, nil
+	}
+	s := summarize(r, rep, o.Now)
+	o.Headline, o.Sub, o.Tone = headline(w, s)
+	o.Figures = k.figures(v, r, rep, s)
+	o.RPO, o.Sent = rpoChart(w, r, rep, s), sentChart(w, rep)
+	o.Needs = needs(v, r, rep, s)
+	o.Calm = w.T("overview.calm")
+	if s.drillDue > 0 {
+		o.Calm = w.N("overview.calm-drills", s.drillDue)
+	}
+	for i := len(r.unfinished) - 1; i >= 0 && len(o.Running) < maxRunning; i-- {
+		o.Running = append(o.Running, jobRow(w, r.unfinished[i]))
+	}
+	events, err := k.eventRows(v, "", "", "", maxNews)
+	if err != nil {
+		return built{}, err
+	}
+	o.Events = events
+	b.body = view.OverviewPage(o)
+	b.parts = []part{{"overview-head", view.OverviewHead(o)}, {"overview-figures", view.OverviewFigures(o)}, {"overview-rpo", view.OverviewRPO(o)},
+		{"overview-needs", view.OverviewNeeds(o)}, {"overview-running", view.OverviewRunning(o)}, {"overview-sent", view.OverviewSent(o)},
+		{"overview-events", view.OverviewEvents(o)}}
+	return b, nil
+}
+
+// summary is what the overview counts.
+type summary struct {
+	total, needy   int // machines; those that need attention
+	protected      int // those that have a point and can fail over now
+	elsewhere      int // those that run on their replica
+	worst          *store.Machine
+	worstAge       time.Duration
+	unknown        int // machines whose RPO should be known and is not
+	tested         int // with a passed test failover in the last six months
+	drillDue       int
+	late, critical int
+}
+
+func summarize(r records, rep Report, now time.Time) summary {
+	s := summary{total: len(r.machines)}
+	for i := range r.machines {
+		m := &r.machines[i]
+		age, known := rpo(*m, rep.Machines[m.ID], now)
+		late := counted(*m) && r.late(*m, age, known)
+		if late {
+			s.late++
+		}
+		if m.Health.Level == store.Critical {
+			s.critical++
+		}
+		if needy(*m, late) {
+			s.needy++
+		}
+		if known && counted(*m) {
+			s.protected++
+			if s.worst == nil || age > s.worstAge {
+				s.worst, s.worstAge = m, age
+			}
+		}
+		if !known && counted(*m) {
+			s.unknown++
+		}
+		if m.Failover != nil {
+			s.elsewhere++
+		}
+		switch d := m.LastDrill; {
+		case d != nil && d.Passed && now.Sub(d.Finished) <= lifecycle.DrillInterval:
+			s.tested++
+		case counted(*m):
+			s.drillDue++
+		}
+	}
+	return s
+}
+
+func needy(m store.Machine, late bool) bool {
+	return late || m.Health.Level == store.Warning || m.Health.Level == store.Critical || m.Drill == lifecycle.DrillUnhealthy ||
+		m.State == lifecycle.CommitPending || m.State == lifecycle.ResyncRequired
+}
+
+// headline tells the state in a sentence.
+func headline(w *view.Words, s summary) (title, sub string, tone view.Tone) {
+	switch {
+	case s.needy > 0:
+		title, tone = w.N("overview.needy", s.needy, "Total", w.Int(int64(s.total))), view.Warn
+		if s.critical > 0 {
+			tone = view.Bad
+		}
+	case s.protected == s.total:
+		title, tone = w.N("overview.all-well", s.total), view.OK
+	default:
+		title, tone = w.N("overview.some-protected", s.protected, "Total", w.Int(int64(s.total))), view.Info
+	}
+	switch {
+	case s.worst != nil:
+		sub = w.T("overview.sub", "RPO", w.Duration(s.worstAge.Truncate(time.Second)), "Machine", s.worst.Name)
+	default:
+		sub = w.T("overview.sub-none")
+	}
+	if s.elsewhere > 0 {
+		sub += " " + w.N("overview.elsewhere", s.elsewhere)
+	}
+	return title, sub, tone
+}
+
+func (k *Console) figures(v visit, r records, rep Report, s summary) []view.Figure {
+	w := v.words
+	protected := view.Figure{Label: w.T("figure.protected"), Value: w.Int(int64(s.protected)), Unit: "/ " + w.Int(int64(s.total)), Note: w.T("figure.protected-note"), Href: "/machines"}
+	worst := view.Figure{Label: w.T("figure.rpo"), Value: w.T("unknown"), Note: w.T("figure.rpo-none")}
+	if s.worst != nil {
+		worst = view.Figure{Label: w.T("figure.rpo"), Since: rep.Time.Add(-s.worstAge), Note: s.worst.Name, Href: machineHref(*s.worst)}
+		if r.late(*s.worst, s.worstAge, true) {
+			worst.Tone = view.Warn
+		}
+	}
+	if s.unknown > 0 {
+		worst = view.Figure{Label: w.T("figure.rpo"), Value: w.T("unknown"), Note: w.N("figure.rpo-unknown", s.unknown), Href: "/machines", Tone: view.Warn}
+	}
+	rate, unit := w.BytesParts(rep.SentPerSecond)
+	sent := view.Figure{Label: w.T("figure.sent"), Value: rate, Unit: unit + "/s", Note: w.T("figure.sent-note"), Spark: view.Spark(rep.Throughput)}
+	tested := view.Figure{Label: w.T("figure.tested"), Value: w.Int(int64(s.tested)), Unit: "/ " + w.Int(int64(s.total)), Note: w.T("figure.tested-note")}
+	figures := []view.Figure{protected, worst, sent, tested}
+	return append(figures, k.vaultFigure(v))
+}
+
+func (k *Console) vaultFigure(v visit) view.Figure {
+	w := v.words
+	f := view.Figure{Label: w.T("vault"), Href: "/infrastructure", Value: w.T("unknown")}
+	u, err := k.Appliance.Vault(v.ctx)
+	if err != nil {
+		f.Tone, f.Note = view.Bad, w.T("figure.vault-problem")
+		return f
+	}
+	f.Value, f.Unit = w.BytesParts(float64(u.StoredBytes))
+	f.Note = w.T("figure.vault-free", "Free", freeBytes(w, u))
+	if share, known := vaultShare(u); known {
+		f.Tone = vaultTone(share)
+	}
+	return f
+}
+
+func freeBytes(w *view.Words, u VaultUsage) string {
+	if u.FreeBytes < 0 {
+		return w.T("unknown")
+	}
+	return w.Bytes(u.FreeBytes)
+}
+
+// needs is what a person should look at: findings, worst first, and decisions that
+// wait for somebody.
+func needs(v visit, r records, rep Report, s summary) []view.Finding {
+	w := v.words
+	var list []view.Finding
+	for i := range r.unfinished {
+		if j := r.unfinished[i]; j.State == store.WaitingForInput {
+			list = append(list, view.Finding{Tone: view.Warn, Name: j.Name, Href: "/jobs/" + j.ID, Cause: w.Said(j.Question), Since: j.Created,
+				Mend: &view.Action{Href: "/jobs/" + j.ID, Text: w.T("answer"), Kind: "small"}})
+		}
+	}
+	for _, m := range r.machines {
+		age, known := rpo(m, rep.Machines[m.ID], rep.Time)
+		list = append(list, machineNeeds(v, r, m, counted(m) && r.late(m, age, known))...)
+	}
+	for _, name := range slices.Sorted(keysOf(r.sites)) {
+		if site := r.sites[name]; site.Problem != nil {
+			f := findingOf(w, *site.Problem)
+			f.Name, f.Href = name, "/infrastructure"
+			f.Mend = &view.Action{Href: "/infrastructure", Text: w.T("nav.infrastructure"), Kind: "small"}
+			list = append(list, f)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b view.Finding) int { return cmp.Compare(weight(a.Tone), weight(b.Tone)) })
+	if len(list) > maxNeeds {
+		more := len(list) - maxNeeds
+		list = append(list[:maxNeeds:maxNeeds], view.Finding{Tone: view.Info, Cause: w.N("overview.more", more),
+			Mend: &view.Action{Href: "/machines?health=attention", Text: w.T("all"), Kind: "small"}})
+	}
+	return list
+}
+
+func keysOf[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for key := range m {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+func weight(t view.Tone) int {
+	switch t {
+	case view.Bad:
+		return 0
+	case view.Warn:
+		return 1
+	}
+	return 2
+}
+
+// machineNeeds are the findings of one machine with the one action that mends each.
+func machineNeeds(v visit, r records, m store.Machine, late bool) []view.Finding {
+	w := v.words
+	var list []view.Finding
+	known := map[string]bool{}
+	for _, f := range m.Health.Findings {
+		known[f.Code] = true
+		n := findingOf(w, f)
+		n.Name, n.Href = m.Name, machineHref(m)
+		n.Mend = mend(v, r, m, f.Code)
+		list = append(list, n)
+	}
+	add := func(tone view.Tone, key string, since time.Time, verb lifecycle.Verb) {
+		f := view.Finding{Tone: tone, Name: m.Name, Href: machineHref(m), Cause: w.T("need." + key), Effect: w.T("need." + key + "-effect"), Since: since}
+		if a, ok := verbAction(v, r, m, verb); ok {
+			a.Kind = "small"
+			f.Mend = &a
+		} else {
+			f.Mend = &view.Action{Href: machineHref(m), Text: w.T("open"), Kind: "small"}
+		}
+		list = append(list, f)
+	}
+	if late && !known["rpo.breached"] {
+		add(view.Warn, "late", time.Time{}, "")
+	}
+	if m.State == lifecycle.CommitPending {
+		add(view.Warn, "commit", m.Since, lifecycle.Commit)
+	}
+	if m.State == lifecycle.ResyncRequired && len(m.Health.Findings) == 0 {
+		add(view.Warn, "resync", m.Since, lifecycle.Resynchronize)
+	}
+	if m.Drill == lifecycle.DrillUnhealthy {
+		add(view.Bad, "drill", time.Time{}, lifecycle.CleanupTest)
+	}
+	return list
+}
+
+// mend is the action that ends a finding: the verb that fits its code, or a look
+// at the machine.
+func mend(v visit, r records, m store.Machine, code string) *view.Action {
+	verb := lifecycle.Verb("")
+	switch code {
+	case "resync.required", "tracking.lost", "replica.invalid":
+		verb = lifecycle.Resynchronize
+	case "both.active":
+		verb = lifecycle.ReverseReplicate
+	}
+	if a, ok := verbAction(v, r, m, verb); ok {
+		a.Kind = "small"
+		return &a
+	}
+	return &view.Action{Href: machineHref(m), Text: v.words.T("open"), Kind: "small"}
+}
+
+// rpoChart shows the worst machine at each moment and the one in the middle.
+func rpoChart(w *view.Words, r records, rep Report, s summary) view.Chart {
+	histories := [][]float64{}
+	limit := 0.0
+	for _, m := range r.machines {
+		if !counted(m) {
+			continue
+		}
+		histories = append(histories, rep.Machines[m.ID].RPO)
+		if t := r.policies[m.Policy].RPOThreshold.Seconds(); t > 0 && (limit == 0 || t < limit) {
+			limit = t
+		}
+	}
+	worst, middle := make([]float64, report.HistorySamples), make([]float64, report.HistorySamples)
+	longest := 0
+	for back := range report.HistorySamples {
+		var sample []float64
+		hole := false
+		for _, h := range histories {
+			if i := len(h) - 1 - back; i >= 0 {
+				longest = max(longest, back+1)
+				if h[i] < 0 {
+					hole = true
+					continue
+				}
+				sample = append(sample, h[i])
+			}
+		}
+		i := report.HistorySamples - 1 - back
+		worst[i], middle[i] = math.NaN(), math.NaN()
+		if len(sample) > 0 {
+			slices.Sort(sample)
+			middle[i] = sample[len(sample)/2]
+			if !hole { // the worst is not known when one is not
+				worst[i] = sample[len(sample)-1]
+			}
+		}
+	}
+	worst, middle = worst[report.HistorySamples-longest:], middle[report.HistorySamples-longest:]
+	plot := rpoPlot(w, "overview-rpo-chart", w.T("chart.rpo"), rep.Time, limit)
+	values := []view.Values{{Name: w.T("chart.worst"), Class: "one", Samples: worst}}
+	if len(histories) > 2 {
+		values = append(values, view.Values{Name: w.T("chart.middle"), Class: "three", Samples: middle})
+	}
+	return view.Draw(w, plot, values...)
+}
+
+// rpoPlot is a logarithmic plot: seconds and hours must both be readable.
+func rpoPlot(w *view.Words, id, title string, now time.Time, limit float64) view.Plot {
+	return view.Plot{ID: id, Title: title, Now: now, Every: SampleEvery, Span: report.HistorySamples, Log: true,
+		Ticks: []float64{1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400},
+		Limit: limit, LimitName: w.T("chart.threshold", "Limit", w.Duration(seconds(limit))),
+		Format: func(s float64) string { return w.Duration(seconds(math.Round(s))) }, Empty: w.T("chart.rpo-empty")}
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+func sentChart(w *view.Words, rep Report) view.Chart {
+	return view.Draw(w, view.Plot{ID: "overview-sent-chart", Title: w.T("chart.sent"), Now: rep.Time, Every: SampleEvery,
+		Span: report.HistorySamples, Format: w.Rate, Area: true, Empty: w.T("chart.sent-empty")},
+		view.Values{Name: w.T("chart.sent-line"), Class: "one", Samples: rep.Throughput})
+}
+
+// start leads from an empty appliance to the first protected machine.
+func (k *Console) start(v visit, r records) view.Start {
+	w := v.words
+	steps := []view.StartStep{
+		{Title: w.T("start.claim"), Text: w.T("start.claim-text", "User", v.user.Name), Done: true},
+		{Title: w.T("start.site"), Text: w.T("start.site-text"), Done: len(r.sites) > 0},
+		{Title: w.T("start.policy"), Text: w.T("start.policy-text"), Done: len(r.policies) > 0},
+		{Title: w.T("start.protect"), Text: w.T("start.protect-text")},
+		{Title: w.T("start.test"), Text: w.T("start.test-text")},
+	}
+	actions := map[int]view.Action{
+		1: {Href: "/infrastructure/add", Text: w.T("site.add"), Icon: "add", Kind: "primary", Dialog: true},
+		2: {Href: "/policies/new", Text: w.T("policy.add"), Icon: "add", Kind: "primary", Dialog: true},
+		3: {Href: "/machines", Text: w.T("start.choose"), Icon: "shield", Kind: "primary"},
+	}
+	for i := range steps {
+		if steps[i].Done {
+			continue
+		}
+		steps[i].Next = true
+		if a, ok := actions[i]; ok && v.may("POST /protect") {
+			steps[i].Action = &a
+		}
+		break
+	}
+	return view.Start{Steps: steps}
+}
+
+// eventRows reads a page of events.
+func (k *Console) eventRows(v visit, severity, machine, before string, limit int) ([]view.EventRow, error) {
+	var events []store.Event
+	err := k.Store.View(func(tx *store.Tx) (err error) {
+		events, err = api.EventPage(tx, severity, machine, before, limit)
+		return err
+	})
+	var rows []view.EventRow
+	for _, e := range events {
+		rows = append(rows, eventRow(v.words, e, machine == ""))
+	}
+	return rows, err
+}
+
+// eventRow tells an event in the reader's language, by its code.
+func eventRow(w *view.Words, e store.Event, named bool) view.EventRow {
+	row := view.EventRow{ID: e.ID, Tone: toneOf(e.Severity), Time: e.Time, Text: eventText(w, e), Action: sentence(w.Said(e.Action))}
+	if named && e.Machine != "" {
+		row.Machine, row.MachineURL = cmp.Or(e.Name, e.Machine), "/machines/"+e.Machine
+	}
+	if e.Job != "" {
+		row.JobURL = "/jobs/" + e.Job
+	}
+	return row
+}
+
+func eventText(w *view.Words, e store.Event) string {
+	if key := "event." + e.Code; w.Lang() != view.Languages[0] && w.Has(key) {
+		blanks := []any{}
+		for name, value := range e.Args {
+			blanks = append(blanks, name, value)
+		}
+		return w.T(key, blanks...)
+	}
+	return sentence(w.Said(e.Text))
+}
+
+func machineHref(m store.Machine) string { return fmt.Sprintf("/machines/%s", m.ID) }

@@ -1,0 +1,147 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"riparo/store"
+)
+
+// probeTime bounds a sign of life.
+const probeTime = 5 * time.Second
+
+// healthz says that the daemon answers.
+func (k *Console) healthz(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Write([]byte("ok\n"))
+}
+
+// readyz says whether the daemon can do its work. The reason is in the log, not in
+// the answer: anybody may ask.
+func (k *Console) readyz(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	ctx, cancel := contextWithTimeout(r, probeTime)
+	defer cancel()
+	if err := k.ready(ctx); err != nil {
+		k.Logger.Warn("not ready", "error", err)
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	w.Write([]byte("ready\n"))
+}
+
+func (k *Console) ready(ctx context.Context) error {
+	if _, err := k.Identity.Claimed(); err != nil {
+		return err
+	}
+	if k.Ready != nil {
+		return k.Ready(ctx)
+	}
+	return nil
+}
+
+// metrics are the figures of the report and the records, read when asked for.
+func (k *Console) metrics(w http.ResponseWriter, r *http.Request) {
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(collector{k, r.Context()})
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).ServeHTTP(w, r)
+}
+
+type collector struct {
+	console *Console
+	ctx     context.Context
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("riparo_"+name, help, labels, nil)
+}
+
+var (
+	metricInfo     = describe("info", "Always 1; the version is a label.", "version")
+	metricRPO      = describe("rpo_seconds", "Age of the newest recovery point of a machine. Absent when unknown.", "machine", "id")
+	metricLimit    = describe("rpo_threshold_seconds", "RPO threshold of the machine's policy. Absent when there is none.", "machine", "id")
+	metricState    = describe("machine_state", "1 for the state that the machine is in.", "machine", "id", "state")
+	metricHealth   = describe("machine_health", "0 healthy, 1 warning, 2 critical. Absent when not applicable.", "machine", "id")
+	metricSent     = describe("sent_bytes_per_second", "What replication sends, over all machines.")
+	metricMachine  = describe("machine_sent_bytes_per_second", "What replication sends of a machine.", "machine", "id")
+	metricCycle    = describe("machine_last_cycle_seconds", "How long the last replication cycle took. Absent before the first.", "machine", "id")
+	metricJobs     = describe("jobs_unfinished", "Jobs that have not ended, by state.", "state")
+	metricStored   = describe("vault_stored_bytes", "What the vault takes.")
+	metricLogical  = describe("vault_logical_bytes", "Size of all protected disks.")
+	metricFree     = describe("vault_free_bytes", "Free space of the vault's volume. Absent when unknown.")
+	metricPoints   = describe("vault_recovery_points", "Recovery points in the vault.")
+	metricSites    = describe("site_reachable", "1 when the last contact with the site succeeded.", "site")
+	metricSnapshot = describe("report_timestamp_seconds", "When these figures were taken.")
+)
+
+// Describe is part of [prometheus.Collector].
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{metricInfo, metricRPO, metricLimit, metricState, metricHealth, metricSent, metricMachine, metricCycle,
+		metricJobs, metricStored, metricLogical, metricFree, metricPoints, metricSites, metricSnapshot} {
+		ch <- d
+	}
+}
+
+// Collect is part of [prometheus.Collector].
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	r, err := c.console.records()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(metricInfo, err)
+		return
+	}
+	rep := c.console.Appliance.Report()
+	gauge(metricInfo, 1, c.console.Version)
+	gauge(metricSnapshot, float64(rep.Time.UnixMilli())/1000)
+	gauge(metricSent, rep.SentPerSecond)
+	for _, m := range r.machines {
+		id, mr := string(m.ID), rep.Machines[m.ID]
+		if age, known := rpo(m, mr, rep.Time); known && counted(m) {
+			gauge(metricRPO, age.Seconds(), m.Name, id)
+		}
+		if limit := r.policies[m.Policy].RPOThreshold; limit > 0 {
+			gauge(metricLimit, limit.Seconds(), m.Name, id)
+		}
+		gauge(metricState, 1, m.Name, id, string(m.State))
+		if level, known := healthLevels[m.Health.Level]; known {
+			gauge(metricHealth, level, m.Name, id)
+		}
+		gauge(metricMachine, mr.SentPerSecond, m.Name, id)
+		if mr.LastCycle > 0 {
+			gauge(metricCycle, mr.LastCycle.Seconds(), m.Name, id)
+		}
+	}
+	states := map[store.JobState]int{store.NotStarted: 0, store.InProgress: 0, store.WaitingForInput: 0, store.WaitingToRetry: 0}
+	for _, j := range r.unfinished {
+		states[j.State]++
+	}
+	for state, n := range states {
+		gauge(metricJobs, float64(n), string(state))
+	}
+	for name, s := range r.sites {
+		reachable := 0.0
+		if s.Reachable {
+			reachable = 1
+		}
+		gauge(metricSites, reachable, name)
+	}
+	u, err := c.console.Appliance.Vault(c.ctx)
+	if err != nil { // the other figures are still worth having
+		c.console.Logger.Warn("the vault gives no figures", "error", err)
+		return
+	}
+	gauge(metricStored, float64(u.StoredBytes))
+	gauge(metricLogical, float64(u.LogicalBytes))
+	gauge(metricPoints, float64(u.Points))
+	if u.FreeBytes >= 0 {
+		gauge(metricFree, float64(u.FreeBytes))
+	}
+}
+
+var healthLevels = map[store.HealthLevel]float64{store.Healthy: 0, store.Warning: 1, store.Critical: 2}

@@ -1,0 +1,93 @@
+package web
+
+import (
+	"net/http"
+
+	"riparo/replication/lifecycle"
+)
+
+// pages are what there is to look at.
+var pages = []page{
+	{"GET /{$}", (*Console).overview},
+	{"GET /machines", (*Console).machines},
+	{"GET /machines/{id}", (*Console).machine},
+	{"GET /jobs", (*Console).jobs},
+	{"GET /jobs/{id}", (*Console).job},
+	{"GET /events", (*Console).events},
+	{"GET /infrastructure", (*Console).infrastructure},
+	{"GET /policies", (*Console).policies},
+	{"GET /settings", (*Console).settings},
+	{"GET /protect", (*Console).protectPage},
+	{"GET /infrastructure/add", (*Console).siteForm},
+	{"GET /infrastructure/{name}/remove", (*Console).siteRemoval},
+	{"GET /policies/new", (*Console).policyForm},
+	{"GET /policies/{name}", (*Console).policyForm},
+}
+
+// route adds every page and form to the mux. The API adds its own.
+func (k *Console) route() {
+	for _, p := range pages {
+		k.mux.HandleFunc(p.pattern, k.show(p))
+		k.pages.Handle(p.pattern, finder{p})
+	}
+	for _, v := range lifecycle.Verbs() {
+		if v == lifecycle.EnableProtection { // is not asked of a protected machine: see /protect
+			continue
+		}
+		p := page{"GET /machines/{id}/" + string(v), asking(v)}
+		k.mux.HandleFunc(p.pattern, k.show(p))
+		k.mux.HandleFunc("POST /machines/{id}/"+string(v), k.ask(v))
+	}
+	if k.manual != nil {
+		p := page{"GET /help", (*Console).help}
+		k.mux.HandleFunc(p.pattern, k.show(p))
+		k.mux.HandleFunc("GET /help/{page...}", k.show(page{"GET /help/{page...}", (*Console).help}))
+	}
+	for pattern, handler := range map[string]http.HandlerFunc{
+		"GET /static/": k.assets.ServeHTTP,
+		"GET /healthz": k.healthz,
+		"GET /readyz":  k.readyz,
+		"GET /metrics": k.metrics,
+		"GET /live":    k.live,
+
+		"GET /setup":        k.setup,
+		"POST /setup":       k.claim,
+		"GET /login":        k.login,
+		"POST /login":       k.signIn,
+		"POST /logout":      k.signOut,
+		"POST /preferences": k.preferences,
+
+		"POST /protect":           k.protect,
+		"POST /jobs/{id}/cancel":  k.jobAct(k.Appliance.CancelJob),
+		"POST /jobs/{id}/restart": k.jobAct(k.Appliance.RestartJob),
+		"POST /jobs/{id}/answer":  k.answerJob,
+
+		"POST /infrastructure":               k.addSite,
+		"POST /infrastructure/refresh":       k.refresh,
+		"POST /infrastructure/{name}/remove": k.removeSite,
+		"POST /policies":                     k.savePolicy,
+
+		"POST /settings/password":            k.changePassword,
+		"POST /settings/tokens":              k.makeToken,
+		"POST /settings/tokens/{id}/revoke":  k.revokeToken,
+		"POST /settings/users":               k.addUser,
+		"POST /settings/users/{name}/remove": k.removeUser,
+	} {
+		k.mux.HandleFunc(pattern, handler)
+	}
+}
+
+// finder puts the page behind an address where find can see it.
+type finder struct{ page page }
+
+type found struct {
+	page    page
+	request *http.Request
+}
+
+type foundKey struct{}
+
+func (f finder) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
+	into, _ := r.Context().Value(foundKey{}).(*found)
+	into.page, into.request = f.page, r
+}

@@ -1,0 +1,16 @@
+package view
+
+// Setup is the page that claims a fresh appliance.
+type Setup struct {
+	Token, Name string // kept when something was not right
+	Languages   []Choice
+	Problem     *Message
+	MinLength   string
+}
+
+// Login is the page to sign in.
+type Login struct {
+	Name    string
+	Next    string
+	Problem *Message
+}

@@ -1,0 +1,41 @@
+package view
+
+import "time"
+
+// Infrastructure is the page of sites and of the vault.
+type Infrastructure struct {
+	Now    time.Time
+	Sites  []SiteCard
+	Vault  VaultCard
+	CanAdd bool
+	Empty  Empty
+}
+
+// SiteCard is a place where machines run.
+type SiteCard struct {
+	Name, Kind, Address string
+	State               Badge
+	Emulated            bool
+	Seen                time.Time
+	Facts               []Fact
+	Problem             *Finding
+	Networks            []string
+	Remove              *Action
+}
+
+// VaultCard says how full the vault is.
+type VaultCard struct {
+	Facts   []Fact
+	Percent int
+	Known   bool
+	Text    string
+	Tone    Tone
+	Problem string
+}
+
+// SiteForm adds a site.
+type SiteForm struct {
+	Name, Kind, Address string
+	Kinds               []Choice
+	Problem             *Message
+}

@@ -1,0 +1,73 @@
+package view
+
+import (
+	"regexp"
+	"strings"
+)
+
+// The daemon speaks English: what a machine does just now, why something cannot be
+// done, what went wrong and what to do about it. Said gives such a sentence in the
+// reader's language when it is known, and as it is otherwise. A sentence is known
+// by its slug under "said", or by a pattern whose blanks are filled.
+func (w *Words) Said(text string) string {
+	if text == "" || w.Lang() == Languages[0] {
+		return text
+	}
+	if key := "said." + saidSlug(text); w.Has(key) {
+		return w.T(key)
+	}
+	for _, p := range patterns {
+		m := p.form.FindStringSubmatch(text)
+		if m == nil {
+			continue
+		}
+		var blanks []any
+		for i, name := range p.form.SubexpNames() {
+			if name == "" {
+				continue
+			}
+			value := m[i]
+			switch {
+			case strings.HasPrefix(name, "Said"):
+				value = w.Said(value)
+			case strings.HasPrefix(name, "Verb"):
+				value = w.Named("spoken", value)
+			case strings.HasPrefix(name, "State"):
+				value = w.Named("state", value)
+			}
+			blanks = append(blanks, name, value)
+		}
+		return w.T("pattern."+p.key, blanks...)
+	}
+	return text
+}
+
+// maxSlug bounds the keys of sentences: their beginning tells them apart.
+const maxSlug = 60
+
+func saidSlug(text string) string {
+	s := strings.Trim(slug(strings.ToLower(text)), "-")
+	if len(s) > maxSlug {
+		s = s[:maxSlug]
+	}
+	return strings.Trim(s, "-")
+}
+
+// pattern is a sentence with blanks. A blank named Said… is a sentence itself, one
+// named Verb… or State… is looked up by its name.
+type pattern struct {
+	key  string
+	form *regexp.Regexp
+}
+
+var patterns = []pattern{
+	{"try-again-in", regexp.MustCompile(`^try again in (?P<Wait>.+)$`)},
+	{"not-in-state", regexp.MustCompile(`^No (?P<Verb>.+) while the machine is in state “(?P<State>.+)”\.$`)},
+	{"reading", regexp.MustCompile(`^reading changes of (?P<Disk>.+)$`)},
+	{"waiting", regexp.MustCompile(`^waiting (?P<Wait>[^:]+): (?P<Said>.+)$`)},
+	{"older-than", regexp.MustCompile(`^the newest recovery point is older than (?P<Limit>.+)$`)},
+	{"role-may-not", regexp.MustCompile(`^the role (?P<Role>.+) may not do this$`)},
+	{"fewer-characters", regexp.MustCompile(`^the password has fewer than (?P<Count>\d+) characters$`)},
+	{"account-exists", regexp.MustCompile(`^there is an account (?P<Name>.+) already$`)},
+	{"last-administrator", regexp.MustCompile(`^(?P<Name>.+) is the last administrator$`)},
+}
