@@ -429,31 +429,36 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte(hole.join(chunk(chunkFlagDone, chunkError, 1, wire{}.u32(5).u16(2).text("no")))), true, uint16(0))
 	f.Add([]byte(simple(5, 1).join(simple(0, 2))), true, uint16(16))
 	f.Fuzz(func(t *testing.T, script []byte, agree bool, cut uint16) {
-		var c *Client
-		var err error
-		if agree {
-			n := min(int(cut), len(script))
-			c, err = dialScript(t, false, agreed(), script[:n], script[n:])
-		} else {
-			c, err = dialScript(t, false, script)
-		}
-		if err != nil {
-			return
-		}
-		p := bytes.Repeat([]byte{0xee}, 1200)
-		c.Read(t.Context(), p[100:1100], 10)
-		if bytes.Count(p[:100], []byte{0xee}) != 100 || bytes.Count(p[1100:], []byte{0xee}) != 100 {
-			t.Fatal("the client wrote outside of its buffer")
-		}
-		at := int64(0)
-		for r, err := range c.Regions(t.Context()) {
-			if err != nil {
-				break
-			}
-			if r.Offset != at || r.Length <= 0 || r.End() > c.Size() {
-				t.Fatalf("region %v after %d in %d bytes", r, at, c.Size())
-			}
-			at = r.End()
-		}
+		// Time is the test's, so that a server which is silent costs none.
+		synctest.Test(t, func(t *testing.T) { fuzzClient(t, script, agree, cut) })
 	})
+}
+
+func fuzzClient(t *testing.T, script []byte, agree bool, cut uint16) {
+	var c *Client
+	var err error
+	if agree {
+		n := min(int(cut), len(script))
+		c, err = dialScript(t, false, agreed(), script[:n], script[n:])
+	} else {
+		c, err = dialScript(t, false, script)
+	}
+	if err != nil {
+		return
+	}
+	p := bytes.Repeat([]byte{0xee}, 1200)
+	c.Read(t.Context(), p[100:1100], 10)
+	if bytes.Count(p[:100], []byte{0xee}) != 100 || bytes.Count(p[1100:], []byte{0xee}) != 100 {
+		t.Fatal("the client wrote outside of its buffer")
+	}
+	at := int64(0)
+	for r, err := range c.Regions(t.Context()) {
+		if err != nil {
+			break
+		}
+		if r.Offset != at || r.Length <= 0 || r.End() > c.Size() {
+			t.Fatalf("region %v after %d in %d bytes", r, at, c.Size())
+		}
+		at = r.End()
+	}
 }

@@ -3,6 +3,7 @@ package nbd
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -58,6 +59,11 @@ func ParseURI(text string) (Address, error) {
 	}
 	if u.Hostname() == "" {
 		return Address{}, fmt.Errorf("NBD address %q: want a host", text)
+	}
+	if strings.Contains(u.Hostname(), ":") {
+		if _, err := netip.ParseAddr(u.Hostname()); err != nil {
+			return Address{}, fmt.Errorf("NBD address %q: the host: %w", text, err)
+		}
 	}
 	a.Address = net.JoinHostPort(u.Hostname(), port)
 	return a, nil
