@@ -29,7 +29,8 @@ var floors = []room{
 	{path: "replication/report", floor: 1}, // what pages show; imports the words only
 	{path: "replication/vfs", floor: 1},
 	{path: "replication/nbd", floor: 1},
-	{path: "replication/image", floor: 1},
+	{path: "replication/image", floor: 1, neighbors: []string{
+		"replication/nbd"}}, // formats of others are written by their tool, which reads over NBD
 	{path: "replication/vault", floor: 1, neighbors: []string{
 		"replication/vfs"}}, // all files are reached through the seam
 	{path: "replication/mobility", floor: 1},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -124,9 +125,17 @@ func TestPruneKeepsWhatTheRulesSayAndAlwaysTheNewest(t *testing.T) {
 
 // TestKilledAtAnyMomentItGoesOn ends the program with kill -9 at random moments,
 // runs it again until it is done, changes the disk and does it all again. Every
-// point that was ever announced must give back its disk.
+// point that was ever announced must give back its disk. The environment variable
+// RIPARO_KILLS sets how often.
 func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
-	const wantKills, wantPoints = 24, 4
+	const wantPoints = 4
+	wantKills := 24
+	if text := os.Getenv("RIPARO_KILLS"); text != "" {
+		var err error
+		if wantKills, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("RIPARO_KILLS: %v", err)
+		}
+	}
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// event is a line of `go test -json`.
+type event struct{ Action, Package, Test, Output string }
+
+// run runs the test of a proof. It reports false for a pattern over all packages
+// that matches nothing: such proofs may come later.
+func (p proof) run(short bool) (result, bool) {
+	began := time.Now()
+	c := exec.Command("go", "test", "-json", "-count=1", "-timeout", "12h", "-run", p.test, p.pkg)
+	c.Env = os.Environ()
+	if environment := p.long; !short && environment != "" {
+		c.Env = append(c.Env, environment)
+	} else if short && p.short != "" {
+		c.Env = append(c.Env, p.short)
+	}
+	out, err := c.CombinedOutput()
+	r := result{Name: p.name, Passed: err == nil, Seconds: time.Since(began).Seconds()}
+	ran := 0
+	for line := range bytes.Lines(out) {
+		var e event
+		if json.Unmarshal(line, &e) != nil {
+			r.output += string(line)
+			continue
+		}
+		if e.Test != "" && e.Action == "pass" {
+			ran++
+		}
+		if e.Test != "" && e.Action == "skip" {
+			r.Passed = false
+			r.output += "a proof may not be skipped\n"
+		}
+		if e.Action != "output" {
+			continue
+		}
+		r.output += e.Output
+		if figure, ok := figureOf(e.Output); ok && e.Test != "" {
+			r.Figures = append(r.Figures, figure)
+		}
+	}
+	if err == nil && ran == 0 {
+		if strings.HasSuffix(p.pkg, "...") {
+			return r, false
+		}
+		r.Passed, r.output = false, "there is no test "+p.test+" in "+p.pkg
+	}
+	return r, true
+}
+
+var logged = regexp.MustCompile(`^\s+\w+_test\.go:\d+: (.+)$`)
+
+// figureOf is what a test said with t.Log.
+func figureOf(output string) (string, bool) {
+	m := logged.FindStringSubmatch(strings.TrimRight(output, "\n"))
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
