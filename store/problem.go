@@ -86,7 +86,12 @@ func knownProblem(path string, err error) *replication.Problem {
 			Cause:  fmt.Sprintf("the state file %s is damaged: %s", path, what),
 			Effect: "nothing more is read from it or written to it",
 			Action: "keep a copy of the file, check the disk below it, and restore the newest backup of the state (riparo restore)"}
-	case outOfSpace(err), errors.Is(err, berrors.ErrMaxSizeReached):
+	case errors.Is(err, berrors.ErrMaxSizeReached):
+		return &replication.Problem{Code: "store.full", Err: err, Remedy: replication.Retry,
+			Cause:  fmt.Sprintf("the state file %s has reached its bound", path),
+			Effect: "the last change was not made",
+			Action: "remove what is not needed any more; report it, because the bound is never reached in good order"}
+	case outOfSpace(err):
 		return &replication.Problem{Code: "store.full", Err: err, Remedy: replication.Retry,
 			Cause:  fmt.Sprintf("there is no space left for the state file %s", path),
 			Effect: "the last change was not made",

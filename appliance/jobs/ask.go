@@ -69,8 +69,8 @@ func (e *Engine) Answer(id, text string) error {
 		if job.State != store.WaitingForInput {
 			return past(e.title(job.Kind), job, "it does not wait for an answer")
 		}
-		if len(text) > maxEvidenceBytes {
-			return fmt.Errorf("an answer of %d bytes: limit %d", len(text), maxEvidenceBytes)
+		if len(text) > maxTextBytes || sizeOf(job.Data)+len(text) > maxDataBytes {
+			return fmt.Errorf("an answer of %d bytes: limit %d", len(text), maxTextBytes)
 		}
 		if job.Data == nil {
 			job.Data = map[string]string{}

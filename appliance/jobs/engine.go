@@ -45,12 +45,13 @@ const (
 	// goroutine: some four times the machines that one appliance is made for.
 	maxUnfinished = 4096
 	maxSteps      = 64
-	// maxParamBytes and maxDataBytes keep a job's record small: it is written
-	// before and after each step.
-	maxParamBytes    = 64 << 10
-	maxDataBytes     = 256 << 10
-	maxEvidence      = 64      // facts of one step
-	maxEvidenceBytes = 4 << 10 // of one fact
+	// A job's record is written before and after each step, and the store takes
+	// 1 MiB. These keep it far below, also when every byte has to be escaped.
+	maxParamBytes    = 16 << 10
+	maxDataBytes     = 64 << 10 // of all that steps hand on, with answers
+	maxTextBytes     = 4 << 10  // of one observation, answer or sentence of an error
+	maxEvidence      = 64       // facts of one step
+	maxEvidenceBytes = 64 << 10 // of all steps
 )
 
 var (

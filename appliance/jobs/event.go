@@ -84,5 +84,5 @@ func finding(err error) *store.Finding {
 	if p.Remedy == replication.Retry {
 		level = store.SeverityWarning
 	}
-	return &store.Finding{Code: p.Code, Level: level, Cause: p.Cause, Effect: p.Effect, Action: p.Action, Since: time.Now().UTC()}
+	return &store.Finding{Code: p.Code, Level: level, Cause: clip(p.Cause), Effect: clip(p.Effect), Action: clip(p.Action), Since: time.Now().UTC()}
 }

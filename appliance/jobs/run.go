@@ -23,6 +23,7 @@ type run struct {
 	woken chan struct{} // one slot: look at the record again
 	dirty chan struct{} // one slot: there is progress to save
 	again bool          // guarded by e.mu: woken since it last looked
+	stuck bool          // of the goroutine: the end could not be saved
 
 	saving sync.Mutex // one save at a time, so that job follows the store
 
@@ -82,6 +83,12 @@ func (r *run) drive(ctx context.Context) {
 		}
 		r.work(ctx)
 		leave()
+		if r.stuck {
+			// Nothing that a step does leads here. If it happens all the same, it
+			// must not keep a processor busy.
+			r.stuck = false
+			r.wait(ctx, time.Now().Add(lastSaveTry))
+		}
 	}
 }
 
@@ -173,8 +180,21 @@ func (r *run) overlay(job *store.Job) {
 	if r.done != 0 || r.total != 0 {
 		s.Done, s.Total = r.done, r.total
 	}
+	kept := 0
+	for _, step := range job.Steps {
+		for _, fact := range step.Evidence {
+			kept += len(fact.Name) + len(fact.Value)
+		}
+	}
 	for _, fact := range r.evidence {
-		s.Evidence = addFact(s.Evidence, fact)
+		more := len(fact.Name) + len(fact.Value)
+		if i := factNamed(s.Evidence, fact.Name); i >= 0 {
+			more = len(fact.Value) - len(s.Evidence[i].Value)
+		}
+		if kept+more <= maxEvidenceBytes {
+			kept += more
+			s.Evidence = addFact(s.Evidence, fact)
+		}
 	}
 }
 

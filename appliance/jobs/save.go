@@ -79,6 +79,7 @@ func (r *run) saveOnce(change func(*store.Job), also func(*store.Tx, *store.Job)
 		r.mu.Unlock()
 		change(&job)
 		if n := sizeOf(job.Data); n > maxDataBytes {
+			r.dropData()
 			return &refusal{&replication.Problem{Code: "job.data", Remedy: replication.Stop,
 				Cause:  fmt.Sprintf("the steps hand on %d bytes: limit %d", n, maxDataBytes),
 				Effect: "the job cannot be saved",
@@ -105,6 +106,13 @@ func (r *run) saveOnce(change func(*store.Job), also func(*store.Tx, *store.Job)
 	r.job = saved
 	r.canceled = r.canceled || saved.CancelAsk
 	return nil
+}
+
+// dropData forgets what was Set and cannot be saved.
+func (r *run) dropData() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.data)
 }
 
 // stop ends Run with err.

@@ -274,7 +274,10 @@ func (r *run) end(ctx context.Context, state store.JobState, m mode, i int, caus
 	}
 	r.dropOnDone()
 	if err != nil {
-		return false // it ends again after the next start
+		if r.stuck = ctx.Err() == nil; r.stuck {
+			r.log.Error("the end of a job cannot be saved", "state", string(state), "error", err)
+		}
+		return false // it ends again later
 	}
 	if done {
 		job, _ := r.live()

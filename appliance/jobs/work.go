@@ -78,16 +78,10 @@ func (w *Work) OnDone(change func(tx *store.Tx) error) {
 }
 
 // Evidence keeps what the step observed: "console", "login:". A later observation
-// of the same name replaces it.
+// of the same name replaces it. Long ones are cut, and what is beyond the bound of
+// a job is not kept.
 func (w *Work) Evidence(name, value string) {
-	if len(value) > maxEvidenceBytes {
-		cut := maxEvidenceBytes
-		for cut > 0 && !utf8.RuneStart(value[cut]) {
-			cut--
-		}
-		value = value[:cut] + "…"
-	}
-	fact := store.Fact{Name: strings.ToValidUTF8(name, "�"), Value: strings.ToValidUTF8(value, "�")}
+	fact := store.Fact{Name: clip(name), Value: clip(value)}
 	w.r.mu.Lock()
 	w.r.evidence = addFact(w.r.evidence, fact)
 	w.r.mu.Unlock()
@@ -107,6 +101,7 @@ func (w *Work) Progress(done, total int64) {
 // an error, which the step returns: the job then waits for the answer, and the
 // step is run again with it.
 func (w *Work) Ask(question string) (string, error) {
+	question = clip(question)
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	if answer, given := w.r.job.Data[answerKey(question)]; given {
@@ -123,17 +118,32 @@ type unanswered struct{ question string }
 
 func (u *unanswered) Error() string { return fmt.Sprintf("waiting for an answer to %q", u.question) }
 
-func addFact(facts []store.Fact, fact store.Fact) []store.Fact {
-	for i := range facts {
-		if facts[i].Name == fact.Name {
-			facts[i] = fact
-			return facts
+// clip cuts a text to what a record keeps of it.
+func clip(text string) string {
+	if len(text) > maxTextBytes {
+		cut := maxTextBytes
+		for cut > 0 && !utf8.RuneStart(text[cut]) {
+			cut--
 		}
+		text = text[:cut] + "…"
+	}
+	return strings.ToValidUTF8(text, "�")
+}
+
+// addFact adds a fact, or replaces the one of its name.
+func addFact(facts []store.Fact, fact store.Fact) []store.Fact {
+	if i := factNamed(facts, fact.Name); i >= 0 {
+		facts[i] = fact
+		return facts
 	}
 	if len(facts) >= maxEvidence {
 		return facts
 	}
 	return append(facts, fact)
+}
+
+func factNamed(facts []store.Fact, name string) int {
+	return slices.IndexFunc(facts, func(f store.Fact) bool { return f.Name == name })
 }
 
 // clone copies a job so that neither side sees what the other changes.
