@@ -16,8 +16,7 @@ func crashed(t *testing.T, dir string, w *lab.World) (*lab.World, *lab.Site) {
 	if err := w.Abandon(); err != nil {
 		t.Fatal(err)
 	}
-	again := openWorld(t, dir)
-	return again, site(t, again, "primary")
+	return world(t, dir)
 }
 
 // world opens a world that a test abandons.

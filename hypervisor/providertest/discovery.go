@@ -109,14 +109,16 @@ func (s *suite) watch(t *testing.T) {
 		})
 	}()
 	// The watch may take a moment to begin, so something happens again until it is
-	// seen.
+	// seen. A provider may give each of the machines another reference.
+	made := map[hypervisor.Ref]bool{}
 	waitFor(t, "a change of a machine to be told", func() bool {
 		m := s.create(t, s.spec("riparo-suite-watched", "m-suite/watch"))
+		made[m.Ref] = true
 		s.remove(t, m.Ref)
 		for {
 			select {
 			case ref := <-changed:
-				if ref == m.Ref {
+				if made[ref] {
 					return true
 				}
 				continue
