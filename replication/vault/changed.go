@@ -49,6 +49,11 @@ func (d *disk) touched(from, to replication.PointID) ([]replication.Extent, erro
 	if err == nil && from != "" {
 		_, first, err = d.locate(from)
 	}
+	for _, l := range d.lost {
+		if err == nil && l.to > first && l.from < last {
+			err = lostProblem(d.id, to, l)
+		}
+	}
 	if err != nil {
 		d.mu.Unlock()
 		return nil, err

@@ -41,6 +41,7 @@ type disk struct {
 
 // state is what the records of a log add up to.
 type state struct {
+	serial   serial // of the last record
 	disk     replication.Disk
 	epoch    replication.Epoch
 	sequence replication.Sequence
@@ -90,6 +91,7 @@ func newDisk(v *Vault, id replication.DiskID) *disk {
 // apply adds a record to the state. It is the same for a record that was just
 // appended and for one that is read again after a restart.
 func (s *state) apply(r *record) error {
+	s.serial = r.serial
 	if r.sequence > s.sequence {
 		s.sequence = r.sequence
 	}
@@ -357,12 +359,21 @@ func (d *disk) usable() error {
 	return nil
 }
 
-// lead waits until nobody appends and takes the lead. The caller holds mu.
-func (d *disk) lead(ctx context.Context) error {
+// still waits until nobody appends. The caller holds mu, and as long as it does,
+// nobody will.
+func (d *disk) still(ctx context.Context) error {
 	for d.leading {
 		if err := d.wait(ctx); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// lead waits until nobody appends and takes the lead. The caller holds mu.
+func (d *disk) lead(ctx context.Context) error {
+	if err := d.still(ctx); err != nil {
+		return err
 	}
 	if err := d.usable(); err != nil {
 		return err

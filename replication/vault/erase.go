@@ -41,10 +41,8 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for d.leading {
-		if err := d.wait(ctx); err != nil {
-			return err
-		}
+	if err := d.still(ctx); err != nil {
+		return err
 	}
 	if d.erased {
 		return fmt.Errorf("disk %s: %w", id, replication.ErrUnknownDisk)

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,12 +11,16 @@ import (
 	"riparo/replication"
 )
 
-// Heal looks for damaged blocks of a disk and takes their content from a source
-// that shows the disk as its machine has it now. Where the source still has what
-// was written (its checksum tells), all points that need the block are whole again:
-// the damage is healed. Elsewhere the points stay damaged and the damage is left;
-// but where the head needs the block, the head takes what the source has, as a
-// change like any other, so that the next point is right.
+// Heal looks for damage to a disk and mends it from a source that shows the disk as
+// its machine has it now.
+//
+// Where the source still has what was written in a damaged block (its checksum
+// tells), all points that need the block are whole again: that damage is healed.
+// Elsewhere the points stay damaged and the damage is left; but where the head needs
+// the block, the head takes what the source has, as a change like any other, so that
+// the next point is right. The same happens to the whole head when records of the log
+// are lost. Damage to what repeats data or can be made from it is left too: the next
+// opening of the vault sees to it.
 func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []Damage, err error) {
 	if err := v.writable(); err != nil {
 		return nil, nil, err
@@ -51,7 +56,86 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 			left = append(left, damage[i])
 		}
 	}
+	if err := d.mend(ctx, source); err != nil {
+		return healed, left, err
+	}
 	return healed, left, nil
+}
+
+// mend makes the head equal to the source when records are lost, and writes down
+// that it is.
+func (d *disk) mend(ctx context.Context, source replication.Source) error {
+	d.mu.Lock()
+	if d.trusted("", d.serial) == nil {
+		d.mu.Unlock()
+		return nil
+	}
+	w, err := d.view(d.disk.Size, d.serial)
+	if err != nil {
+		return err
+	}
+	err = d.compare(ctx, w, source)
+	if err := closing(err, w); err != nil {
+		return fmt.Errorf("heal disk %s: %w", d.id, err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	r := newDraft(kindMend, nil, nil, nil)
+	r.head.epoch = d.epoch
+	return d.write(r)
+}
+
+// compare writes to the head what the source has differently.
+func (d *disk) compare(ctx context.Context, w *View, source replication.Source) error {
+	if source.Size() != w.Size() {
+		return fmt.Errorf("the source has %d bytes and the disk %d: prepare it with the new size first", source.Size(), w.Size())
+	}
+	want, have := make([]byte, replication.MaxBatchBytes), make([]byte, replication.MaxBatchBytes)
+	for at := int64(0); at < w.Size(); at += replication.MaxBatchBytes {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		n := min(replication.MaxBatchBytes, w.Size()-at)
+		if err := readFull(source, want[:n], at); err != nil {
+			return fmt.Errorf("read the source at %d: %w", at, err)
+		}
+		var changes []replication.Change
+		for p := int64(0); p < n; p += blockBytes {
+			end := min(p+blockBytes, n)
+			// What is damaged differs.
+			if err := readFull(w, have[p:end], at+p); err != nil || !bytes.Equal(have[p:end], want[p:end]) {
+				changes = append(changes, replication.Change{Extent: replication.Extent{Offset: at + p, Length: end - p}, Data: want[p:end]})
+			}
+		}
+		if err := d.change(ctx, changes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// change writes changes of the vault's own to the head.
+func (d *disk) change(ctx context.Context, changes []replication.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	c, err := encode(changes)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	r := newDraft(kindBatch, c.table, c.payload, nil)
+	r.head.epoch = d.epoch
+	return d.write(r)
 }
 
 // readSame reads what the source has in the place of a block, and tells whether it
@@ -128,20 +212,8 @@ func (d *disk) refresh(ctx context.Context, b badBlock, source replication.Sourc
 		}
 		changes = append(changes, replication.Change{Extent: e.extent(), Data: data})
 	}
-	if len(changes) == 0 {
-		return nil // overwritten meanwhile
-	}
-	c, err := encode(changes)
-	if err != nil {
+	if err := d.change(ctx, changes); err != nil {
 		return fmt.Errorf("heal disk %s: %w", d.id, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.lead(ctx); err != nil {
-		return err
-	}
-	defer d.follow()
-	r := newDraft(kindBatch, c.table, c.payload, nil)
-	r.head.epoch = d.epoch
-	return d.write(r)
+	return nil
 }

@@ -45,7 +45,7 @@ func (d *disk) spill(always bool) error {
 		c := *l
 		layers[i] = &c
 	}
-	from, to := serial(0), d.log.serial
+	from, to := serial(0), d.serial
 	if n := len(d.tiles); n > 0 {
 		from = d.tiles[n-1].upTo
 	}

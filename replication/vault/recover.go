@@ -112,11 +112,15 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 	if c == nil {
 		first = 0
 	}
+	limits, err := r.bypass(first)
+	if err != nil {
+		return err
+	}
 	for i := first; i < len(r.there); i++ {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := r.segment(i, c); err != nil {
+		if err := r.segment(i, limits, c); err != nil {
 			return err
 		}
 		if !d.vault.options.ReadOnly {
@@ -302,18 +306,16 @@ func (s *state) usesMap(number uint32) bool {
 }
 
 // segment reads the records of the segment there[i] into the state.
-func (r *replayer) segment(i int, c *catalog) (err error) {
+func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err error) {
 	number := r.there[i]
 	s, err := openSegment(r.vault.fs, r.folder, number)
 	if err != nil {
 		return r.unreadable(number, err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	limit := int64(-1)
-	if i+1 < len(r.there) {
-		if limit, err = r.endBySuccessor(number, r.there[i+1]); err != nil {
-			return err
-		}
+	limit, ok := limits[number]
+	if !ok {
+		limit = -1
 	}
 	if h := s.header; h != nil && r.bound && h.first == r.at+1 && h.chain != r.chain {
 		return logDamagedProblem(r.id, number, 0, errors.New("the segment does not go on where the one before it ends: it is of another copy of the vault"))
@@ -335,18 +337,40 @@ func (r *replayer) segment(i int, c *catalog) (err error) {
 	return nil
 }
 
-// endBySuccessor is where the records of a segment end as the next segment says, or
-// -1 if it says nothing.
-func (r *replayer) endBySuccessor(number, next uint32) (end int64, err error) {
-	s, err := openSegment(r.vault.fs, r.folder, next)
-	if err != nil {
-		return 0, r.unreadable(next, err)
+// bypass finds out, from the newest segment backwards, where the records of each
+// segment end as its successor says, and removes the segments that the log passes
+// by: they were left by recoveries that were cut off.
+func (r *replayer) bypass(first int) (limits map[uint32]int64, err error) {
+	limits = map[uint32]int64{}
+	kept := []uint32{}
+	after := uint32(0) // segments above it, up to the one looked at last, do not count
+	for i := len(r.there) - 1; i >= first; i-- {
+		n := r.there[i]
+		if after > 0 && n > after {
+			if !r.vault.options.ReadOnly {
+				if err := r.removeSegment(n); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
+		kept = append(kept, n)
+		after = 0
+		s, err := openSegment(r.vault.fs, r.folder, n)
+		if err != nil {
+			return nil, r.unreadable(n, err)
+		}
+		if err := s.close(); err != nil {
+			return nil, r.unreadable(n, err)
+		}
+		if s.header != nil && s.header.previous > 0 {
+			after = s.header.previous
+			limits[after] = s.header.previousEnd
+		}
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if s.header != nil && s.header.previous == number {
-		return s.header.previousEnd, nil
-	}
-	return -1, nil
+	slices.Reverse(kept)
+	r.there = append(r.there[:first:first], kept...)
+	return limits, nil
 }
 
 // take brings one record into the state. A gap before it is damage, unless an
@@ -369,7 +393,7 @@ func (r *replayer) take(rec *record) error {
 	}
 	r.at, r.chain, r.bound = rec.serial, rec.sum, true
 	r.witness = max(r.witness, rec.settled)
-	r.log.serial, r.log.chain = rec.serial, rec.sum
+	r.state.serial, r.log.serial, r.log.chain = rec.serial, rec.serial, rec.sum
 	return nil
 }
 
@@ -423,7 +447,7 @@ func (r *replayer) end(c *catalog) error {
 	if c != nil && r.at < c.serial {
 		// Records that the catalog witnesses are not there any more.
 		r.missing(serialRange{max(r.at, r.mapped), c.serial})
-		r.log.serial, r.log.chain = c.serial, c.chain
+		r.state.serial, r.log.serial, r.log.chain = c.serial, c.serial, c.chain
 	}
 	if r.vault.options.ReadOnly || c != nil {
 		return nil
@@ -527,7 +551,11 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 		}
 		return nil
 	}
-	r.log.previous, r.log.previousEnd = s.number, end
+	if keep > 0 {
+		r.log.previous, r.log.previousEnd = s.number, end
+	} else if s.header != nil {
+		r.log.previous, r.log.previousEnd = s.header.previous, s.header.previousEnd
+	}
 	if len(doubtful) == 0 && keep > 0 && s.header != nil && s.size == end && c != nil && c.serial == r.at {
 		return r.reopen(s, records)
 	}
@@ -633,7 +661,7 @@ func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error 
 func (d *disk) exists() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.log.serial > 0 && !d.erased
+	return d.serial > 0 && !d.erased
 }
 
 // close waits for the append under way, refuses what waits, and remembers the state
@@ -650,7 +678,7 @@ func (d *disk) close(why error) error {
 		<-changed
 		d.mu.Lock()
 	}
-	tidy := broken == nil && !d.distrusted && !d.erased && d.log.serial > 0 && !d.vault.options.ReadOnly
+	tidy := broken == nil && !d.distrusted && !d.erased && d.serial > 0 && !d.vault.options.ReadOnly
 	files := make([]*mapFile, 0, len(d.tiles)+len(d.folds))
 	for _, t := range d.tiles {
 		files = append(files, t.mapFile)

@@ -33,7 +33,7 @@ func (v *Vault) Prepare(ctx context.Context, want replication.Disk, epoch replic
 	if epoch < d.epoch {
 		return replication.DiskState{}, staleEpoch(d.id, epoch, d.epoch)
 	}
-	if d.log.serial > 0 && epoch == d.epoch && d.disk == want {
+	if d.serial > 0 && epoch == d.epoch && d.disk == want {
 		return d.report(), nil
 	}
 	var table []row

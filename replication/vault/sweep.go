@@ -86,9 +86,9 @@ func (d *disk) unreferenced() []uint32 {
 	for _, to := range d.moves {
 		needed[to.segment] = true
 	}
-	last := d.log.previous
-	if w := d.log.current; w != nil {
-		last = w.number
+	last := uint32(0) // the newest one may still be written to
+	if n := len(d.segments); n > 0 {
+		last = d.segments[n-1].number
 	}
 	var dead []uint32
 	for _, g := range d.segments {

@@ -64,7 +64,7 @@ func (v *Vault) list() []*disk {
 // logicalBytes are the bytes of the head that hold data; 0 while they cannot be told.
 func (d *disk) logicalBytes() int64 {
 	d.mu.Lock()
-	w, err := d.view(d.disk.Size, d.log.serial)
+	w, err := d.view(d.disk.Size, d.serial)
 	if err != nil {
 		return 0
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"riparo/replication"
@@ -34,6 +35,8 @@ type Damage struct {
 	Segment uint32
 	Offset  int64 // in the segment
 	Reason  string
+	// Derived: no data is concerned, only what repeats it or can be made from it.
+	Derived bool
 }
 
 // location is where a stored block begins.
@@ -92,11 +95,18 @@ type badBlock struct {
 func (c *check) run(ctx context.Context) error {
 	d := c.disk
 	d.mu.Lock()
+	if err := d.still(ctx); err != nil {
+		d.mu.Unlock()
+		return err
+	}
 	points := slices.Clone(d.points)
+	segments := slices.Clone(d.segments)
 	numbers, err := d.segmentFiles()
 	end := map[uint32]int64{}
 	if w := d.log.current; w != nil {
 		end[w.number] = w.end
+	} else {
+		end[d.log.previous] = d.log.previousEnd
 	}
 	d.mu.Unlock()
 	if err != nil {
@@ -104,6 +114,15 @@ func (c *check) run(ctx context.Context) error {
 	}
 	c.report.Disks++
 	c.report.Points += len(points)
+	c.lost()
+	if err := c.derived(ctx); err != nil {
+		return err
+	}
+	for _, g := range segments {
+		if !slices.Contains(numbers, g.number) {
+			c.damaged(g.number, 0, errors.New("the segment is missing"))
+		}
+	}
 	for _, n := range numbers {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -127,6 +146,85 @@ func (c *check) damaged(segment uint32, offset int64, err error) {
 	c.report.Damage = append(c.report.Damage, Damage{Disk: c.disk.id, Segment: segment, Offset: offset, Reason: err.Error()})
 }
 
+// repeated reports damage to what only repeats data.
+func (c *check) repeated(segment uint32, offset int64, err error) {
+	c.damaged(segment, offset, err)
+	c.report.Damage[len(c.report.Damage)-1].Derived = true
+}
+
+// lost reports the records that the last opening could not read.
+func (c *check) lost() {
+	d := c.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.lost {
+		damage := Damage{Disk: d.id, Extent: replication.Extent{Length: d.disk.Size}, Reason: fmt.Sprintf("records %d to %d of the log cannot be read", l.from+1, l.to)}
+		for _, p := range d.points {
+			if d.trusted(p.id, p.serial) != nil {
+				damage.Points = append(damage.Points, p.id)
+			}
+		}
+		damage.Head = d.trusted("", d.serial) != nil
+		c.report.Damage = append(c.report.Damage, damage)
+	}
+}
+
+// derived verifies the map files and the catalog.
+func (c *check) derived(ctx context.Context) error {
+	d := c.disk
+	d.mu.Lock()
+	var files []*mapFile
+	for _, t := range d.tiles {
+		files = append(files, t.mapFile)
+	}
+	for _, f := range d.folds {
+		files = append(files, f.mapFile)
+	}
+	for _, m := range files {
+		m.use.acquire()
+	}
+	mapped := d.mapped
+	d.mu.Unlock()
+	var errs []error
+	for _, m := range files {
+		if err := context.Cause(ctx); err != nil {
+			errs = append(errs, err)
+		} else if n, err := c.mapFile(m); err != nil {
+			c.repeated(0, 0, fmt.Errorf("%w; it is made anew when the vault is opened next", err))
+		} else {
+			c.report.Bytes += n
+		}
+		errs = append(errs, m.use.release())
+	}
+	if p, err := d.vault.readFile(filepath.Join(d.folder, catalogName), maxCatalogBytes); err == nil {
+		var s state
+		if _, err := parseCatalog(p, d.log.tag, &s); err != nil {
+			c.repeated(0, 0, fmt.Errorf("catalog: %w; it is made anew from the log", err))
+		}
+	} else if mapped > 0 {
+		c.repeated(0, 0, fmt.Errorf("catalog: %w; it is made anew from the log", err))
+	}
+	return errors.Join(errs...)
+}
+
+// mapFile verifies every page of a map file.
+func (c *check) mapFile(m *mapFile) (int64, error) {
+	fresh, err := c.disk.openMap(m.number)
+	if err != nil {
+		return 0, err
+	}
+	defer fresh.use.close()
+	for _, s := range []*section{&fresh.fine, &fresh.whole} {
+		k := s.cursor(0, s.count)
+		for k.advance() {
+		}
+		if k.err != nil {
+			return 0, k.err
+		}
+	}
+	return (fresh.fine.pages() + fresh.whole.pages()) * pageSize, nil
+}
+
 // segment verifies one segment; end is where the records of the one that is being
 // written end at this moment, 0 for all others.
 func (c *check) segment(ctx context.Context, number uint32, end int64) error {
@@ -141,34 +239,48 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 	defer r.close()
 	c.report.Segments++
 	if r.header == nil {
-		c.damaged(number, 0, errNoSegment)
+		c.repeated(number, 0, errNoSegment)
 	}
 	var footer []record
 	switch {
 	case r.trailer != nil:
 		end = r.trailer.footer
 		if footer, err = r.footer(); err != nil {
-			c.damaged(number, end, err)
+			c.repeated(number, end, err)
 		}
 	case end == 0:
 		end = r.size
-		if c.disk.log.current != nil {
-			c.damaged(number, r.size, errNoTrailer)
-		}
+		c.repeated(number, r.size, errNoTrailer)
+	}
+	chain, bound := uint32(0), false // sum of the record before
+	if r.header != nil {
+		chain, bound = r.header.chain, true
 	}
 	for at := int64(segmentHeaderSize); at < end; {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		rec, err := r.record(at)
+		if err == nil && (rec.chain != chain && bound || rec.recordHeader.disk != c.disk.log.tag) {
+			err = errors.New("it is not the record that was written after the one before")
+		}
 		if err != nil {
-			c.damaged(number, at, fmt.Errorf("a record header: %w", err))
-			next, ok := nextRecord(footer, at)
-			if !ok {
-				break
+			err = fmt.Errorf("a record: %w", err)
+			bound = false
+			known, next := findRecord(footer, at)
+			if known == nil {
+				c.damaged(number, at, err)
+				if next == 0 {
+					break
+				}
+				at = next
+				continue
 			}
-			at = next
-			continue
+			// The footer repeats what the record said.
+			c.repeated(number, at, err)
+			rec = *known
+		} else {
+			chain, bound = rec.sum, true
 		}
 		c.payload(r, &rec)
 		at += rec.size()
@@ -178,14 +290,18 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 	return nil
 }
 
-// nextRecord is the position of the first record of a footer behind at.
-func nextRecord(footer []record, at int64) (int64, bool) {
+// findRecord finds what a footer says about the record at a position, and where the
+// first one behind it is, 0 if there is none.
+func findRecord(footer []record, at int64) (known *record, next int64) {
 	for i := range footer {
-		if footer[i].position > at {
-			return footer[i].position, true
+		switch {
+		case footer[i].position == at:
+			known = &footer[i]
+		case footer[i].position > at:
+			return known, footer[i].position
 		}
 	}
-	return 0, false
+	return known, 0
 }
 
 // payload verifies the blocks of a record and its padding.
@@ -229,11 +345,17 @@ func (d *disk) assess(ctx context.Context, b badBlock) (Damage, error) {
 	points := slices.Clone(d.points)
 	d.mu.Unlock()
 	needs := func(id replication.PointID) (bool, error) {
-		w, err := d.vault.View(ctx, d.id, id)
+		d.mu.Lock()
+		size, upTo, err := d.locate(id)
+		if err != nil {
+			d.mu.Unlock()
+			return false, err
+		}
+		w, err := d.view(size, upTo)
 		if err != nil {
 			return false, err
 		}
-		list, err := w.resolve(b.row.extent.Offset, b.row.extent.End())
+		list, err := w.resolve(b.row.extent.Offset, min(b.row.extent.End(), w.size))
 		if err != nil {
 			return false, closing(err, w)
 		}

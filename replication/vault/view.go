@@ -67,7 +67,7 @@ func (d *disk) view(size int64, upTo serial) (*View, error) {
 // caller holds mu.
 func (d *disk) locate(at replication.PointID) (int64, serial, error) {
 	if at == "" {
-		return d.disk.Size, d.log.serial, nil
+		return d.disk.Size, d.serial, nil
 	}
 	p := d.byID[at]
 	if p == nil {
@@ -110,6 +110,7 @@ func (w *View) ReadAt(p []byte, offset int64) (int, error) {
 		e := &list[i]
 		clear(p[at-offset : e.offset-offset])
 		if err := w.files.read(w.disk.id, e, p[e.offset-offset:e.end()-offset]); err != nil {
+			w.disk.noteDamage(e, err)
 			return int(e.offset - offset), err
 		}
 		at = e.end()
@@ -119,6 +120,21 @@ func (w *View) ReadAt(p []byte, offset int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// maxDamaged bounds what is remembered of damage that was met.
+const maxDamaged = 100_000
+
+// noteDamage counts a block that could not be read.
+func (d *disk) noteDamage(e *entry, err error) {
+	if p, ok := errors.AsType[*replication.Problem](err); !ok || p.Code != CodeDamaged {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.damaged) < maxDamaged {
+		d.damaged[e.location()] = true
+	}
 }
 
 // resolve gives the entries that are valid for [from, to), sorted and cut to it.
