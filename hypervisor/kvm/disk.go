@@ -11,20 +11,16 @@ import (
 	"riparo/replication/nbd"
 )
 
-// disks reports the disks of a machine and what keeps it from being protected.
-func (s *Site) disks(ctx context.Context, d *Definition, st state) (disks []hypervisor.Disk, obstacles []string) {
-	sizes := map[string]int64{}
-	if st != ended {
-		sizes = s.liveSizes(ctx, d)
-	}
+// disks reports the disks of a machine and what keeps it from being protected. Sizes
+// come from the images, also while QEMU has them open: a resize writes them there at
+// once, and QEMU 7.2 can crash when block nodes are listed at the very moment at
+// which a stream job (Flatten) takes its filter away.
+func (s *Site) disks(d *Definition) (disks []hypervisor.Disk, obstacles []string) {
 	for i, disk := range d.Disks {
 		path := s.diskPath(disk)
-		size, known := sizes[disk.Key]
-		if !known {
-			var err error
-			if size, err = imageSize(path, disk.Format); err != nil {
-				obstacles = append(obstacles, fmt.Sprintf("disk %s cannot be read (%v): put its image in place, or correct the definition", disk.Key, err))
-			}
+		size, err := imageSize(path, disk.Format)
+		if err != nil {
+			obstacles = append(obstacles, fmt.Sprintf("disk %s cannot be read (%v): put its image in place, or correct the definition", disk.Key, err))
 		}
 		disks = append(disks, hypervisor.Disk{Key: disk.Key, Size: size, Format: disk.Format, Path: path, Boot: disk.Boot || i == 0 && !d.bootNamed()})
 	}
@@ -38,35 +34,6 @@ func (d *Definition) bootNamed() bool {
 		}
 	}
 	return false
-}
-
-// liveSizes asks QEMU, which knows of disks that were resized while it ran.
-func (s *Site) liveSizes(ctx context.Context, d *Definition) map[string]int64 {
-	ctx, cancel := context.WithTimeout(ctx, statusWait)
-	defer cancel()
-	sizes := map[string]int64{}
-	conn, err := s.dial(ctx, d.Name, "status")
-	if err != nil {
-		return sizes
-	}
-	defer conn.Close()
-	var nodes []struct {
-		Name  string `json:"node-name"`
-		Image struct {
-			Size int64 `json:"virtual-size"`
-		} `json:"image"`
-	}
-	if conn.Execute(ctx, "query-named-block-nodes", fields{"flat": true}, &nodes) != nil {
-		return sizes
-	}
-	for _, n := range nodes {
-		for _, disk := range d.Disks {
-			if n.Name == diskNode(disk.Key) {
-				sizes[disk.Key] = n.Image.Size
-			}
-		}
-	}
-	return sizes
 }
 
 // OpenDisk opens a disk of a stopped machine, by way of a QEMU without a machine: it

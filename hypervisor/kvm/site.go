@@ -188,7 +188,7 @@ func (s *Site) Machine(ctx context.Context, ref hypervisor.Ref) (hypervisor.Mach
 			m.NICs = []hypervisor.NIC{{Network: d.Network}}
 		}
 	}
-	m.Disks, m.Obstacles = s.disks(ctx, d, state)
+	m.Disks, m.Obstacles = s.disks(d)
 	return m, nil
 }
 
