@@ -154,26 +154,25 @@ func (th *theater) failback() {
 	replica := hypervisor.Ref(th.machine().Target.Ref)
 	ctx, cancel := context.WithCancel(th.Context())
 	defer cancel()
-	last := make(chan int, 1)
+	last := make(chan []byte, 1)
 	reader := th.provider(th.secondary).(hypervisor.ConsoleReader)
 	go func() { // the replica is removed at the end of the job: read what it says meanwhile
-		n := -1
+		var said []byte
 		for ctx.Err() == nil {
-			if said, err := reader.Console(ctx, replica, 4<<10); err == nil {
-				if _, bye := started(said); bye >= 0 {
-					n = bye
-				}
+			if now, err := reader.Console(ctx, replica, 4<<10); err == nil {
+				said = now
 			}
 			time.Sleep(20 * time.Millisecond)
 		}
-		last <- n
+		last <- said
 	}()
-	th.ask(api.Request{Verb: lifecycle.Failback})
+	job := th.ask(api.Request{Verb: lifecycle.Failback})
 	cancel()
-	bye := <-last
+	farewell := <-last
+	_, bye := started(farewell)
 	first, _ := started(th.await(th.primary, th.ref, "SERVING"))
 	if first != bye || bye < 0 {
-		th.Errorf("the original began to count at %d, want %d, where the replica ended", first, bye)
+		th.Errorf("the original began to count at %d, want %d, where the replica (%s) ended; it said %s", first, bye, evidence(job, "replica"), farewell)
 	}
 	m := th.machine()
 	if m.State != lifecycle.Protected || m.Direction != lifecycle.Forward {

@@ -43,7 +43,11 @@ func (o Outcome) SentBytes() (n int64) {
 func (o Outcome) Facts() []store.Fact {
 	facts := []store.Fact{{Name: "recovery point", Value: string(o.Point.ID)}, {Name: "consistency", Value: string(o.Point.Consistency)}}
 	for _, d := range o.Disks {
-		facts = append(facts, store.Fact{Name: d.Key, Value: fmt.Sprintf("%s: read %d, changed %d, sent %d bytes", d.Mode, d.Read, d.Changed, d.Sent)})
+		how := string(d.Mode)
+		if d.Reason != "" {
+			how += " (" + d.Reason + ")"
+		}
+		facts = append(facts, store.Fact{Name: d.Key, Value: fmt.Sprintf("%s: read %d, changed %d, sent %d bytes", how, d.Read, d.Changed, d.Sent)})
 	}
 	facts = append(facts, store.Fact{Name: "sent bytes", Value: fmt.Sprint(o.SentBytes())}, store.Fact{Name: "took", Value: o.Took.Round(time.Millisecond).String()})
 	for _, name := range slices.Sorted(maps.Keys(o.Instant.Evidence)) {

@@ -43,7 +43,14 @@ func (r *Recovery) prepareOriginal(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	if err := r.move(w, lifecycle.ProtectedReverse, lifecycle.FailbackStarted, nil); err != nil {
+	// A cycle under way is canceled: the replica is going to be stopped.
+	release, err := r.replication.Hold(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	err = r.move(w, lifecycle.ProtectedReverse, lifecycle.FailbackStarted, nil)
+	release()
+	if err != nil {
 		return err
 	}
 	source, err := r.sites.Provider(m.Source.Site)
