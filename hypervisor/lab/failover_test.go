@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -321,6 +322,49 @@ func TestAFlattenThatWasInterruptedGoesOn(t *testing.T) {
 	if err := s.Flatten(t.Context(), replica.Ref, nil); err != nil {
 		t.Errorf("flattening what has no backing: %v", err)
 	}
+}
+
+// reading is a disk that lets something happen before each of its reads, once armed.
+type reading struct {
+	replication.Source
+	before atomic.Pointer[func()]
+}
+
+func (r *reading) ReadAt(p []byte, offset int64) (int, error) {
+	if happen := r.before.Load(); happen != nil {
+		(*happen)()
+	}
+	return r.Source.ReadAt(p, offset)
+}
+
+// What the machine writes while a block of its backing is on the way is newer than
+// that block.
+func TestFlattenNeverOverwritesTheMachine(t *testing.T) {
+	w := openWorld(t, t.TempDir())
+	s := site(t, w, "primary")
+	source := startWeb01(t, s, small(25))
+	base := newCopies(t)
+	point(t, w, s, source, base, "p1", "")
+	disks := map[string]replication.Source{}
+	hooks := map[string]*reading{}
+	for key, disk := range base.sources(t) {
+		hooks[key] = &reading{Source: disk}
+		disks[key] = hooks[key]
+	}
+	view := serve(t, disks)
+	replica, err := s.Create(t.Context(), hypervisor.Spec{Name: "WEB01-test", Owner: "m-1/test", Disks: view.overlays()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, s, replica.Ref, "")
+	write := func() { step(t, s, replica.Ref, 100) }
+	for _, hook := range hooks {
+		hook.before.Store(&write)
+	}
+	if err := s.Flatten(t.Context(), replica.Ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	mustBeInstant(t, w, s, replica.Ref)
 }
 
 func TestAnUnbootableDiskDoesNotServe(t *testing.T) {

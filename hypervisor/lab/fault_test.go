@@ -171,6 +171,31 @@ func TestADeafGuestIsPoweredOff(t *testing.T) {
 	}
 }
 
+func TestAnOpenedDiskIsNotCleanAnyMore(t *testing.T) {
+	w := openWorld(t, t.TempDir())
+	s := site(t, w, "primary")
+	ref := startWeb01(t, s, small(89))
+	if _, err := s.Stop(t.Context(), ref, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []replication.Consistency{replication.Clean, replication.CrashConsistent} {
+		c := begin(t, s, hypervisor.PointRequest{Ref: ref, Point: "p", Disks: []string{"vda", "vdb"}})
+		if got := c.Instant().Consistency; got != want {
+			t.Errorf("the stopped machine is captured as %s: want %s", got, want)
+		}
+		d, err := s.OpenDisk(t.Context(), ref, "vda", hypervisor.ReadWrite)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.WriteAt([]byte{1}, 900<<10); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestAMachineWithAnOpenDiskDoesNotStart(t *testing.T) {
 	w := openWorld(t, t.TempDir())
 	s := site(t, w, "primary")

@@ -171,6 +171,32 @@ func (c *copies) sources(t testing.TB) map[string]replication.Source {
 	return out
 }
 
+func TestAnInstantLastsUntilTheNextWrite(t *testing.T) {
+	w := openWorld(t, t.TempDir())
+	s := site(t, w, "primary")
+	ref := startWeb01(t, s, small(2))
+	r, err := w.Record("WEB01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		before := mustBeInstant(t, w, s, ref)
+		step(t, s, ref, 1)
+		if r.LastWas() != "write" {
+			continue
+		}
+		after := mustBeInstant(t, w, s, ref)
+		if !before.Until.IsZero() {
+			t.Errorf("the newest instant lasted until %s", before.Until)
+		}
+		c := begin(t, s, hypervisor.PointRequest{Ref: ref, Point: "p", Disks: []string{"vda", "vdb"}})
+		step(t, s, ref, 20)
+		if v := judge(t, w, "WEB01", sources(c)); v.Sequence != after.Sequence || !v.Time.Equal(after.Time) || !v.Until.After(v.Time) {
+			t.Errorf("sequence %d of %s is judged as %d of %s, until %s", after.Sequence, after.Time, v.Sequence, v.Time, v.Until)
+		}
+	}
+}
+
 func TestACaptureIsOneInstant(t *testing.T) {
 	w := openWorld(t, t.TempDir())
 	s := site(t, w, "primary")
