@@ -1,36 +1,130 @@
 package nbd
 
 import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"riparo/replication"
 )
 
 func TestOurClientReadsOurServer(t *testing.T) {
-	for _, size := range []int64{0, 1, 511, 512, 513, 1<<20 + 1, 200<<20 + 1536, 64 << 30} {
+	for _, size := range peerSizes {
 		disk := newMemoryDisk(size).scatter(1, 40)
 		_, socket := serve(t, ServerOptions{}, map[string]Export{"d": {Source: disk}})
 		c := dial(t, URI("unix", socket, "d"), Options{Contexts: []string{AllocationContext}, Connections: 2})
 		sameContent(t, c, disk)
-		var got, want []replication.Region
-		for r, err := range c.Regions(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
+		sameRegions(t, joined(t, c), joined(t, disk))
+		if got := c.Connections(); got != 2 {
+			t.Errorf("got %d connections, want 2", got)
+		}
+	}
+}
+
+// TestManyCallersShareTheConnections writes and reads parts of a disk from several
+// goroutines at once, each its own part.
+func TestManyCallersShareTheConnections(t *testing.T) {
+	const parts, size = 8, 1 << 20
+	disk := newMemoryDisk(parts * size)
+	_, socket := serve(t, ServerOptions{}, map[string]Export{
+		"w": {Source: disk, Writer: disk},
+		"r": {Source: disk, Dirty: map[string][]replication.Extent{"x": {{Length: size}}}},
+	})
+	c := dial(t, URI("unix", socket, "w"), Options{Connections: 4, Contexts: []string{AllocationContext}})
+	if got := c.Connections(); got != 1 {
+		t.Errorf("an export that can be written got %d connections, want 1", got)
+	}
+	var callers sync.WaitGroup
+	for part := range int64(parts) {
+		callers.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(part), 5))
+			want := make([]byte, size)
+			for range 60 {
+				at := random.Int64N(size)
+				n := 1 + random.Int64N(size-at)
+				b := want[at : at+n]
+				for i := range b {
+					b[i] = byte(random.Uint32())
+				}
+				if _, err := c.WriteAt(b, part*size+at); err != nil {
+					t.Error(err)
+				}
+				at = random.Int64N(size)
+				got := make([]byte, size-at)
+				if err := c.Read(t.Context(), got, part*size+at); err != nil || !bytes.Equal(got, want[at:]) {
+					t.Errorf("part %d: what was written is not read, %v", part, err)
+					return
+				}
 			}
-			got = append(got, r)
-		}
-		join := joiner{yield: func(r replication.Region, _ error) bool { want = append(want, r); return true }}
-		for r := range disk.Regions(t.Context()) {
-			join.add(r)
-		}
-		join.end()
-		if len(got) != len(want) {
-			t.Fatalf("size %d: got %d regions, want %d", size, len(got), len(want))
-		}
-		for i := range got {
-			if got[i] != want[i] {
-				t.Fatalf("size %d: region %d: got %v, want %v", size, i, got[i], want[i])
+			if err := c.Sync(); err != nil {
+				t.Error(err)
 			}
+		})
+	}
+	callers.Wait()
+	if disk.synced != parts {
+		t.Errorf("the disk was synced %d times, want %d", disk.synced, parts)
+	}
+
+	reader := dial(t, URI("unix", socket, "r"), Options{Connections: 4, Contexts: []string{AllocationContext, DirtyBitmapPrefix + "x"}})
+	for range parts {
+		callers.Go(func() {
+			sameContent(t, reader, disk)
+			for _, err := range reader.Regions(t.Context()) {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			delta, _ := reader.Delta("x")
+			for r, err := range delta.Regions(t.Context()) {
+				if err != nil || r.End() > size {
+					t.Error(r, err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
+
+func TestWhatTheClientIsAskedWronglyIsRefused(t *testing.T) {
+	disk := newMemoryDisk(1000)
+	_, socket := serve(t, ServerOptions{}, map[string]Export{"w": {Source: disk, Writer: disk}, "r": {Source: disk}})
+	w := dial(t, URI("unix", socket, "w"), Options{})
+	r := dial(t, URI("unix", socket, "r"), Options{})
+	extent := func(off, n int64) replication.Extent { return replication.Extent{Offset: off, Length: n} }
+	_, negative := w.ReadAt(make([]byte, 1), -1)
+	_, beyond := w.WriteAt(make([]byte, 2), 999)
+	_, readOnly := r.WriteAt(make([]byte, 2), 0)
+	_, noBitmap := r.Delta("x")
+	var noContext error
+	for _, err := range r.Map(t.Context(), AllocationContext, extent(0, 10)) {
+		noContext = err
+	}
+	for what, err := range map[string]error{
+		"a read before the beginning": negative, "a write beyond the end": beyond, "a write to what is read-only": readOnly,
+		"zeroes beyond the end": w.Zero(extent(990, 100)), "zeroes before the beginning": w.Zero(extent(-5, 10)), "zeroes of what is read-only": r.Zero(extent(0, 10)),
+		"a bitmap that was not asked for": noBitmap, "a context that was not asked for": noContext,
+		"a read beyond the end": w.Read(t.Context(), make([]byte, 2), 999),
+	} {
+		if err == nil {
+			t.Errorf("%s was accepted", what)
 		}
+	}
+	if !errors.Is(noBitmap, ErrNoContext) || !errors.Is(noContext, ErrNoContext) {
+		t.Errorf("got %v and %v, want %v", noBitmap, noContext, ErrNoContext)
+	}
+	if err := r.Sync(); err != nil {
+		t.Errorf("sync of what is read-only: %v", err)
+	}
+	if n, err := w.ReadAt(make([]byte, 100), 950); n != 50 || err == nil {
+		t.Errorf("a read over the end: got %d, %v, want 50 and EOF", n, err)
+	}
+	if _, err := Dial(t.Context(), URI("unix", socket+"x", "r"), Options{}); replication.AsProblem(err).Code != "nbd.unreachable" {
+		t.Errorf("a socket that is not there: got %v", err)
+	}
+	if _, err := Dial(t.Context(), URI("unix", socket, "none"), Options{}); !errors.Is(err, ErrNoExport) {
+		t.Errorf("an export that is not there: got %v", err)
 	}
 }

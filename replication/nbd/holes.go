@@ -98,7 +98,7 @@ func collectHoles(ctx context.Context, source replication.Source, limit int) ([]
 			list = list[:n-1]
 		}
 		for len(list) >= limit {
-			smallest *= 2
+			smallest += smallest / 4
 			list = slices.DeleteFunc(list, func(e replication.Extent) bool { return e.Length < smallest })
 		}
 		list = append(list, e)
