@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"riparo/appliance/discovery"
+	"riparo/appliance/docs"
 	"riparo/appliance/identity"
 	"riparo/appliance/jobs"
 	"riparo/appliance/protection"
@@ -25,6 +26,7 @@ import (
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
 	"riparo/store"
+	"riparo/web"
 )
 
 // Config says where an appliance lives and how it listens.
@@ -210,5 +212,5 @@ func (a *Appliance) Close() error {
 
 // handler is what answers on the TLS port.
 func (a *Appliance) handler() (http.Handler, error) {
-	return http.NotFoundHandler(), nil
+	return web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Logger: a.log, Version: a.config.Version, Docs: docs.Manual})
 }
