@@ -1,0 +1,171 @@
+package replication
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestRetentionIsReadAndWrittenAsText(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want Retention
+	}{
+		{"1h:all", Retention{{time.Hour, 0}}},
+		{"1h:all,24h:5m,15d:1h", DefaultRetention()},
+		{" 30m:all , 2d:30m ", Retention{{30 * time.Minute, 0}, {48 * time.Hour, 30 * time.Minute}}},
+		{"90s:10s", Retention{{90 * time.Second, 10 * time.Second}}},
+	} {
+		got, err := ParseRetention(c.text)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%q: %v, %v; want %v", c.text, got, err, c.want)
+		}
+		again, err := ParseRetention(got.String())
+		if err != nil || !slices.Equal(again, c.want) {
+			t.Errorf("%q becomes %q, and that %v, %v", c.text, got, again, err)
+		}
+	}
+	for _, text := range []string{"", "1h", "1h:", ":all", "all:1h", "1x:all", "-1h:all", "1h:-5m", "1h:5m,30m:1h", "24h:1h,48h:5m", "1h:all,1h:5m", "xd:all", "-3d:all"} {
+		if got, err := ParseRetention(text); err == nil {
+			t.Errorf("%q is taken as %v", text, got)
+		}
+	}
+}
+
+func TestRetentionKeepsOnePointPerInterval(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	var points []RecoveryPoint
+	for age := time.Duration(0); age <= 17*24*time.Hour; age += time.Minute {
+		p := RecoveryPoint{ID: PointID(fmt.Sprintf("p%08d", 100_000_000-int(age/time.Second))), Time: now.Add(-age), Consistency: CrashConsistent}
+		points = append(points, p)
+	}
+	gone := map[PointID]bool{}
+	for _, id := range DefaultRetention().Drop(points, now) {
+		gone[id] = true
+	}
+	var hour, day, older int
+	for _, p := range points {
+		if gone[p.ID] {
+			continue
+		}
+		switch age := now.Sub(p.Time); {
+		case age <= time.Hour:
+			hour++
+		case age <= 24*time.Hour:
+			day++
+		case age <= 15*24*time.Hour:
+			older++
+		default:
+			t.Errorf("a point %s old is kept", age)
+		}
+	}
+	// 61 in the hour; 23 h in 12 intervals an hour; 14 days of 24. An interval that
+	// the border of a rule cuts counts in both.
+	if hour != 61 || day < 23*12 || day > 23*12+1 || older < 14*24 || older > 14*24+1 {
+		t.Errorf("kept %d, %d and %d, want 61, 276 and 336", hour, day, older)
+	}
+}
+
+func TestRetentionPrefersPointsThatAreMoreThanCrashConsistent(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	r := Retention{{time.Hour, 0}, {24 * time.Hour, time.Hour}}
+	at := func(id string, minutes int, c Consistency) RecoveryPoint {
+		return RecoveryPoint{ID: PointID(id), Time: now.Add(-3*time.Hour + time.Duration(minutes)*time.Minute), Consistency: c}
+	}
+	newest := RecoveryPoint{ID: "z", Time: now, Consistency: CrashConsistent}
+	points := []RecoveryPoint{at("a", 1, CrashConsistent), at("b", 20, AppConsistent), at("c", 30, Clean), at("d", 40, CrashConsistent), newest}
+	got := r.Drop(points, now)
+	slices.Sort(got)
+	if want := []PointID{"a", "c", "d"}; !slices.Equal(got, want) {
+		t.Errorf("dropped %v, want %v", got, want)
+	}
+}
+
+func TestRetentionNeverDropsTheNewestPoint(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	r := Retention{{time.Minute, 0}}
+	points := []RecoveryPoint{{ID: "old", Time: now.Add(-48 * time.Hour)}, {ID: "newest", Time: now.Add(-24 * time.Hour)}}
+	if got := r.Drop(points, now); !slices.Equal(got, []PointID{"old"}) {
+		t.Errorf("dropped %v, want only the older one", got)
+	}
+	if got := r.Drop(nil, now); len(got) != 0 {
+		t.Errorf("dropped %v of nothing", got)
+	}
+}
+
+// What retention does must not depend on how often it is asked: a point that it
+// keeps today, it keeps until the point's age meets another rule.
+func TestRetentionIsSettled(t *testing.T) {
+	base := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		rules := Retention{{time.Hour, 0}, {6 * time.Hour, 10 * time.Minute}, {48 * time.Hour, time.Hour}}
+		seconds := rapid.SliceOfNDistinct(rapid.IntRange(0, 60*3600), 0, 80, rapid.ID[int]).Draw(t, "seconds")
+		now := base.Add(60 * time.Hour)
+		var points []RecoveryPoint
+		for _, s := range seconds {
+			c := rapid.SampledFrom([]Consistency{CrashConsistent, CrashConsistent, AppConsistent, Clean}).Draw(t, "consistency")
+			points = append(points, RecoveryPoint{ID: PointID(fmt.Sprintf("p%07d", s)), Time: base.Add(time.Duration(s) * time.Second), Consistency: c})
+		}
+		drop := rules.Drop(points, now)
+		var kept []RecoveryPoint
+		for _, p := range points {
+			if !slices.Contains(drop, p.ID) {
+				kept = append(kept, p)
+			}
+		}
+		if len(kept)+len(drop) != len(points) {
+			t.Fatalf("%d kept and %d dropped of %d", len(kept), len(drop), len(points))
+		}
+		if again := rules.Drop(kept, now); len(again) != 0 {
+			t.Fatalf("asked again at once, it drops %v", again)
+		}
+		// The order in which the points are given decides nothing.
+		slices.Reverse(points)
+		other := rules.Drop(points, now)
+		slices.Sort(drop)
+		slices.Sort(other)
+		if !slices.Equal(drop, other) {
+			t.Fatalf("in the other order it drops %v instead of %v", other, drop)
+		}
+		if len(points) > 0 {
+			newest := slices.MaxFunc(points, func(a, b RecoveryPoint) int {
+				if a.Later(b) {
+					return 1
+				}
+				return -1
+			})
+			if slices.Contains(drop, newest.ID) {
+				t.Fatalf("the newest point %s is dropped", newest.ID)
+			}
+		}
+		for _, p := range points {
+			if now.Sub(p.Time) <= time.Hour && slices.Contains(drop, p.ID) {
+				t.Fatalf("point %s of the last hour is dropped", p.ID)
+			}
+		}
+	})
+}
+
+func TestPolicyIsChecked(t *testing.T) {
+	if err := DefaultPolicy().Check(); err != nil {
+		t.Errorf("the default policy: %v", err)
+	}
+	for name, spoil := range map[string]func(*Policy){
+		"no name":                       func(p *Policy) { p.Name = "" },
+		"too frequent":                  func(p *Policy) { p.CopyFrequency = time.Second },
+		"app points too frequent":       func(p *Policy) { p.AppConsistentFrequency = time.Second },
+		"frozen too long":               func(p *Policy) { p.FreezeLimit = time.Hour },
+		"threshold below the frequency": func(p *Policy) { p.RPOThreshold = time.Second },
+		"negative rate":                 func(p *Policy) { p.BytesPerSecond = -1 },
+		"no retention":                  func(p *Policy) { p.Retention = nil },
+	} {
+		p := DefaultPolicy()
+		spoil(&p)
+		if p.Check() == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
