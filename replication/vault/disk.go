@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"riparo/replication"
 )
@@ -26,14 +27,17 @@ type disk struct {
 	pins    map[uint64]bool // the open views, by the clock of their opening
 	clock   uint64          // counts views and deaths of segments
 	dead    []deadSegment
-	damaged map[location]bool // blocks found damaged by reading; at most maxDamaged
-	turn    uint64            // counts what made waiting records void: Prepare and Rewind
-	broken  error             // after a failure of the storage; final until reopened
-	erased  bool
+	// Segments that the last opening could not seal for want of space.
+	unsealed []uint32
+	damaged  map[location]bool // blocks found damaged by reading; at most maxDamaged
+	turn     uint64            // counts what made waiting records void: Prepare and Rewind
+	broken   error             // after a failure of the storage; final until reopened
+	erased   bool
 
 	trouble    error // why the maps could not be written last; nil if they could
 	distrusted bool  // a map file is damaged; the next opening makes them anew
 
+	gone        atomic.Bool   // erased: no file under the names of this disk is its own
 	maintaining chan struct{} // holds one token for the one who maintains
 	log         log           // used by the one who leads
 	state

@@ -91,8 +91,10 @@ func (d *disk) releaseMember(ctx context.Context, member replication.DiskID) err
 	return d.write(r)
 }
 
-// erase removes the files of the disk.
+// erase removes the files of the disk. From now on, no view that is closed later may
+// remove a file by its name: a new disk may have the same names.
 func (d *disk) erase() error {
+	d.gone.Store(true)
 	fsys := d.vault.fs
 	marker, err := fsys.Create(filepath.Join(d.folder, erasedName))
 	if err == nil {

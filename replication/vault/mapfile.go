@@ -4,13 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"riparo/replication/vfs"
 )
@@ -70,6 +70,9 @@ type handleUse struct {
 	file  vfs.File
 	users int
 	dead  bool // to be removed after the last use
+	// gone is set when the disk was erased: its files are removed, and the name may
+	// be that of another disk's file by now.
+	gone *atomic.Bool
 }
 
 // acquire keeps the file until release.
@@ -115,8 +118,8 @@ func (u *handleUse) clean() error {
 		err = u.file.Close()
 		u.file = nil
 	}
-	if e := u.fs.Remove(u.name); !errors.Is(e, fs.ErrNotExist) { // erased with its disk
-		err = errors.Join(err, e)
+	if !u.gone.Load() {
+		err = errors.Join(err, u.fs.Remove(u.name))
 	}
 	return err
 }
@@ -196,6 +199,7 @@ func (e *entry) check() error {
 type mapWriter struct {
 	file     vfs.File
 	name     string
+	gone     *atomic.Bool
 	vault    *Vault
 	disk     uint32
 	number   uint32
@@ -223,7 +227,7 @@ func (d *disk) newMapWriter(number uint32, from, to serial) (*mapWriter, error) 
 		return nil, fmt.Errorf("create map %s of disk %s: %w", mapName(number), d.id, err)
 	}
 	return &mapWriter{
-		file: f, name: name, vault: d.vault, disk: d.log.tag, number: number, from: from, to: to,
+		file: f, name: name, gone: &d.gone, vault: d.vault, disk: d.log.tag, number: number, from: from, to: to,
 		refs: map[uint32]*segmentRef{}, page: 1, buffer: make([]byte, 0, writeBuffer),
 	}, nil
 }
@@ -364,7 +368,7 @@ func (w *mapWriter) finish() (*mapFile, error) {
 	m := &mapFile{number: w.number, from: w.from, to: w.to, layers: w.layers, refs: refs}
 	m.fine = section{file: m, start: 1, count: w.fine}
 	m.whole = section{file: m, start: w.start, count: w.whole, fence: w.fence}
-	m.use.fs, m.use.name, m.use.file = w.vault.fs, w.name, w.file
+	m.use.fs, m.use.name, m.use.file, m.use.gone = w.vault.fs, w.name, w.file, w.gone
 	return m, nil
 }
 
@@ -410,7 +414,7 @@ func (d *disk) openMap(number uint32) (_ *mapFile, err error) {
 	if err := m.parseTail(p, tail); err != nil {
 		return nil, err
 	}
-	m.use.fs, m.use.name, m.use.file = d.vault.fs, name, f
+	m.use.fs, m.use.name, m.use.file, m.use.gone = d.vault.fs, name, f, &d.gone
 	return m, nil
 }
 

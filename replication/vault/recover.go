@@ -334,6 +334,10 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 		}
 	}
 	r.log.previous, r.log.previousEnd = number, end
+	if s.trailer == nil && !r.vault.options.ReadOnly && len(records) > 0 {
+		// An earlier recovery was cut off, or had no space.
+		return r.sealOld(s, records, end)
+	}
 	return nil
 }
 
@@ -652,10 +656,15 @@ func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error 
 		}
 		err = errors.Join(err, f.Close())
 	}
-	if err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+	if errors.Is(err, vfs.ErrNoSpace) {
+		// It stays as it is, and the next segment, which says where it ends, must stay.
+		r.unsealed = append(r.unsealed, s.number)
+		return nil
+	}
+	if err != nil {
 		return writeProblem(r.id, fmt.Errorf("seal segment %s: %w", segmentName(s.number), err))
 	}
-	return nil // without space it stays as it is: the next segment says where it ends
+	return nil
 }
 
 func (d *disk) exists() bool {

@@ -92,9 +92,14 @@ func (d *disk) unreferenced() []uint32 {
 	}
 	var dead []uint32
 	for _, g := range d.segments {
-		if !needed[g.number] && g.number < last {
-			dead = append(dead, g.number)
+		if needed[g.number] || g.number >= last {
+			continue
 		}
+		// What follows a segment without footer says where its records end.
+		if slices.ContainsFunc(d.unsealed, func(n uint32) bool { return n < g.number }) {
+			continue
+		}
+		dead = append(dead, g.number)
 	}
 	return dead
 }
@@ -159,6 +164,9 @@ func (d *disk) removeDead() error {
 		return false
 	})
 	d.mu.Unlock()
+	if d.gone.Load() {
+		return nil
+	}
 	var errs []error
 	for _, g := range free {
 		err := d.vault.fs.Remove(filepath.Join(d.folder, segmentName(g.number)))
