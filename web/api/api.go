@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"path"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -68,6 +71,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	config.Info.Description = "Every button of the console is one of these calls."
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema field in answers
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "An API token, made under Settings or with riparo tokens."}}
 	config.Security = []map[string][]string{{"token": {}}}
@@ -80,6 +84,20 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.tokens()
 	a.pattern("GET /api/openapi.json")
 	mux.HandleFunc("GET /api/openapi.json", a.openAPI)
+}
+
+// schemaName names a type in the description. Types of other packages carry the
+// package: a machine of the API is not one of the store.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+		t = t.Elem()
+	}
+	room := path.Base(t.PkgPath())
+	if t.PkgPath() == "" || room == "api" || room == "." {
+		return name
+	}
+	return strings.ToUpper(room[:1]) + room[1:] + name
 }
 
 // Patterns are all routes of the API as the mux knows them.

@@ -1,0 +1,184 @@
+package web_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"riparo/appliance/identity"
+	"riparo/store"
+	"riparo/web"
+)
+
+const (
+	password = "a calm sentence"
+	user     = "anna"
+)
+
+// house is a console over a real store, behind TLS as in real life.
+type house struct {
+	*testing.T
+	store     *store.Store
+	identity  *identity.Identity
+	appliance *appliance
+	console   *web.Console
+	server    *httptest.Server
+	token     string // to claim it
+	logs      *strings.Builder
+}
+
+var manual = fstest.MapFS{
+	"index.md":    {Data: []byte("# Riparo\n\nA *shelter*. See [failover](failover.md) and `riparo <verb>`.\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | <script>alert(1)</script> |\n\n```\nriparo serve\n```\n[bad](javascript:alert(1))\n")},
+	"failover.md": {Data: []byte("# Failover\n\n1. first\n2. second\n")},
+}
+
+// newHouse opens an unclaimed console. furnished ones have lived.
+func newHouse(t *testing.T, furnished bool) *house {
+	t.Helper()
+	st, err := store.Open(filepath.Join(t.TempDir(), "state.db"), store.Options{NoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	id, err := identity.New(t.Context(), st, identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := id.OfferSetup("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{T: t, store: st, identity: id, token: token, appliance: &appliance{store: st, now: time.Now}}
+	if furnished {
+		if err := h.appliance.furnish(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.console, err = web.New(web.Config{Store: st, Appliance: h.appliance, Identity: id, Version: "0.1.0-test", Docs: manual,
+		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.server = httptest.NewUnstartedServer(h.console)
+	h.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	h.server.StartTLS()
+	t.Cleanup(func() {
+		h.console.Close()
+		h.server.Close()
+	})
+	return h
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// claimed is a house with its administrator.
+func (h *house) claimed() *house {
+	h.Helper()
+	if _, err := h.identity.Claim(h.Context(), h.token, user, password, "en", "test"); err != nil {
+		h.Fatal(err)
+	}
+	return h
+}
+
+// browser is a client with its own cookies that does not follow redirects.
+type browser struct {
+	*testing.T
+	base   string
+	client *http.Client
+	header http.Header
+}
+
+func (h *house) browser() *browser {
+	jar, _ := cookiejar.New(nil)
+	client := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	h.Cleanup(client.CloseIdleConnections)
+	return &browser{T: h.T, base: h.server.URL, client: client, header: http.Header{}}
+}
+
+// signedIn is a browser of a new account of this role; of the administrator when
+// the role is empty.
+func (h *house) signedIn(role store.Role) *browser {
+	h.Helper()
+	name := user
+	if role != "" {
+		name = strings.ReplaceAll(string(role), " ", "-")
+		if err := h.identity.AddUser(context.Background(), user, name, password, role); err != nil {
+			h.Fatal(err)
+		}
+	}
+	b := h.browser()
+	if a := b.post("/login", "name", name, "password", password); a.status != http.StatusSeeOther {
+		h.Fatalf("sign-in as %s: got %d, want 303\n%s", name, a.status, a.body)
+	}
+	return b
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (b *browser) do(method, path string, body io.Reader, kind string) reply {
+	b.Helper()
+	r, err := http.NewRequest(method, b.base+path, body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for k, v := range b.header {
+		r.Header[k] = v
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	response, err := b.client.Do(r)
+	if err != nil {
+		b.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return reply{response.StatusCode, response.Header, string(text)}
+}
+
+func (b *browser) get(path string) reply {
+	b.Helper()
+	return b.do("GET", path, nil, "")
+}
+
+func (b *browser) post(path string, pairs ...string) reply {
+	b.Helper()
+	form := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		form.Add(pairs[i], pairs[i+1])
+	}
+	return b.do("POST", path, strings.NewReader(form.Encode()), "application/x-www-form-urlencoded")
+}
+
+// lang sets the language that the browser prefers.
+func (b *browser) lang(l string) *browser {
+	b.header.Set("Accept-Language", l)
+	return b
+}
