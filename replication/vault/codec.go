@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"encoding/binary"
 	"fmt"
 	"sync"
 
@@ -72,7 +71,7 @@ func (c *content) zero(e replication.Extent) {
 // block adds one block of data.
 func (c *content) block(z *lz4.Compressor, at int64, data []byte) error {
 	extent := replication.Extent{Offset: at, Length: int64(len(data))}
-	if isZero(data) {
+	if replication.IsZero(data) {
 		c.zero(extent)
 		return nil
 	}
@@ -111,23 +110,4 @@ func (e *entry) decode(p, stored []byte) error {
 		return err
 	}
 	return fmt.Errorf("codec %d is unknown to this version", e.codec)
-}
-
-// isZero reports whether every byte of p is zero. Data that is not is mostly seen
-// in the first words.
-func isZero(p []byte) bool {
-	for len(p) >= 32 {
-		a := binary.LittleEndian.Uint64(p) | binary.LittleEndian.Uint64(p[8:])
-		b := binary.LittleEndian.Uint64(p[16:]) | binary.LittleEndian.Uint64(p[24:])
-		if a|b != 0 {
-			return false
-		}
-		p = p[32:]
-	}
-	for _, b := range p {
-		if b != 0 {
-			return false
-		}
-	}
-	return true
 }

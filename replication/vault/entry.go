@@ -1,6 +1,9 @@
 package vault
 
 import (
+	"encoding/binary"
+	"fmt"
+
 	"riparo/replication"
 )
 
@@ -108,4 +111,51 @@ func flatten(maps [][]entry) []entry {
 	}
 	middle := len(maps) / 2
 	return overlay(flatten(maps[:middle]), flatten(maps[middle:]))
+}
+
+func (e *entry) put(p []byte) {
+	le := binary.LittleEndian
+	le.PutUint64(p[0:], uint64(e.offset))
+	le.PutUint64(p[8:], uint64(e.length))
+	le.PutUint64(p[16:], uint64(e.sum))
+	le.PutUint32(p[24:], e.segment)
+	le.PutUint32(p[28:], e.position)
+	le.PutUint32(p[32:], e.stored)
+	le.PutUint32(p[36:], e.inner)
+	le.PutUint32(p[40:], e.plain)
+	le.PutUint32(p[44:], e.crc)
+	clear(p[48:entrySize])
+	p[48] = byte(e.codec)
+}
+
+func parseEntry(p []byte) entry {
+	le := binary.LittleEndian
+	return entry{
+		offset:   int64(le.Uint64(p[0:])),
+		length:   int64(le.Uint64(p[8:])),
+		sum:      plainSum(le.Uint64(p[16:])),
+		segment:  le.Uint32(p[24:]),
+		position: le.Uint32(p[28:]),
+		stored:   le.Uint32(p[32:]),
+		inner:    le.Uint32(p[36:]),
+		plain:    le.Uint32(p[40:]),
+		crc:      le.Uint32(p[44:]),
+		codec:    codec(p[48]),
+	}
+}
+
+// check reports what makes the entry unacceptable: whoever reads a block by it
+// relies on its numbers.
+func (e *entry) check() error {
+	switch {
+	case e.offset < 0 || e.length <= 0 || e.offset+e.length < 0:
+	case e.codec == codecZero:
+		return nil
+	case e.codec != codecRaw && e.codec != codecLZ4:
+	case e.plain == 0 || e.plain > blockBytes || e.stored == 0 || e.stored > maxStoredBytes:
+	case int64(e.inner)+e.length > int64(e.plain):
+	default:
+		return nil
+	}
+	return fmt.Errorf("the map has an impossible entry at %d", e.offset)
 }

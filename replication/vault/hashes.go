@@ -11,8 +11,8 @@ import (
 const maxChunkBytes = 16 << 20
 
 // Hashes gives the sums of the chunks of an extent of the head; the last chunk may
-// be shorter. A chunk that is zero gives replication.ZeroSum, without being read if it was never
-// written or was written as zero.
+// be shorter. A chunk that is zero gives replication.ZeroSum, without being read if
+// it was never written or was written as zero.
 func (v *Vault) Hashes(ctx context.Context, id replication.DiskID, extent replication.Extent, chunk int64) (sums []replication.Sum, err error) {
 	if chunk <= 0 || chunk > maxChunkBytes {
 		return nil, fmt.Errorf("hash disk %s: chunks of %d bytes: want 1 to %d", id, chunk, maxChunkBytes)

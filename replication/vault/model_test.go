@@ -235,7 +235,7 @@ func viewShows(w *View, want []byte) error {
 		if at = r.End(); at > int64(len(want)) {
 			return fmt.Errorf("region %s lies outside", r.Extent)
 		}
-		if r.Zero && !isZero(want[r.Offset:at]) {
+		if r.Zero && !replication.IsZero(want[r.Offset:at]) {
 			return fmt.Errorf("region %s is not zero", r.Extent)
 		}
 	}

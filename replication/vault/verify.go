@@ -333,7 +333,7 @@ func (c *check) payload(r *segmentReader, rec *record) {
 			})
 		}
 	}
-	if !isZero(p) {
+	if !replication.IsZero(p) {
 		c.damaged(rec.segment, rec.position+rec.size()-int64(len(p)), errors.New("the padding is not zero"))
 	}
 }

@@ -1,0 +1,265 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"riparo/replication/vfs"
+)
+
+// replayer reads a log from its segments.
+type replayer struct {
+	*disk
+	ctx     context.Context
+	there   []uint32 // segments that exist
+	base    serial   // up to here a snapshot knows all but memory
+	at      serial   // the last record that was read
+	chain   uint32   // its sum
+	bound   bool     // at and chain are known: the next record must follow
+	witness serial   // records up to here were durable
+	closed  serial   // layers are closed up to here
+	// What the catalog says about one of the records.
+	known    serial
+	knownSum uint32
+}
+
+// replay reads what follows the catalog, or everything.
+func (d *disk) replay(ctx context.Context, c *catalog) error {
+	r := &replayer{disk: d, ctx: ctx}
+	var err error
+	if r.there, err = d.segmentFiles(); err != nil {
+		return err
+	}
+	if err := r.abandon(c); err != nil {
+		return err
+	}
+	if c != nil {
+		r.base, r.witness = c.serial, c.serial
+		r.known, r.knownSum = c.serial, c.chain
+	} else if err := r.findInventory(); err != nil {
+		return err
+	}
+	if err := r.clean(c); err != nil {
+		return err
+	}
+	if len(r.there) == 0 && len(d.segments) == 0 {
+		return nil // the disk was being created when the power went
+	}
+	r.missingSegments()
+	// The tiles know all up to mapped.
+	first := 0
+	for i, n := range r.there {
+		if g, ok := d.segmentInfo(n); ok && g.first <= d.mapped+1 {
+			first = i
+		}
+	}
+	if c == nil {
+		first = 0
+	}
+	limits, err := r.bypass(first)
+	if err != nil {
+		return err
+	}
+	for i := first; i < len(r.there); i++ {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		if err := r.segment(i, limits, c); err != nil {
+			return err
+		}
+		if !d.vault.options.ReadOnly {
+			if err := d.spill(false); err != nil {
+				return writeProblem(d.id, err)
+			}
+		}
+	}
+	return r.end(c)
+}
+
+func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
+	for _, g := range s.segments {
+		if g.number == number {
+			return g, true
+		}
+	}
+	return segmentInfo{}, false
+}
+
+// segment reads the records of the segment there[i] into the state.
+func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err error) {
+	number := r.there[i]
+	s, err := openSegment(r.vault.fs, r.folder, number)
+	if err != nil {
+		return r.unreadable(number, err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	limit, ok := limits[number]
+	if !ok {
+		limit = -1
+	}
+	if h := s.header; h != nil && r.bound && h.first == r.at+1 && h.chain != r.chain {
+		return logDamagedProblem(r.id, number, 0, errors.New("the segment does not go on where the one before it ends: it is of another copy of the vault"))
+	}
+	records, end, err := r.records(s, limit)
+	if err != nil {
+		return r.unreadable(number, err)
+	}
+	last := i == len(r.there)-1
+	if last && s.trailer == nil {
+		return r.lastSegment(s, records, c)
+	}
+	for j := range records {
+		if err := r.take(&records[j]); err != nil {
+			return err
+		}
+	}
+	r.log.previous, r.log.previousEnd = number, end
+	if s.trailer == nil && !r.vault.options.ReadOnly && len(records) > 0 {
+		// An earlier recovery was cut off, or had no space.
+		return r.sealOld(s, records, end)
+	}
+	return nil
+}
+
+// take brings one record into the state. A gap before it is damage, unless an
+// inventory explains it.
+func (r *replayer) take(rec *record) error {
+	if rec.recordHeader.disk != r.log.tag {
+		return logDamagedProblem(r.id, rec.segment, rec.position, errors.New("a record of another disk"))
+	}
+	if rec.serial <= r.at {
+		return nil // written again after a crash
+	}
+	if r.bound && rec.serial > r.at+1 && rec.serial > r.base+1 {
+		r.missing(serialRange{max(r.at, r.base), rec.serial - 1})
+	}
+	if err := r.add(rec); err != nil {
+		return logDamagedProblem(r.id, rec.segment, rec.position, err)
+	}
+	if rec.serial == r.known && rec.sum != r.knownSum {
+		return errMisfit
+	}
+	r.at, r.chain, r.bound = rec.serial, rec.sum, true
+	r.witness = max(r.witness, rec.settled)
+	r.state.serial, r.log.serial, r.log.chain = rec.serial, rec.serial, rec.sum
+	return nil
+}
+
+// add brings the record into what the snapshot and the tiles do not know.
+func (r *replayer) add(rec *record) error {
+	if rec.serial <= r.mapped {
+		return nil
+	}
+	r.closeUpTo(min(rec.serial-1, r.base))
+	if rec.serial <= r.base {
+		r.redo(rec)
+		return nil
+	}
+	return r.apply(rec)
+}
+
+// closeUpTo closes the layers of all points of the snapshot up to a serial.
+func (r *replayer) closeUpTo(to serial) {
+	from := max(r.closed, r.mapped)
+	if to > from {
+		r.closeLayers(from, to)
+		r.closed = to
+	}
+}
+
+// missingSegments notes the records of segments that should be there and are not,
+// as far as the tiles do not know them.
+func (r *replayer) missingSegments() {
+	for i, g := range r.segments {
+		if slices.Contains(r.there, g.number) {
+			continue
+		}
+		to := r.base
+		if i+1 < len(r.segments) {
+			to = r.segments[i+1].first - 1
+		}
+		r.missing(serialRange{max(g.first-1, r.mapped), to})
+	}
+}
+
+// missing notes records that were durable and cannot be read.
+func (r *replayer) missing(l serialRange) {
+	if l.to > l.from {
+		r.lost = addRange(r.lost, l)
+	}
+}
+
+// end finishes the replay.
+func (r *replayer) end(c *catalog) error {
+	r.closeUpTo(r.base)
+	if c != nil && r.at < c.serial {
+		// Records that the catalog witnesses are not there any more.
+		r.missing(serialRange{max(r.at, r.mapped), c.serial})
+		r.state.serial, r.log.serial, r.log.chain = c.serial, c.serial, c.chain
+	}
+	if r.vault.options.ReadOnly || c != nil {
+		return nil
+	}
+	if err := r.writeCatalog(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+		return writeProblem(r.id, err)
+	}
+	return nil
+}
+
+// records reads the records of a segment, as far as limit if it is not negative.
+// What is damaged in the midst of them is passed over: it is missing then.
+func (r *replayer) records(s *segmentReader, limit int64) (records []record, end int64, err error) {
+	if s.trailer != nil {
+		if records, err := s.footer(); err == nil {
+			return records, s.trailer.footer, nil
+		}
+		limit = s.trailer.footer
+	}
+	if limit < 0 {
+		limit = s.size
+	}
+	at, chain, bound := r.at, r.chain, r.bound
+	if s.header != nil {
+		at, chain, bound = s.header.first-1, s.header.chain, true
+	}
+	end = segmentHeaderSize
+	for position := int64(segmentHeaderSize); position < limit; {
+		rec, err := s.record(position)
+		if err == nil && rec.recordHeader.disk == r.log.tag && (!bound || rec.serial == at+1 && rec.chain == chain) {
+			records = append(records, rec)
+			at, chain, bound = rec.serial, rec.sum, true
+			position += rec.size()
+			end = position
+			continue
+		}
+		next, ok, err := r.resume(s, at, position, limit)
+		if err != nil {
+			return records, end, err
+		}
+		if !ok {
+			break
+		}
+		bound = false
+		position = next
+	}
+	return records, end, nil
+}
+
+// resume looks for the next record behind a place where none can be read. There is
+// one that counts if it proves that the missing ones were durable when it was
+// written; otherwise it is part of what a power cut left behind.
+func (r *replayer) resume(s *segmentReader, at serial, position, limit int64) (int64, bool, error) {
+	for position = roundUp(position + 1); position < limit; position += alignment {
+		rec, err := s.record(position)
+		if err != nil || rec.recordHeader.disk != r.log.tag || rec.serial <= at {
+			continue
+		}
+		if max(rec.settled, r.witness) <= at {
+			return 0, false, nil
+		}
+		r.missing(serialRange{max(at, r.mapped), rec.serial - 1})
+		return position, true, nil
+	}
+	return 0, false, nil
+}

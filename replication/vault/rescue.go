@@ -1,0 +1,157 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"riparo/replication/vfs"
+)
+
+// lastSegment takes the records of a segment that was not sealed: those that were
+// durable for certain, and as many of the others as are whole. The others are
+// written once more.
+func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) error {
+	for i := range records {
+		r.witness = max(r.witness, records[i].settled)
+	}
+	keep := len(records)
+	for keep > 0 && records[keep-1].serial > r.witness {
+		keep--
+	}
+	doubtful := records[keep:]
+	for i := range doubtful {
+		if s.checkPayload(&doubtful[i]) != nil {
+			doubtful = doubtful[:i]
+			break
+		}
+	}
+	records = records[:keep]
+	for i := range records {
+		if err := r.take(&records[i]); err != nil {
+			return err
+		}
+	}
+	end := int64(segmentHeaderSize)
+	if keep > 0 {
+		end = records[keep-1].position + records[keep-1].size()
+	}
+	if r.vault.options.ReadOnly {
+		for i := range doubtful {
+			if err := r.take(&doubtful[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if keep > 0 {
+		r.log.previous, r.log.previousEnd = s.number, end
+	} else if s.header != nil {
+		r.log.previous, r.log.previousEnd = s.header.previous, s.header.previousEnd
+	}
+	if len(doubtful) == 0 && keep > 0 && s.header != nil && s.size == end && c != nil && c.serial == r.at {
+		return r.reopen(s, records)
+	}
+	if err := r.rescue(s, doubtful); err != nil {
+		return err
+	}
+	return r.sealOld(s, records, end)
+}
+
+// reopen goes on in a segment that was closed in good order.
+func (r *replayer) reopen(s *segmentReader, records []record) error {
+	footer, err := footerOf(s, records)
+	if err != nil {
+		return r.unreadable(s.number, err)
+	}
+	f, err := r.vault.fs.Open(filepath.Join(r.folder, segmentName(s.number)))
+	if err != nil {
+		return r.unreadable(s.number, err)
+	}
+	r.log.current = &segmentWriter{number: s.number, file: f, first: s.header.first, end: s.size, footer: footer}
+	return nil
+}
+
+// footerOf puts the footer of a segment together.
+func footerOf(s *segmentReader, records []record) ([]byte, error) {
+	var footer []byte
+	for i := range records {
+		meta := make([]byte, records[i].meta())
+		if err := readFull(s.file, meta, records[i].position); err != nil {
+			return nil, err
+		}
+		footer = appendFooter(footer, records[i].position, meta, records[i].recordHeader.body)
+	}
+	return footer, nil
+}
+
+// rescue writes the doubtful records once more, into a new segment. To sync the old
+// one again would prove nothing: after an fsync that failed, the system may show
+// data that it will never write.
+func (r *replayer) rescue(s *segmentReader, doubtful []record) error {
+	if len(doubtful) == 0 {
+		return nil
+	}
+	var drafts []*draft
+	for i := range doubtful {
+		rec := &doubtful[i]
+		payload := make([]byte, rec.payload)
+		if err := readFull(s.file, payload, rec.position+rec.meta()); err != nil {
+			return r.unreadable(s.number, err)
+		}
+		n := newDraft(rec.kind, rec.table, payload, rec.body)
+		n.head.sequence, n.head.epoch, n.head.time = rec.sequence, rec.epoch, rec.time
+		n.head.key, n.head.cipher = rec.key, rec.cipher
+		drafts = append(drafts, n)
+	}
+	r.log.repeating = true
+	err := r.log.append(drafts)
+	r.log.repeating = false
+	if err != nil {
+		return r.failed(err)
+	}
+	for _, n := range drafts {
+		if err := r.take(&n.record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealOld ends a segment that a crash left open: with a footer, or by removing it if
+// nothing of it counts.
+func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error {
+	name := filepath.Join(r.folder, segmentName(s.number))
+	if len(records) == 0 {
+		return r.removeSegment(s.number)
+	}
+	footer, err := footerOf(s, records)
+	if err != nil {
+		return r.unreadable(s.number, err)
+	}
+	newest := &records[len(records)-1]
+	t := trailer{
+		footer: end, length: int64(len(footer)), first: records[0].serial, last: newest.serial,
+		chain: newest.sum, crc: checksum(footer), number: s.number, disk: r.log.tag,
+	}
+	f, err := r.vault.fs.Open(name)
+	if err == nil {
+		_, err = f.WriteAt(append(footer, t.encode()...), end)
+		if err == nil {
+			err = f.Truncate(end + t.length + trailerSize)
+		}
+		if err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if errors.Is(err, vfs.ErrNoSpace) {
+		// It stays as it is, and the next segment, which says where it ends, must stay.
+		r.unsealed = append(r.unsealed, s.number)
+		return nil
+	}
+	if err != nil {
+		return writeProblem(r.id, fmt.Errorf("seal segment %s: %w", segmentName(s.number), err))
+	}
+	return nil
+}
