@@ -31,6 +31,7 @@ type statePage struct {
 // written do not exist.
 type blockStates struct {
 	pages map[int64]*statePage
+	held  int64 // blocks in the state blockData
 }
 
 // load reads the pages that are not empty.
@@ -51,6 +52,13 @@ func (s *blockStates) load(f io.ReaderAt, l layout) error {
 			p := &statePage{number: first + i}
 			copy(p.bytes[:], page)
 			s.pages[p.number] = p
+			for _, x := range page {
+				for ; x != 0; x >>= 2 {
+					if blockState(x&3) == blockData {
+						s.held++
+					}
+				}
+			}
 		}
 	}
 	return nil
@@ -66,8 +74,15 @@ func (s *blockStates) get(block int64) blockState {
 }
 
 func (s *blockStates) set(block int64, state blockState) {
-	if s.get(block) == state {
+	before := s.get(block)
+	if before == state {
 		return
+	}
+	if before == blockData {
+		s.held--
+	}
+	if state == blockData {
+		s.held++
 	}
 	p := s.pages[block/blocksPerPage]
 	if p == nil {
@@ -94,20 +109,6 @@ func (s *blockStates) runEnd(first, end int64) int64 {
 		b++
 	}
 	return end
-}
-
-func (s *blockStates) count(state blockState) int64 {
-	var n int64
-	for _, p := range s.pages {
-		for _, x := range p.bytes {
-			for ; x != 0; x >>= 2 {
-				if blockState(x&3) == state {
-					n++
-				}
-			}
-		}
-	}
-	return n
 }
 
 // takeDirty gives copies of the pages that changed since the last call.

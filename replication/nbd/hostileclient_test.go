@@ -85,7 +85,7 @@ var accepted = wire{}.u32(flagFixedNewstyle | flagNoZeroes)
 // up, or, if it does not, until it has been silent for a minute.
 func talk(t *testing.T, l *pipeListener, say wire) (answer wire, hungUp bool) {
 	t.Helper()
-	conn, err := l.dial(nil, "", "")
+	conn, err := l.dial(t.Context(), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestTheServerHangsUpOnNonsense(t *testing.T) {
 			_, l, stop := servePipe(t, ServerOptions{TLS: a.forServer()}, map[string]Export{"d": {Source: disk}})
 			defer stop()
 			if what == "a hello that is not TLS" {
-				conn, _ := l.dial(nil, "", "")
+				conn, _ := l.dial(t.Context(), "", "")
 				defer conn.Close()
 				go conn.Write(say)
 				io.ReadFull(conn, make([]byte, 18+20))
@@ -270,7 +270,7 @@ func TestTheServerAnswersEveryRequestOnce(t *testing.T) {
 			}
 			_, l, stop := servePipe(t, ServerOptions{}, map[string]Export{"d": e})
 			defer stop()
-			conn, err := l.dial(nil, "", "")
+			conn, err := l.dial(t.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -334,7 +334,7 @@ func TestASlowHandshakeIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, l, stop := servePipe(t, ServerOptions{}, map[string]Export{"d": {Source: newMemoryDisk(1)}})
 		defer stop()
-		conn, _ := l.dial(nil, "", "")
+		conn, _ := l.dial(t.Context(), "", "")
 		defer conn.Close()
 		begun := time.Now()
 		say := accepted.join(bytes.Repeat(option(99, nil), 100))
@@ -362,7 +362,7 @@ func TestAClientThatDoesNotReadStopsNobody(t *testing.T) {
 		defer stop()
 		var stuck []net.Conn
 		for range 20 {
-			conn, _ := l.dial(nil, "", "")
+			conn, _ := l.dial(t.Context(), "", "")
 			defer conn.Close()
 			stuck = append(stuck, conn)
 			say := accepted.join(option(optStructuredReply, nil), goOption("d"))

@@ -98,7 +98,7 @@ func (o *Overlay) Close() error { return o.file.Close() }
 func (o *Overlay) WrittenBytes() int64 {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	return o.states.count(blockData) * overlayBlock
+	return o.states.held * overlayBlock
 }
 
 // ReadAt reads the disk as it is now.

@@ -78,6 +78,17 @@ func TestOverlayIsTheDiskThatWasWritten(t *testing.T) {
 			}
 			at = r.End()
 		}
+		held := o.WrittenBytes()
+		if err := o.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		o.Close()
+		if o, err = OpenOverlay(path, base, "point-1"); err != nil {
+			t.Fatal(err)
+		}
+		if again := o.WrittenBytes(); again != held || size >= 1<<20 && held == 0 {
+			t.Errorf("seed %d: the overlay holds %d bytes, and %d when it was opened again", seed, held, again)
+		}
 		if at != size {
 			t.Fatalf("seed %d: regions end at %d, want %d", seed, at, size)
 		}
