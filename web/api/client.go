@@ -45,7 +45,7 @@ func New(address, token, trust string) (*Client, error) {
 	base, err := url.Parse(address)
 	if err != nil || base.Scheme != "https" || base.Host == "" {
 		return nil, &replication.Problem{Code: "client.url", Cause: fmt.Sprintf("%q is not the address of an appliance", address),
-			Action: "give it as https://HOST:PORT (--url or RIPARO_URL)", Remedy: replication.Stop}
+			Effect: "nothing was asked of it", Action: "give it as https://HOST:PORT (--url or RIPARO_URL)", Remedy: replication.Stop}
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch fingerprint := strings.ToLower(strings.ReplaceAll(strings.TrimSpace(trust), ":", "")); {
@@ -65,7 +65,7 @@ func New(address, token, trust string) (*Client, error) {
 		config.InsecureSkipVerify = true
 		config.VerifyConnection = func(s tls.ConnectionState) error {
 			if got := sha256.Sum256(s.PeerCertificates[0].Raw); !bytes.Equal(got[:], want) {
-				return untrusted("the appliance shows a certificate with the fingerprint " + hex.EncodeToString(got[:]))
+				return untrusted("the appliance shows a certificate with the SHA-256 fingerprint " + spelled(got) + ", which is not the one that was given")
 			}
 			return nil
 		}
@@ -76,8 +76,13 @@ func New(address, token, trust string) (*Client, error) {
 }
 
 func untrusted(cause string) error {
-	return &replication.Problem{Code: "client.trust", Cause: cause,
-		Action: "give the fingerprint that the daemon printed, or its CA (--ca or RIPARO_CA)", Remedy: replication.Stop}
+	return &replication.Problem{Code: "client.trust", Cause: cause, Effect: "nothing was sent to it",
+		Action: "give the fingerprint that the daemon printed at its start, or its CA (--ca or RIPARO_CA)", Remedy: replication.Stop}
+}
+
+// spelled is a fingerprint as the daemon prints it and people compare it.
+func spelled(sum [sha256.Size]byte) string {
+	return strings.ReplaceAll(strings.ToUpper(fmt.Sprintf("% x", sum)), " ", ":")
 }
 
 // Close lets go of idle connections.
@@ -141,12 +146,22 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if p, ok := errors.AsType[*replication.Problem](err); ok {
 		return p
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		p := untrusted(fmt.Sprintf("the certificate of %s is not trusted: %v", c.base.Host, err)).(*replication.Problem)
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		p := untrusted(fmt.Sprintf("the certificate of %s is not trusted: %v", c.base.Host, refused.Err)).(*replication.Problem)
 		p.Err = err
+		if shown := refused.UnverifiedCertificates; len(shown) > 0 {
+			fingerprint := spelled(sha256.Sum256(shown[0].Raw))
+			p.Cause += "; its SHA-256 fingerprint is " + fingerprint
+			p.Action = "compare that with what the daemon printed at its start; if it is the same, give it: --ca " + fingerprint + " (or RIPARO_CA)"
+		}
 		return p
 	}
-	return &replication.Problem{Code: "client.unreachable", Err: err, Cause: fmt.Sprintf("the appliance at %s cannot be reached: %v", c.base.Host, innermost(err)),
+	// Only a connection that never was is sure to have asked for nothing.
+	effect := "it is not known whether it did what was asked"
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		effect = "nothing was asked of it"
+	}
+	return &replication.Problem{Code: "client.unreachable", Err: err, Effect: effect, Cause: fmt.Sprintf("the appliance at %s cannot be reached: %v", c.base.Host, innermost(err)),
 		Action: "see that the daemon runs (riparo serve) and that the address is right (--url or RIPARO_URL)", Remedy: replication.Retry}
 }
 
