@@ -46,7 +46,9 @@ func (a *appliance) Report() report.Report {
 	return r
 }
 
-func (a *appliance) Subscribe() (<-chan struct{}, func() []string, func()) { return a.store.Subscribe() }
+func (a *appliance) Subscribe() (<-chan struct{}, func() []string, func()) {
+	return a.store.Subscribe()
+}
 
 func (a *appliance) Discovered(context.Context, bool) ([]api.DiscoveredSite, error) {
 	a.mu.Lock()
@@ -171,7 +173,9 @@ func (a *appliance) RestartJob(_ context.Context, _, id string) error {
 }
 
 func (a *appliance) AnswerJob(_ context.Context, _, id, answer string) error {
-	return a.change(id, func(j *store.Job) { j.State, j.Question, j.Data = store.InProgress, "", map[string]string{"answer": answer} })
+	return a.change(id, func(j *store.Job) {
+		j.State, j.Question, j.Data = store.InProgress, "", map[string]string{"answer": answer}
+	})
 }
 
 func (a *appliance) SavePolicy(_ context.Context, _ string, p replication.Policy) error {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"riparo/replication"
@@ -59,6 +60,11 @@ func (k *Console) machine(v visit) (built, error) {
 	}
 	mv.Banner = banner(v, r, m, len(points) > 0)
 	mv.Actions, mv.More, mv.Denied = verbActions(v, r, m, len(points) > 0)
+	if mv.Banner != nil { // what it asks for stands there, once
+		mv.Actions = slices.DeleteFunc(mv.Actions, func(a view.Action) bool {
+			return slices.ContainsFunc(mv.Banner.Actions, func(b view.Action) bool { return a.Href == b.Href })
+		})
+	}
 	mv.Timeline = timelineOf(v, points, v.query.Get("window"), func(window string) string { return address(machineHref(m), "window", window) })
 	for _, p := range points[:min(len(points), latestPoints)] {
 		mv.Latest = append(mv.Latest, view.PointRow{ID: string(p.ID), Kind: string(p.Consistency), Text: kindName(w, p.Consistency), Time: p.Time,
@@ -97,7 +103,7 @@ func machineFacts(v visit, r records, m store.Machine, mr MachineReport, points 
 			now.Tone = view.Warn
 		}
 	} else if known {
-		now.Note = w.T("fact.rpo-stopped")
+		now.Value, now.Note = "–", w.T("fact.rpo-stopped")
 	}
 	newest := view.Fact{Label: w.T("fact.newest"), Value: unknown}
 	app := view.Fact{Label: w.T("fact.app"), Value: w.T("never")}
@@ -297,7 +303,9 @@ func timelineOf(v visit, points []replication.RecoveryPoint, window string, link
 			l.Points = append(l.Points, view.TimelinePoint{At: fmt.Sprintf("%.2f%%", share*100), Kind: string(kind), Count: 1,
 				Title: w.Short(p.Time, v.now) + " · " + kindName(w, kind)})
 		}
-		l.Counts = append(l.Counts, view.Fact{Label: kindName(w, kind), Value: w.Int(int64(counts[kind])), Note: string(kind)})
+		if counts[kind] > 0 {
+			l.Counts = append(l.Counts, view.Fact{Label: kindName(w, kind), Value: w.Int(int64(counts[kind])), Note: string(kind)})
+		}
 	}
 	for _, share := range []float64{0, 0.25, 0.5, 0.75} {
 		at := v.now.Add(-time.Duration((1 - share) * float64(span)))

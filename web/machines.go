@@ -102,8 +102,12 @@ func machineRow(v visit, r records, rep Report, m store.Machine) view.MachineRow
 	if len(m.Health.Findings) > 0 {
 		row.Note = sentence(w.Said(m.Health.Findings[0].Cause))
 	}
-	if j := r.jobOf(m); j != nil {
+	switch j := r.jobOf(m); {
+	case j == nil:
+	case j.State == store.InProgress:
 		row.Progress = jobProgress(w, *j)
+	default:
+		row.State = jobBadge(w, j.State)
 	}
 	return row
 }
@@ -144,6 +148,12 @@ func (k *Console) discovered(v visit) ([]view.DiscoveredGroup, error) {
 			}
 		}
 		slices.SortFunc(g.Rows, func(a, b view.DiscoveredRow) int { return strings.Compare(a.Name, b.Name) })
+		if len(g.Rows) == 0 && g.Problem == "" {
+			g.None = w.T("machines.nothing")
+			if protected > 0 {
+				g.None = w.T("machines.all-protected")
+			}
+		}
 		var others []string
 		if protected > 0 {
 			others = append(others, w.N("machines.others-protected", protected))

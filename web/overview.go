@@ -311,12 +311,11 @@ func rpoChart(w *view.Words, r records, rep Report, s summary) view.Chart {
 	longest := 0
 	for back := range report.HistorySamples {
 		var sample []float64
-		hole := false
 		for _, h := range histories {
 			if i := len(h) - 1 - back; i >= 0 {
 				longest = max(longest, back+1)
-				if h[i] < 0 {
-					hole = true
+				if h[i] < 0 { // unknown is worse than anything known
+					sample = append(sample, math.Inf(1))
 					continue
 				}
 				sample = append(sample, h[i])
@@ -326,10 +325,7 @@ func rpoChart(w *view.Words, r records, rep Report, s summary) view.Chart {
 		worst[i], middle[i] = math.NaN(), math.NaN()
 		if len(sample) > 0 {
 			slices.Sort(sample)
-			middle[i] = sample[len(sample)/2]
-			if !hole { // the worst is not known when one is not
-				worst[i] = sample[len(sample)-1]
-			}
+			worst[i], middle[i] = sample[len(sample)-1], sample[len(sample)/2]
 		}
 	}
 	worst, middle = worst[report.HistorySamples-longest:], middle[report.HistorySamples-longest:]

@@ -36,7 +36,7 @@ func policyCard(v visit, r records, p replication.Policy) view.PolicyCard {
 	c := view.PolicyCard{Name: p.Name, Used: w.N("policy.used", followers(r, p.Name)), Facts: []view.Fact{
 		{Label: w.T("policy.copy"), Value: w.Setting(p.CopyFrequency)}, {Label: w.T("policy.app"), Value: w.Setting(p.AppConsistentFrequency)},
 		{Label: w.T("policy.threshold"), Value: w.Setting(p.RPOThreshold)}, {Label: w.T("policy.limit-short"), Value: limit},
-		{Label: w.T("policy.retention"), Value: retentionText(w, p.Retention)}}}
+		{Label: w.T("policy.retention"), Value: retentionText(w, p.Retention), Across: true}}}
 	if v.may("POST /policies") {
 		c.Edit = &view.Action{Href: "/policies/" + pathSegment(p.Name), Text: w.T("edit"), Icon: "edit", Kind: "small", Dialog: true}
 	}

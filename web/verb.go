@@ -24,7 +24,7 @@ var faces = map[lifecycle.Verb]face{
 	lifecycle.TestFailover:      {icon: "test", kind: "primary", first: true},
 	lifecycle.CleanupTest:       {icon: "clean", kind: "primary", first: true},
 	lifecycle.PlannedFailover:   {icon: "failover", kind: "primary", confirm: true, first: true},
-	lifecycle.UnplannedFailover: {icon: "failover", kind: "danger", confirm: true, first: true},
+	lifecycle.UnplannedFailover: {icon: "bolt", kind: "danger", confirm: true, first: true},
 	lifecycle.ChangePoint:       {icon: "point", kind: "primary", first: true},
 	lifecycle.Commit:            {icon: "commit", kind: "primary", first: true},
 	lifecycle.CompleteMigration: {icon: "commit", kind: "primary", confirm: true, first: true},
@@ -248,10 +248,10 @@ func pickerOf(v visit, points []replication.RecoveryPoint, m store.Machine, verb
 	at := func(t time.Time) string { return w.Number100(place(t, v.now, span)) }
 	if verb != lifecycle.ChangePoint && len(points) > 0 {
 		p.Choices = append(p.Choices, view.PointChoice{Value: "", Text: w.T("picker.latest", "Time", w.Short(points[0].Time, v.now)),
-			Kind: string(points[0].Consistency), Loss: loss(points[0].Time)})
+			Kind: string(points[0].Consistency), Loss: loss(points[0].Time), At: at(points[0].Time)})
 		if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.Consistency == replication.AppConsistent }); i >= 0 {
 			p.Choices = append(p.Choices, view.PointChoice{Value: "app", Text: w.T("picker.app", "Time", w.Short(points[i].Time, v.now)),
-				Kind: string(replication.AppConsistent), Loss: loss(points[i].Time)})
+				Kind: string(replication.AppConsistent), Loss: loss(points[i].Time), At: at(points[i].Time)})
 		}
 	}
 	step := max(1, (len(in)+maxChoices-1)/maxChoices)

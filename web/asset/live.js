@@ -231,16 +231,16 @@
 	function picker(root) {
 		root.dataset.armed = "true";
 		const list = $("select", root), slider = $("input[type=range]", root), loss = $("output", root);
-		const points = [...list.options].filter((o) => o.dataset.at).map((o) => ({ option: o, at: parseFloat(o.dataset.at) * 10 })).sort((a, b) => a.at - b.at);
+		// The newest ones are offered by name too; the slider needs each point once.
+		const points = [...list.options].filter((o) => o.value.length > 3).map((o) => ({ option: o, at: parseFloat(o.dataset.at) * 10 })).sort((a, b) => a.at - b.at);
 		const update = () => {
 			const chosen = list.selectedOptions[0];
 			loss.textContent = chosen.dataset.loss;
 			slider.setAttribute("aria-valuetext", chosen.textContent);
-			const at = parseFloat(chosen.dataset.at);
-			if (at >= 0) slider.value = at * 10;
+			slider.value = parseFloat(chosen.dataset.at) * 10;
 		};
 		const choose = (i) => {
-			points[Math.min(Math.max(i, 0), points.length - 1)].option.selected = true;
+			if (points.length) points[Math.min(Math.max(i, 0), points.length - 1)].option.selected = true;
 			update();
 		};
 		const nearest = (value) => points.reduce((best, p, i) => (Math.abs(p.at - value) < Math.abs(points[best].at - value) ? i : best), 0);

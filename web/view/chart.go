@@ -43,7 +43,8 @@ type ChartTable struct {
 	Rows [][]string
 }
 
-// Values is one series to be drawn: a negative or NaN sample is unknown.
+// Values is one series to be drawn: a negative, infinite or NaN sample is
+// unknown.
 type Values struct {
 	Name, Class string
 	Samples     []float64
@@ -106,7 +107,7 @@ func Draw(w *Words, p Plot, values ...Values) Chart {
 	return c
 }
 
-func unknown(s float64) bool { return s < 0 || math.IsNaN(s) }
+func unknown(s float64) bool { return s < 0 || math.IsNaN(s) || math.IsInf(s, 1) }
 
 func tail(samples []float64, n int) []float64 {
 	if len(samples) > n {

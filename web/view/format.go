@@ -79,7 +79,7 @@ func (w *Words) Rate(perSecond float64) string {
 }
 
 // Duration is d in its two largest units: 23 s, 4 min 10 s, 3 d 4 h. Below a
-// second it is in milliseconds. The script that ticks ages writes the same.
+// second it is in milliseconds, below ten with a decimal. The script that ticks ages writes the same.
 func (w *Words) Duration(d time.Duration) string {
 	number, unit := w.DurationParts(d)
 	return number + " " + unit
@@ -92,6 +92,9 @@ func (w *Words) DurationParts(d time.Duration) (number, unit string) {
 	}
 	if d > 0 && d < time.Second {
 		return strconv.FormatInt(max(1, d.Milliseconds()), 10), "ms"
+	}
+	if d < 10*time.Second && d%time.Second != 0 {
+		return w.Number(d.Seconds(), 1), "s"
 	}
 	s := int64(d / time.Second)
 	day := w.T("format.day")

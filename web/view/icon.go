@@ -31,6 +31,7 @@ var icons = map[string]string{
 	"play":           `<path d="M8 5.5v13l10-6.5z"/>`,
 	"test":           `<path d="M9.5 3.5h5M10.5 3.5v6L5 18.2a1.6 1.6 0 0 0 1.4 2.3h11.2a1.6 1.6 0 0 0 1.4-2.3L13.5 9.5v-6"/><path d="M7.6 15h8.8"/>`,
 	"failover":       `<path d="M4 7.5h11.5a4.5 4.5 0 0 1 0 9H11"/><path d="M14 13.4l-3.2 3.1 3.2 3.1"/><circle cx="4.6" cy="7.5" r=".6"/>`,
+	"bolt":           `<path d="M13.2 3.5L5.5 13.6h5.6L10.4 20.5l8.1-10.3h-5.7z"/>`,
 	"point":          `<path d="M3.5 12h17"/><circle cx="8" cy="12" r="2"/><circle cx="15.5" cy="12" r="3.2"/>`,
 	"commit":         `<path d="M5 12.6l4 4 7.5-8"/><path d="M12.5 16.6l7-7.6"/>`,
 	"reverse":        `<path d="M4 8.5h14M14.5 5L18 8.5 14.5 12"/><path d="M20 15.5H6M9.5 12L6 15.5 9.5 19"/>`,

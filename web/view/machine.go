@@ -38,6 +38,7 @@ type DiscoveredGroup struct {
 	Seen     time.Time
 	Problem  string
 	Rows     []DiscoveredRow
+	None     string // instead of rows
 	Others   string // "3 machines are protected already, 2 are replicas"
 }
 

@@ -67,6 +67,8 @@ type Fact struct {
 	// Since, if set, makes the value an age that ticks.
 	Since time.Time
 	Href  string
+	// Across takes the whole width.
+	Across bool
 }
 
 // Finding is something that is not good: cause, effect and what to do.

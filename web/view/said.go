@@ -3,6 +3,7 @@ package view
 import (
 	"regexp"
 	"strings"
+	"time"
 )
 
 // The daemon speaks English: what a machine does just now, why something cannot be
@@ -10,6 +11,19 @@ import (
 // reader's language when it is known, and as it is otherwise. A sentence is known
 // by its slug under "said", or by a pattern whose blanks are filled.
 func (w *Words) Said(text string) string {
+	return durations.ReplaceAllStringFunc(w.said(text), func(written string) string {
+		d, err := time.ParseDuration(written)
+		if err != nil {
+			return written
+		}
+		return w.Duration(d)
+	})
+}
+
+// durations are those that Go writes: 1m0s, 2h0m0s. People do not.
+var durations = regexp.MustCompile(`\b(?:\d+h)?\d+m\d+(?:\.\d+)?s\b`)
+
+func (w *Words) said(text string) string {
 	if text == "" || w.Lang() == Languages[0] {
 		return text
 	}
