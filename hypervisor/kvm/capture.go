@@ -147,19 +147,11 @@ func (c *capture) closeStorage() error {
 // how to connect to it.
 func (s *Site) fleeceMachine(d *Definition) fleece.Machine {
 	m := fleece.Machine{
-		Name: d.Name, Scratch: s.scratch(d.Name), Socket: s.socket(d.Name, "nbd.sock"),
+		Name: d.Name, Scratch: fleece.Folder(s.scratch(d.Name)), Socket: s.socket(d.Name, "nbd.sock"),
 		Reserve: s.options.ScratchReserve, Limit: s.options.ScratchLimit,
 	}
-	var files []string
 	for _, disk := range d.Disks {
 		m.Disks = append(m.Disks, fleece.Disk{Key: disk.Key, Device: d.devicePath(disk.Key), Node: diskNode(disk.Key)})
-		files = append(files, fleece.ScratchFiles(disk.Key)...)
-	}
-	m.Usage = func(context.Context) (int64, int64, error) { return usage(m.Scratch, files) }
-	m.Discard = func(names []string) {
-		for _, name := range names {
-			os.Remove(filepath.Join(m.Scratch, name))
-		}
 	}
 	if d.GuestAgent {
 		m.Agent = func(ctx context.Context) (qga.Executor, func(), error) {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
@@ -132,26 +131,4 @@ func kill(pid int) error {
 		return nil
 	}
 	return err
-}
-
-// freeBytes is the room of a folder's file system, and what the named files in it
-// take.
-func usage(folder string, names []string) (used, free int64, err error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(folder, &st); err != nil {
-		return 0, 0, err
-	}
-	for _, name := range names {
-		info, err := os.Stat(folder + "/" + name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return 0, 0, err
-		}
-		if status, ok := info.Sys().(*syscall.Stat_t); ok {
-			used += int64(status.Blocks) * 512
-		}
-	}
-	return used, int64(st.Bavail) * int64(st.Bsize), nil
 }

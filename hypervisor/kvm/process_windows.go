@@ -21,5 +21,3 @@ func ownFolder(string) error { return errWindows }
 func processOf(string) (int, bool) { return 0, false }
 
 func kill(int) error { return errWindows }
-
-func usage(string, []string) (used, free int64, err error) { return 0, 0, errWindows }

@@ -150,7 +150,7 @@ func (st *storage) machine() fleece.Machine {
 	for i := range m.Disks {
 		m.Disks[i].Device = ""
 	}
-	m.Agent, m.Usage = nil, nil
+	m.Agent = nil
 	r, err := st.site.readRecord(st.definition.Name)
 	m.Clean = err == nil && r.Ended == hypervisor.ShutDown
 	return m

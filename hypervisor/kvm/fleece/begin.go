@@ -9,18 +9,13 @@ import (
 
 	"riparo/hypervisor"
 	"riparo/replication"
-	"riparo/replication/nbd"
 )
 
 // ErrEnded is wrapped by Machine.Connect when the machine's QEMU does not run.
 var ErrEnded = errors.New("QEMU does not run")
 
-const (
-	// endLimit bounds the clean-up after a failed or interrupted capture.
-	endLimit = 30 * time.Second
-	// connections to read one disk over: more do not make QEMU faster.
-	connections = 4
-)
+// endLimit bounds the clean-up after a failed or interrupted capture.
+const endLimit = 30 * time.Second
 
 // Begin captures the disks that the request names. It puts in order first what
 // earlier captures left behind.
@@ -131,7 +126,7 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 		return err
 	}
 	for _, d := range c.disks {
-		if err := d.dial(ctx); err != nil {
+		if err := d.dial(ctx, running); err != nil {
 			return err
 		}
 	}
@@ -191,6 +186,9 @@ func (c *Capture) take(ctx context.Context, monitor Monitor, disks []Disk, plans
 // after an I/O error before the capture began, which is then not its doing.
 func (c *Capture) handOver(ctx context.Context, monitor Monitor, disks []Disk, stood bool) error {
 	began := time.Now()
+	if err := addPassGroup(ctx, monitor); err != nil {
+		return err
+	}
 	for _, d := range disks {
 		if err := insertFilter(ctx, monitor, d); err != nil {
 			return fmt.Errorf("insert the filter of disk %s: %w", d.Key, err)
@@ -204,11 +202,6 @@ func (c *Capture) handOver(ctx context.Context, monitor Monitor, disks []Disk, s
 		return err
 	} else if stands && !stood {
 		return c.resume(ctx, monitor)
-	}
-	for _, d := range disks {
-		if err := openView(ctx, monitor, d); err != nil {
-			return fmt.Errorf("open the view of disk %s: %w", d.Key, err)
-		}
 	}
 	return nil
 }
@@ -261,30 +254,6 @@ func refuseIOThreads(ctx context.Context, monitor Monitor, disks []Disk) error {
 			Effect: "the machine cannot be protected as it is",
 			Action: "remove the iothreads from the machine, or run it with QEMU 9.0 or newer", Remedy: replication.Stop, Err: ErrIOThread,
 		}
-	}
-	return nil
-}
-
-// dial opens the disk's view.
-func (d *CapturedDisk) dial(ctx context.Context) error {
-	m := d.capture.machine
-	contexts := []string{nbd.AllocationContext}
-	if d.plan.mode == hypervisor.Delta {
-		contexts = append(contexts, nbd.DirtyBitmapPrefix+d.plan.base)
-	}
-	client, err := nbd.DialAddress(ctx, nbd.Address{Network: "unix", Address: m.Socket, Export: d.key},
-		nbd.Options{Contexts: contexts, Connections: connections, Dial: m.Dial})
-	if err != nil {
-		return err
-	}
-	d.client, d.source = client, client
-	if d.plan.mode == hypervisor.Delta {
-		if d.source, err = client.Delta(d.plan.base); err != nil {
-			return err
-		}
-	}
-	if client.Size() != d.size {
-		return fmt.Errorf("disk %s: QEMU serves %d bytes of a disk of %d bytes", d.key, client.Size(), d.size)
 	}
 	return nil
 }

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"riparo/hypervisor"
 	"riparo/replication"
-	"riparo/replication/nbd"
 )
 
 // Capture is an open instant of a machine. It is a [hypervisor.Capture].
@@ -142,9 +139,7 @@ func (c *Capture) release() {
 		c.guard.Wait()
 	}
 	for _, d := range c.disks {
-		if d.client != nil {
-			d.client.Close()
-		}
+		d.close()
 	}
 }
 
@@ -157,7 +152,7 @@ const guardInterval = 100 * time.Millisecond
 // write failed, and then the file system is full for everybody.
 func (c *Capture) startGuard(ctx context.Context) {
 	ctx, c.stopGuard = context.WithCancel(context.WithoutCancel(ctx))
-	if c.machine.Usage == nil || c.machine.Reserve <= 0 && c.machine.Limit <= 0 {
+	if c.machine.Reserve <= 0 && c.machine.Limit <= 0 {
 		return
 	}
 	c.guard.Go(func() {
@@ -194,10 +189,10 @@ func (c *Capture) giveUp(ctx context.Context) error {
 
 // roomFor reports why the scratch folder cannot take more bytes.
 func (m *Machine) roomFor(ctx context.Context, more int64) error {
-	if m.Usage == nil {
+	if m.Reserve <= 0 && m.Limit <= 0 {
 		return nil
 	}
-	used, free, err := m.Usage(ctx)
+	used, free, err := m.Scratch.Usage(ctx, m.scratchFiles())
 	switch {
 	case err != nil:
 		return err
@@ -207,65 +202,4 @@ func (m *Machine) roomFor(ctx context.Context, more int64) error {
 		return fmt.Errorf("%d MiB of the allowed %d MiB are in use", used>>20, m.Limit>>20)
 	}
 	return nil
-}
-
-// CapturedDisk is one disk of a capture. It is a [hypervisor.CapturedDisk].
-type CapturedDisk struct {
-	capture *Capture
-	key     string
-	node    string
-	size    int64
-	plan    plan
-
-	client *nbd.Client
-	source replication.Source
-}
-
-// Key is the disk's.
-func (d *CapturedDisk) Key() string { return d.key }
-
-// Mode says what Regions yields.
-func (d *CapturedDisk) Mode() hypervisor.CaptureMode { return d.plan.mode }
-
-// Reason says why Mode is Unknown.
-func (d *CapturedDisk) Reason() string { return d.plan.reason }
-
-// Size of the disk at the instant, in bytes.
-func (d *CapturedDisk) Size() int64 { return d.size }
-
-// ReadAt reads the disk of the instant.
-func (d *CapturedDisk) ReadAt(p []byte, offset int64) (int, error) {
-	n, err := d.source.ReadAt(p, offset)
-	return n, d.problem(err)
-}
-
-// Regions yields what there is to read.
-func (d *CapturedDisk) Regions(ctx context.Context) iter.Seq2[replication.Region, error] {
-	return func(yield func(replication.Region, error) bool) {
-		for region, err := range d.source.Regions(ctx) {
-			if !yield(region, d.problem(err)) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// takeBack gives the actions that undo the instant for this disk: what changed since
-// goes back into the bitmap of the last point.
-func (d *CapturedDisk) takeBack() []args {
-	undo := plan{base: d.plan.base, enable: true, merge: []string{Bitmap(d.capture.point)}}
-	if d.plan.mode != hypervisor.Delta {
-		undo = plan{remove: undo.merge}
-	}
-	return undo.restore(d.node)
-}
-
-func (d *CapturedDisk) problem(err error) error {
-	if err == nil || errors.Is(err, io.EOF) {
-		return err
-	}
-	if d.capture.superseded.Load() {
-		return d.capture.machine.supersededProblem(d.capture.point)
-	}
-	return d.capture.machine.readProblem(d.key, d.capture.broken.Load(), err)
 }

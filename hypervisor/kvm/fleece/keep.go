@@ -3,6 +3,7 @@ package fleece
 import (
 	"context"
 	"fmt"
+	"os"
 )
 
 // SaveBitmaps copies our bitmaps of a node into a new qcow2 file without data, which
@@ -27,16 +28,10 @@ func SaveBitmaps(ctx context.Context, monitor Monitor, name, helper, file string
 	if len(add) == 0 {
 		return 0, nil
 	}
-	if err := create(ctx, monitor, name, args{"driver": "file", "filename": file, "size": 0}); err != nil {
-		return 0, fmt.Errorf("make %s: %w", file, err)
-	}
-	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "file", "node-name": helper + "-f", "filename": file}, nil); err != nil {
+	if err := os.WriteFile(file, EmptyImage(disk.Image.Size), 0o600); err != nil {
 		return 0, err
 	}
-	if err := create(ctx, monitor, name, args{"driver": "qcow2", "file": helper + "-f", "size": disk.Image.Size}); err != nil {
-		return 0, fmt.Errorf("make %s: %w", file, err)
-	}
-	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "qcow2", "node-name": helper, "file": helper + "-f"}, nil); err != nil {
+	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "qcow2", "node-name": helper, "file": args{"driver": "file", "filename": file}}, nil); err != nil {
 		return 0, err
 	}
 	if err := transaction(ctx, monitor, add); err != nil {

@@ -28,15 +28,10 @@ type Machine struct {
 	// so that a freeze can be ended after a crash. It may be nil.
 	Freezing func(bool) error
 
-	// Scratch is the folder for old content and Socket the path of the NBD server's
-	// socket, both as QEMU sees them.
-	Scratch string
+	// Scratch is where old content is kept, and Socket the path of the NBD server's
+	// socket as QEMU sees it.
+	Scratch Scratch
 	Socket  string
-	// Usage tells how many bytes the scratch folder takes and how many are free
-	// there. It is nil when that cannot be known from here.
-	Usage func(ctx context.Context) (used, free int64, err error)
-	// Discard removes scratch files, by name; nil if that cannot be done from here.
-	Discard func(names []string)
 	// Reserve is how much room a capture leaves free: it is given up rather than
 	// taking it, because production may need it. Limit is the most that a capture
 	// may take; 0 is no limit.

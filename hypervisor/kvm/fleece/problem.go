@@ -17,7 +17,7 @@ var ErrIOThread = errors.New("a disk has an iothread, which captures need QEMU 9
 func (m *Machine) scratchProblem(key string, err error) error {
 	p := &replication.Problem{
 		Code:   "kvm.scratch",
-		Cause:  fmt.Sprintf("%s: QEMU cannot make the scratch files for disk %s in %s: %v", m.Name, key, m.Scratch, err),
+		Cause:  fmt.Sprintf("%s: QEMU cannot make the scratch files for disk %s in %s: %v", m.Name, key, m.Scratch.Path(""), err),
 		Effect: "no recovery point was taken; the machine is not affected",
 		Action: "make room there, let QEMU's user write there, or name another scratch folder",
 		Remedy: replication.Retry, Err: err,
@@ -32,7 +32,7 @@ func (m *Machine) scratchProblem(key string, err error) error {
 func (m *Machine) brokenProblem(key string, err error) error {
 	return &replication.Problem{
 		Code:   "kvm.scratch-full",
-		Cause:  fmt.Sprintf("%s: the old content of disk %s could not be kept while it was read: the scratch folder %s is full or its limit is reached: %v", m.Name, key, m.Scratch, err),
+		Cause:  fmt.Sprintf("%s: the old content of disk %s could not be kept while it was read: the scratch folder %s is full or its limit is reached: %v", m.Name, key, m.Scratch.Path(""), err),
 		Effect: "this recovery point was given up; the machine runs on and no change is lost, the next point contains it",
 		Action: "give the scratch folder more room, or take points more often so that each is smaller",
 		Remedy: replication.Retry, Err: err,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"time"
 
 	"riparo/hypervisor"
@@ -15,72 +14,28 @@ import (
 // may write 4 GiB/s to each disk without the scratch folder's free space mattering.
 const windowBytes = 64 << 20
 
-// prepare makes the scratch files of a disk and opens them in QEMU.
+// prepare makes the scratch files of a disk and opens them in QEMU, one above the
+// other and both above the disk.
 func (m *Machine) prepare(ctx context.Context, monitor Monitor, d Disk, size int64) error {
-	window, late := path.Join(m.Scratch, windowFile(d.Key)), path.Join(m.Scratch, lateFile(d.Key))
 	// A window never needs more than the whole disk and qcow2's own tables.
 	reserve := min(windowBytes, size+size/1024+1<<20)
-	steps := []func() error{
-		func() error {
-			return create(ctx, monitor, d.Key, args{"driver": "file", "filename": window, "size": reserve, "preallocation": "falloc"})
-		},
-		func() error {
-			return monitor.Execute(ctx, "blockdev-add", args{"driver": "file", "node-name": fileNode(d.Key), "filename": window}, nil)
-		},
-		func() error {
-			return create(ctx, monitor, d.Key, args{"driver": "qcow2", "file": fileNode(d.Key), "size": size})
-		},
-		func() error {
-			return monitor.Execute(ctx, "blockdev-del", args{"node-name": fileNode(d.Key)}, nil)
-		},
-		func() error {
-			return monitor.Execute(ctx, "blockdev-add", args{"driver": "qcow2", "node-name": windowNode(d.Key),
-				"file": args{"driver": "file", "filename": window}, "backing": nil}, nil)
-		},
-		func() error {
-			return create(ctx, monitor, d.Key, args{"driver": "file", "filename": late, "size": size})
-		},
-		func() error {
-			return monitor.Execute(ctx, "blockdev-add", args{"driver": "raw", "node-name": lateNode(d.Key),
-				"file": args{"driver": "file", "filename": late}}, nil)
-		},
+	err := m.scratchNode(ctx, monitor, lateNode(d.Key), lateFile(d.Key), d.Node, size, 0)
+	if err == nil {
+		err = m.scratchNode(ctx, monitor, windowNode(d.Key), windowFile(d.Key), lateNode(d.Key), size, reserve)
 	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return m.scratchProblem(d.Key, err)
-		}
+	if err != nil {
+		return m.scratchProblem(d.Key, err)
 	}
 	return nil
 }
 
-// create lets QEMU make an image or a file, so that it exists where QEMU is.
-func create(ctx context.Context, monitor Monitor, key string, options args) error {
-	job := createJob(key)
-	if err := monitor.Execute(ctx, "blockdev-create", args{"job-id": job, "options": options}, nil); err != nil {
+// scratchNode makes a qcow2 file and lets QEMU open it above another node.
+func (m *Machine) scratchNode(ctx context.Context, monitor Monitor, name, file, backing string, size, reserve int64) error {
+	if err := m.Scratch.Make(ctx, file, EmptyImage(size), reserve); err != nil {
 		return err
 	}
-	var failed string
-	if err := poll(ctx, func() (bool, error) {
-		jobs, err := queryJobs(ctx, monitor)
-		if err != nil {
-			return false, err
-		}
-		j, ok := jobs[job]
-		if !ok {
-			return false, fmt.Errorf("QEMU lost the job %s", job)
-		}
-		failed = j.Error
-		return j.Status == "concluded", nil
-	}); err != nil {
-		return err
-	}
-	if err := monitor.Execute(ctx, "job-dismiss", args{"id": job}, nil); err != nil {
-		return err
-	}
-	if failed != "" {
-		return errors.New(failed)
-	}
-	return nil
+	return monitor.Execute(ctx, "blockdev-add", args{"driver": "qcow2", "node-name": name,
+		"file": args{"driver": "file", "filename": m.Scratch.Path(file)}, "backing": backing}, nil)
 }
 
 // startWindow gives the action that begins to keep what a disk's guest overwrites.
@@ -89,31 +44,35 @@ func startWindow(d Disk) args {
 		"sync": "none", "filter-node-name": firstNode(d.Key)})
 }
 
+// addPassGroup makes the throttle group that the nodes below the filters need to
+// have. It limits nothing.
+func addPassGroup(ctx context.Context, monitor Monitor) error {
+	// A crash may have left one behind, without nodes that would tell of it.
+	_ = monitor.Execute(ctx, "object-del", args{"id": passGroup}, nil)
+	return monitor.Execute(ctx, "object-add", args{"qom-type": "throttle-group", "id": passGroup}, nil)
+}
+
 // insertFilter puts the filter above the job of a disk. From here on the filter
 // keeps what the guest overwrites; the job sees it too until it is canceled.
 func insertFilter(ctx context.Context, monitor Monitor, d Disk) error {
-	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "raw", "node-name": passNode(d.Key), "file": firstNode(d.Key)}, nil); err != nil {
+	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "throttle", "node-name": passNode(d.Key),
+		"throttle-group": passGroup, "file": firstNode(d.Key)}, nil); err != nil {
 		return err
 	}
 	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "copy-before-write", "node-name": filterNode(d.Key),
 		"file": passNode(d.Key), "target": lateNode(d.Key), "on-cbw-error": "break-snapshot"}, nil); err != nil {
 		return err
 	}
-	return setDrive(ctx, monitor, d.Device, filterNode(d.Key))
+	if err := setDrive(ctx, monitor, d.Device, filterNode(d.Key)); err != nil {
+		return err
+	}
+	return monitor.Execute(ctx, "blockdev-add", args{"driver": "snapshot-access", "node-name": witnessNode(d.Key), "file": filterNode(d.Key)}, nil)
 }
 
 // setDrive makes a device use another node. QEMU drains the device for it; the
 // guest sees a request that takes a moment longer.
 func setDrive(ctx context.Context, monitor Monitor, device, node string) error {
 	return monitor.Execute(ctx, "qom-set", args{"path": device, "property": "drive", "value": node}, nil)
-}
-
-// openView makes the instant of a disk readable under windowNode.
-func openView(ctx context.Context, monitor Monitor, d Disk) error {
-	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "snapshot-access", "node-name": viewNode(d.Key), "file": filterNode(d.Key)}, nil); err != nil {
-		return err
-	}
-	return monitor.Execute(ctx, "blockdev-snapshot", args{"node": viewNode(d.Key), "overlay": windowNode(d.Key)}, nil)
 }
 
 // serve starts the NBD server and exports the disks.
@@ -133,9 +92,13 @@ func (m *Machine) serve(ctx context.Context, monitor Monitor, disks []Disk, plan
 		}
 	}
 	for i, d := range disks {
-		export := args{"type": "nbd", "id": exportName(d.Key), "name": d.Key, "node-name": windowNode(d.Key), "writable": false}
-		if d.Device == "" {
-			export["node-name"] = d.Node
+		export := args{"type": "nbd", "id": exportName(d.Key), "name": d.Key, "node-name": d.Node, "writable": false}
+		if d.Device != "" {
+			export["node-name"], export["allocation-depth"] = windowNode(d.Key), true
+			witness := args{"type": "nbd", "id": witnessExport(d.Key), "name": witnessName(d.Key), "node-name": witnessNode(d.Key), "writable": false}
+			if err := monitor.Execute(ctx, "block-export-add", witness, nil); err != nil {
+				return err
+			}
 		}
 		if plans[i].mode == hypervisor.Delta {
 			export["bitmaps"] = []args{{"node": d.Node, "name": plans[i].base}}
@@ -157,45 +120,35 @@ func removeViews(ctx context.Context, monitor Monitor, m *Machine) error {
 	if err != nil {
 		return fmt.Errorf("machine %s: remove what is left of a capture: %w", m.Name, err)
 	}
-	if m.Discard != nil {
-		var names []string
-		for _, d := range m.Disks {
-			names = append(names, ScratchFiles(d.Key)...)
-		}
-		m.Discard(names)
-	}
+	// A file that cannot be removed now is replaced by the next capture.
+	_ = m.Scratch.Remove(ctx, m.scratchFiles())
 	return nil
 }
 
 // cancelJobs ends the jobs of captures. This comes first: while a job's filter is
 // there, the device cannot be given back its own node.
 func cancelJobs(ctx context.Context, monitor Monitor) error {
-	jobs, err := queryJobs(ctx, monitor)
-	if err != nil {
-		return err
-	}
-	for id, j := range jobs {
-		switch {
-		case !isCaptureJob(id):
-		case j.Status == "concluded":
-			err = errors.Join(err, monitor.Execute(ctx, "job-dismiss", args{"id": id}, nil))
-		case j.Type == "backup":
-			err = errors.Join(err, monitor.Execute(ctx, "block-job-cancel", args{"device": id, "force": true}, nil))
-		default:
-			err = errors.Join(err, monitor.Execute(ctx, "job-cancel", args{"id": id}, nil))
-		}
-	}
-	if err != nil {
-		return err
-	}
+	canceled := map[string]bool{}
 	return poll(ctx, func() (bool, error) {
 		jobs, err := queryJobs(ctx, monitor)
+		if err != nil {
+			return false, err
+		}
+		gone := true
 		for id, j := range jobs {
-			if isCaptureJob(id) && j.Status != "concluded" {
-				return false, err
+			if !isCaptureJob(id) {
+				continue
+			}
+			gone = false
+			switch {
+			case j.Status == "concluded":
+				err = errors.Join(err, monitor.Execute(ctx, "job-dismiss", args{"id": id}, nil))
+			case !canceled[id]:
+				canceled[id] = true
+				err = errors.Join(err, monitor.Execute(ctx, "block-job-cancel", args{"device": id, "force": true}, nil))
 			}
 		}
-		return true, err
+		return gone, err
 	})
 }
 
@@ -248,7 +201,7 @@ func removeNodes(ctx context.Context, monitor Monitor) error {
 		}
 		return nil
 	}
-	if err := remove(fileNode, windowNode, viewNode); err != nil {
+	if err := remove(witnessNode); err != nil {
 		return err
 	}
 	for device, chain := range g.under {
@@ -264,14 +217,20 @@ func removeNodes(ctx context.Context, monitor Monitor) error {
 			break
 		}
 	}
-	return remove(filterNode, passNode, lateNode)
+	if err := remove(filterNode, passNode, windowNode, lateNode); err != nil {
+		return err
+	}
+	for name := range g.nodes {
+		if _, ok := keyOf(name, passNode); ok {
+			return monitor.Execute(ctx, "object-del", args{"id": passGroup}, nil)
+		}
+	}
+	return nil
 }
 
 type job struct {
 	ID     string `json:"id"`
-	Type   string `json:"type"`
 	Status string `json:"status"`
-	Error  string `json:"error"`
 }
 
 func queryJobs(ctx context.Context, monitor Monitor) (map[string]job, error) {
