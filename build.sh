@@ -43,9 +43,6 @@ build() {
 
 build_here() { build "$(go env GOOS)" "$(go env GOARCH)" dist; }
 
-# tool NAME …: a tool of .tools, in the version that is pinned there.
-tool() { go tool -modfile=.tools/go.mod "$@"; }
-
 # own PROGRAM …: one of the small programs in .tools; compiled once, then cached.
 own() {
 	local name=$1
@@ -125,42 +122,53 @@ can_race() {
 	command -v gcc >/dev/null && case $(go env GOOS)/$(go env GOARCH) in linux/amd64 | linux/arm64) ;; *) false ;; esac
 }
 
-# check is silent when all is well.
+# check is silent when all is well; otherwise it tells all that is wrong, not only
+# the first of it.
 check() {
 	need_go
+	local status=0
+	check_format || status=1
+	go vet ./... || status=1
+	GOOS=windows go vet ./... || status=1
+	go vet -C .tools ./... || status=1
+	quiet go test -C .tools ./... || status=1
+	# The tool is built for this machine, also when it looks at code for another.
+	go build -modfile=.tools/go.mod -o dist/.tools/ honnef.co/go/tools/cmd/staticcheck
+	dist/.tools/staticcheck ./... || status=1
+	GOOS=windows dist/.tools/staticcheck ./... || status=1
+	check_generated || status=1
+	quiet go test -count=1 -run 'House|Rule|Room' ./appliance || status=1
+	GOOS=windows go build -o /dev/null ./... || status=1
+	return $status
+}
+
+check_format() {
 	local unformatted
 	unformatted=$(gofmt -l appliance hypervisor replication store web .tools)
-	[ -z "$unformatted" ] || die "not formatted by gofmt: $unformatted"
-	go vet ./...
-	GOOS=windows go vet ./...
-	(cd .tools && go vet ./... && go test ./... >/dev/null)
-	tool staticcheck ./...
-	GOOS=windows tool_windows staticcheck ./...
-	check_generated
-	go test -count=1 ./appliance -run 'TestTheHouse|TestEveryRule|TestEveryRoom' >/dev/null || go test -count=1 ./appliance -run 'TestTheHouse|TestEveryRule|TestEveryRoom'
-	GOOS=windows go build -o /dev/null ./...
+	[ -z "$unformatted" ] || { say "not formatted (run gofmt -w): $unformatted"; return 1; }
 }
 
-# The tool itself must be built for this machine while it looks at another.
-tool_windows() {
-	GOOS='' go build -modfile=.tools/go.mod -o dist/.tools/staticcheck honnef.co/go/tools/cmd/staticcheck
-	shift
-	GOOS=windows dist/.tools/staticcheck "$@"
+# quiet runs a command and shows what it said only when it fails.
+quiet() {
+	local said
+	said=$("$@" 2>&1) || { say "$said"; return 1; }
 }
 
-# check_generated makes the templates' Go files again, elsewhere, and compares.
+# check_generated makes the Go files of the templates again, elsewhere, and compares.
 check_generated() {
-	[ -n "$(find web -name '*.templ' -print -quit 2>/dev/null)" ] || return 0
-	local copy status=0
+	[ -n "$(find web -name '*.templ' -print -quit)" ] || return 0
+	local copy status=0 name
+	go build -modfile=.tools/go.mod -o dist/.tools/ github.com/a-h/templ/cmd/templ
 	copy=$(mktemp -d)
-	go build -modfile=.tools/go.mod -o "$copy/templ" github.com/a-h/templ/cmd/templ
-	cp go.mod go.sum "$copy/"
-	find web -name '*.templ' | cpio -pdm --quiet "$copy" 2>/dev/null || tar -cf - $(find web -name '*.templ') | tar -xf - -C "$copy"
-	(cd "$copy" && ./templ generate >/dev/null 2>&1) || { say "templ refuses a template:"; (cd "$copy" && ./templ generate) || true; status=1; }
-	local made
-	while read -r made; do
-		cmp -s "$copy/$made" "$made" || { say "generated file is not equal: $made (run: go tool -modfile=.tools/go.mod templ generate)"; status=1; }
-	done < <( (cd "$copy" && find web -name '*_templ.go'; cd "$OLDPWD" && find web -name '*_templ.go') | sort -u)
+	cp go.mod "$copy/"
+	find web -name '*.templ' -exec tar -cf - {} + | tar -xf - -C "$copy"
+	# In each folder by itself, as the files name their template.
+	for name in $(find web -name '*.templ' -printf '%h\n' | sort -u); do
+		quiet env -C "$copy/$name" "$PWD/dist/.tools/templ" generate || status=1
+	done
+	while read -r name; do
+		cmp -s "$copy/$name" "$name" || { say "not what its template gives (in its folder: go tool -modfile=../../.tools/go.mod templ generate): $name"; status=1; }
+	done < <({ find web -name '*_templ.go'; env -C "$copy" find web -name '*_templ.go'; } | sort -u)
 	rm -rf "$copy"
 	return $status
 }

@@ -82,7 +82,7 @@ func (b *bench) works() []work {
 		{"resynchronization of 1 %, changes unknown", []contestant{
 			{name: "riparo", prepare: oldVault + "; " + warm, command: `"$RIPARO" disk replicate "$IMG" --vault "$VAULT" --disk d --json > /dev/null`, check: sameVault},
 			{name: "rsync --inplace --no-whole-file", needs: "rsync", prepare: freshOut + `; cp --sparse=always "$OLD" "$OUT"; ` + warm, command: `rsync --inplace --no-whole-file --fsync "$IMG" "$OUT"`, check: sameOut},
-			{name: "qemu-img compare, only to find one", needs: "qemu-img", limit: true, prepare: warm, command: `qemu-img compare -f raw -F raw "$IMG" "$IMG"`},
+			{name: "limit: read two images and compare", needs: "qemu-img", limit: true, prepare: warm, command: `qemu-img compare -f raw -F raw "$OLD" "$OLD"`},
 		}},
 		{"export of the latest point", []contestant{
 			{name: "riparo", prepare: oldVault + "; " + freshOut, command: `"$RIPARO" disk export --vault "$VAULT" --disk d --json "$OUT" > /dev/null`, check: `cmp "$OUT" "$OLD"`},
