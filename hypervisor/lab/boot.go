@@ -242,7 +242,7 @@ func (m *machine) live(f self) error {
 	if err := m.change(func(d *definition) { d.Identity, d.Branch = f.id.Name, b.number }); err != nil {
 		return err
 	}
-	m.record, m.branch, m.numbers = f.record, b, f.numbers
+	m.record, m.branch, m.numbers, m.rests = f.record, b, f.numbers, false
 	for _, e := range f.resized {
 		if _, err := m.append(e); err != nil {
 			return err

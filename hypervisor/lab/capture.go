@@ -27,6 +27,7 @@ type capture struct {
 	used    int64 // bytes of the scratch file
 	broken  error // why reads fail now
 	ended   bool
+	dropped bool // its instant was forgotten when it ended
 }
 
 // BeginPoint freezes the disks of a machine at one instant.
@@ -204,7 +205,7 @@ func (s *Site) Forget(ctx context.Context, ref hypervisor.Ref) error {
 	defer done()
 	m.io.Lock()
 	defer m.io.Unlock()
-	if err := m.endCapture(); err != nil {
+	if err := m.rollbackOpen(); err != nil {
 		return err
 	}
 	return m.change(func(d *definition) { d.Points, d.Lost = nil, "" })
@@ -224,7 +225,10 @@ func (c *capture) Disks() []hypervisor.CapturedDisk {
 func (c *capture) Commit(context.Context) error {
 	c.m.io.Lock()
 	defer c.m.io.Unlock()
-	if c.ended {
+	switch {
+	case c.dropped:
+		return fmt.Errorf("commit point %s: its capture was rolled back, by a newer one or on purpose", c.point)
+	case c.ended:
 		return nil
 	}
 	if c.m.definition().Lost != "" {
@@ -251,6 +255,7 @@ func (m *machine) rollbackOpen() error {
 	if c == nil {
 		return nil
 	}
+	c.dropped = true
 	if err := m.endCapture(); err != nil {
 		return err
 	}

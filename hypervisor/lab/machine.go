@@ -32,6 +32,7 @@ type machine struct {
 	branch  *branch      // where it writes; nil when no workload runs
 	numbers []uint8      // of the disks in the record, as disks
 	frozen  bool         // the workload stands still
+	rests   bool         // because its record is full, and the console says so
 	capture *capture     // the open one, or nil
 	opened  map[*openedDisk]struct{}
 	removed bool // or its site was closed; changed only with turn and io held

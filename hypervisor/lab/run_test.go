@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,6 +50,7 @@ func TestTheWorkloadRestsWhenItsRecordIsFull(t *testing.T) {
 	if did, err := s.Step(t.Context(), ref, 100); err != nil || did > 1 {
 		t.Errorf("with a full record the workload did %d things: %v", did, err)
 	}
+	mustServe(t, s, ref, fmt.Sprintf("record full after %d entries: the workload rests", lab.MaxEntries-(16<<10)))
 	// Boots and clean marks have room left.
 	if outcome, err := s.Stop(t.Context(), ref, time.Second); err != nil || outcome != hypervisor.ShutDown {
 		t.Errorf("stopping the machine: %q, %v", outcome, err)

@@ -14,7 +14,7 @@ import (
 
 // seeds are the walks that a test takes: a few, or as many as RIPARO_LAB_SEEDS says.
 func seeds(t testing.TB, usual int) []uint64 {
-	n := usual
+	n := max(usual/slowdown, 1)
 	if text := os.Getenv("RIPARO_LAB_SEEDS"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {

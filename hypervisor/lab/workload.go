@@ -70,7 +70,11 @@ func (m *machine) step() (bool, error) {
 		last = l.entries[n-1].kind
 	}
 	if last != first && m.record.full(reserve) {
-		return false, nil
+		if m.rests {
+			return false, nil
+		}
+		m.rests = true
+		return false, m.print("record full after %d entries: the workload rests", MaxEntries-reserve)
 	}
 	err := m.do(m.next(l.end()+1, last))
 	if err != nil {

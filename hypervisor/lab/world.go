@@ -63,7 +63,6 @@ func OpenWorld(dir string, options Options) (*World, error) {
 			return nil, fmt.Errorf("open the lab: %w", err)
 		}
 	}
-	w.life, w.end = context.WithCancel(context.Background())
 	var err error
 	if w.lock, err = os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, fmt.Errorf("open the lab: %w", err)
@@ -77,6 +76,7 @@ func OpenWorld(dir string, options Options) (*World, error) {
 			Effect: "it was not opened", Action: "end the other process, or choose another folder", Remedy: replication.Stop,
 		}, w.lock.Close())
 	}
+	w.life, w.end = context.WithCancel(context.Background())
 	records, err := os.ReadDir(filepath.Join(dir, "records"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the lab: %w", err), w.Close())

@@ -32,6 +32,10 @@ type Harness struct {
 	// there is none.
 	Network string
 
+	// Deaf says that the guest does not answer a request to shut down: then Stop pulls
+	// the plug after the grace, and no stopped machine is clean.
+	Deaf bool
+
 	// Grace is how long the guest may take to shut down when asked; 30 s when 0.
 	Grace time.Duration
 }
@@ -71,8 +75,11 @@ type (
 )
 
 func (h Harness) grace() time.Duration {
-	if h.Grace > 0 {
+	switch {
+	case h.Grace > 0:
 		return h.Grace
+	case h.Deaf:
+		return time.Second
 	}
 	return 30 * time.Second
 }
