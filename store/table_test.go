@@ -329,30 +329,13 @@ func TestIDsSortByTime(t *testing.T) {
 	}
 }
 
-func TestTheOldestGiveWay(t *testing.T) {
-	st := storetest.Open(t)
-	const more = 40
-	fill(t, st, store.MaxJobs+more, store.MaxEvents+more)
-	err := st.View(func(tx *store.Tx) error {
-		events, err1 := tx.Events().Count()
-		jobs, err2 := tx.Jobs().Count()
-		if events != store.MaxEvents || jobs != store.MaxJobs {
-			t.Errorf("%d events and %d jobs, want %d and %d", events, jobs, store.MaxEvents, store.MaxJobs)
-		}
-		first, err3 := tx.Events().Page("", 1, false)
-		if len(first) == 1 && first[0].Text != fmt.Sprint(more) {
-			t.Errorf("the oldest event is number %s, want %d", first[0].Text, more)
-		}
-		// Job 0 has not ended: it stays, and one more of the others went.
-		oldest, err4 := tx.Jobs().Page("", 2, false)
-		if len(oldest) == 2 && (oldest[0].Kind != "0" || oldest[1].Kind != fmt.Sprint(more+1)) {
-			t.Errorf("the oldest jobs are %s and %s, want 0 and %d", oldest[0].Kind, oldest[1].Kind, more+1)
-		}
-		return errors.Join(err1, err2, err3, err4)
-	})
-	if err != nil {
-		t.Error(err)
+// A full store, as large as the bounds let it grow.
+func TestPagesOfAFullStoreAreQuick(t *testing.T) {
+	if raceDetector {
+		t.Skip("under the race detector times say nothing")
 	}
+	st := storetest.Open(t)
+	fill(t, st, store.MaxJobs, store.MaxEvents)
 	pagesAreQuick(t, st)
 }
 
@@ -396,7 +379,7 @@ func fill(t testing.TB, st *store.Store, jobs, events int) {
 // tries: the machine may be busy with something else.
 func pagesAreQuick(t *testing.T, st *store.Store) {
 	t.Helper()
-	const limit, size = 10 * time.Millisecond, 100
+	const limit, size, tries = 10 * time.Millisecond, 100, 10
 	middle := store.NewID(noon.Add(5000 * time.Minute))
 	for name, read := range map[string]func(tx *store.Tx) (int, error){
 		"newest events": func(tx *store.Tx) (int, error) { p, err := tx.Events().Page("", size, true); return len(p), err },
@@ -423,7 +406,7 @@ func pagesAreQuick(t *testing.T, st *store.Store) {
 		},
 	} {
 		best := time.Hour
-		for range 5 {
+		for range tries {
 			began := time.Now()
 			var n int
 			err := st.View(func(tx *store.Tx) (err error) { n, err = read(tx); return err })
