@@ -88,6 +88,36 @@ func TestManyCallersShareTheConnections(t *testing.T) {
 	callers.Wait()
 }
 
+// TestPiecesOfEverySizeArrive writes and reads around the sizes at which the server
+// divides what it is asked.
+func TestPiecesOfEverySizeArrive(t *testing.T) {
+	const size = 40 << 20
+	disk := newMemoryDisk(size)
+	_, socket := serve(t, ServerOptions{}, map[string]Export{"w": {Source: disk, Writer: disk}})
+	c := dial(t, URI("unix", socket, "w"), Options{})
+	random := rand.New(rand.NewPCG(1, 6))
+	for _, around := range []int{0, 64 << 10, 256 << 10, bufferSize, 2 * bufferSize, 5 * bufferSize, maxPayload} {
+		for _, n := range []int{around - 1, around, around + 1} {
+			if n < 0 {
+				continue
+			}
+			want := make([]byte, n)
+			for i := range want {
+				want[i] = byte(random.Uint32())
+			}
+			at := random.Int64N(int64(size - n))
+			if _, err := c.WriteAt(want, at); err != nil {
+				t.Fatal(err)
+			}
+			got, there := make([]byte, n), make([]byte, n)
+			disk.ReadAt(there, at)
+			if err := c.Read(t.Context(), got, at); err != nil || !bytes.Equal(got, want) || !bytes.Equal(there, want) {
+				t.Errorf("%d bytes at %d: read is written: %t, there is written: %t, %v", n, at, bytes.Equal(got, want), bytes.Equal(there, want), err)
+			}
+		}
+	}
+}
+
 func TestWhatTheClientIsAskedWronglyIsRefused(t *testing.T) {
 	disk := newMemoryDisk(1000)
 	_, socket := serve(t, ServerOptions{}, map[string]Export{"w": {Source: disk, Writer: disk}, "r": {Source: disk}})

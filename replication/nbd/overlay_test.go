@@ -299,11 +299,11 @@ func (fullStorage) WriteAt([]byte, int64) (int, error) { return 0, syscall.ENOSP
 
 func TestOverlayOnAFullDiskKeepsWhatItHas(t *testing.T) {
 	base := newMemoryDisk(1<<20).scatter(5, 3)
-	o, err := OpenOverlay(filepath.Join(t.TempDir(), "overlay"), base, "p")
+	path := filepath.Join(t.TempDir(), "overlay")
+	o, err := OpenOverlay(path, base, "p")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer o.Close()
 	file := o.file
 	o.file = fullStorage{file}
 	if _, err := o.WriteAt([]byte("x"), 5); errnoOf(err) != errnoNoSpace {
@@ -322,6 +322,14 @@ func TestOverlayOnAFullDiskKeepsWhatItHas(t *testing.T) {
 	if err := o.Sync(); err != nil {
 		t.Errorf("a sync after there was room again: %v", err)
 	}
+	want := newMemoryDisk(1<<20).scatter(5, 3)
+	want.WriteAt([]byte("x"), 5)
+	o.Close()
+	if o, err = OpenOverlay(path, base, "p"); err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	sameContent(t, o, want)
 }
 
 // brokenStorage cannot be made durable.
