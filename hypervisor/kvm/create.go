@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"time"
 
 	"riparo/hypervisor"
 	"riparo/replication"
@@ -23,6 +24,9 @@ func (s *Site) Create(ctx context.Context, spec hypervisor.Spec) (hypervisor.Mac
 			Code: "kvm.spec", Cause: fmt.Sprintf("machine %s cannot be made: %v", spec.Name, err), Effect: "nothing was made",
 			Action: "correct what is asked for", Remedy: replication.Stop, Err: err,
 		}
+	}
+	if err := s.checkSurroundings(ctx, d); err != nil {
+		return hypervisor.Machine{}, err
 	}
 	p, release, err := s.hold(ctx, d.Name)
 	if err != nil {
@@ -64,6 +68,34 @@ func (s *Site) create(ctx context.Context, d *Definition, spec hypervisor.Spec, 
 		return err
 	}
 	return s.Define(*d)
+}
+
+// backingAnswer is how long a recovery point that a disk is to be based on may take to
+// be there.
+const backingAnswer = 20 * time.Second
+
+// checkSurroundings makes sure that what the machine will need exists: better now than
+// at its start.
+func (s *Site) checkSurroundings(ctx context.Context, d *Definition) error {
+	if n, err := parseNetwork(d.Network); err == nil && n.kind == "bridge" && !exists("/sys/class/net/"+n.bridge+"/bridge") {
+		return &replication.Problem{
+			Code: "kvm.network", Cause: fmt.Sprintf("this host has no bridge named %s", n.bridge), Effect: fmt.Sprintf("machine %s was not made", d.Name),
+			Action: "make the bridge, or choose another network", Remedy: replication.Stop,
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, backingAnswer)
+	defer cancel()
+	for _, disk := range d.Disks {
+		if disk.Backing == "" {
+			continue
+		}
+		view, err := nbd.Dial(ctx, disk.Backing, nbd.Options{})
+		if err != nil {
+			return fmt.Errorf("machine %s was not made: disk %s: %w", d.Name, disk.Key, err)
+		}
+		view.Close()
+	}
+	return ctx.Err()
 }
 
 // ownDisks is the folder of the disks that Create makes.
@@ -147,11 +179,8 @@ func (s *Site) remove(ctx context.Context, d *Definition, p *seat) error {
 		return fmt.Errorf("remove %s: %w", d.Name, err)
 	}
 	err = s.removeSockets(d.Name)
-	for _, folder := range []string{s.scratch(d.Name), s.runFolder(d.Name)} {
+	for _, folder := range []string{s.scratch(d.Name), s.socketFolder(d.Name), s.runFolder(d.Name)} {
 		err = errors.Join(err, os.RemoveAll(folder))
-	}
-	if s.shortSockets != "" {
-		err = errors.Join(err, os.RemoveAll(filepath.Dir(s.socket(d.Name, longestSocket))))
 	}
 	return err
 }

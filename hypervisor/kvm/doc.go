@@ -27,10 +27,10 @@
 //	    scratch/             old content while a capture is read
 //	SITE/run/accelerator.json  whether this host accelerates machines
 //
-// The path of a unix socket has at most 107 bytes. If SITE is so long that a machine's
-// sockets might not fit, all sockets of the site lie in a short folder instead:
-// $XDG_RUNTIME_DIR/riparo-UID-HASH, or the same under /tmp, where HASH follows from
-// SITE. Only this user may enter it.
+// The path of a unix socket has at most 107 bytes. Where those in SITE/run/NAME would
+// be longer, the machine's sockets lie in a short folder instead:
+// $XDG_RUNTIME_DIR/riparo-UID-HASH, or the same under /tmp, where HASH follows from the
+// path of SITE/run/NAME. Only this user may enter it.
 //
 // # Machines are processes of their own
 //

@@ -28,38 +28,29 @@ func (s *Site) runFolder(name string) string { return filepath.Join(s.folder, "r
 func (s *Site) runFile(name, file string) string { return filepath.Join(s.runFolder(name), file) }
 
 // socket is the path of one of a machine's sockets: in its run folder, or, when that
-// path would be too long, in a short folder that is found again by the site's path.
+// path would be too long, in a short folder that is found again by the site's path and
+// the machine's name.
 func (s *Site) socket(name, file string) string {
-	if s.shortSockets == "" {
-		return s.runFile(name, file)
-	}
-	sum := sha256.Sum256([]byte(name))
-	return filepath.Join(s.shortSockets, hex.EncodeToString(sum[:6]), file)
+	return filepath.Join(s.socketFolder(name), file)
 }
 
-// chooseSockets decides where sockets lie. All machines of a site agree, whatever
-// the lengths of their names.
-func (s *Site) chooseSockets() {
-	longestName := 63
-	if len(s.folder)+len("/run/")+longestName+len("/"+longestSocket) <= maxSocketPath {
-		return
+func (s *Site) socketFolder(name string) string {
+	folder := s.runFolder(name)
+	if len(folder)+len("/"+longestSocket) <= maxSocketPath {
+		return folder
 	}
 	base := os.Getenv("XDG_RUNTIME_DIR")
-	if base == "" || len(base) > 40 {
+	if base == "" || len(base) > 60 {
 		base = "/tmp"
 	}
-	sum := sha256.Sum256([]byte(s.folder))
-	s.shortSockets = filepath.Join(base, fmt.Sprintf("riparo-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6])))
+	sum := sha256.Sum256([]byte(folder))
+	return filepath.Join(base, fmt.Sprintf("riparo-%d-%s", os.Getuid(), hex.EncodeToString(sum[:6])))
 }
 
 // makeRunFolders makes a machine's run-time folders. Only this user may enter them:
 // whoever reaches a QMP socket owns the machine.
 func (s *Site) makeRunFolders(name string) error {
-	folders := []string{filepath.Join(s.folder, "run"), s.runFolder(name), s.scratch(name)}
-	if s.shortSockets != "" {
-		folders = append(folders, s.shortSockets, filepath.Dir(s.socket(name, longestSocket)))
-	}
-	for _, folder := range folders {
+	for _, folder := range []string{filepath.Join(s.folder, "run"), s.runFolder(name), s.scratch(name), s.socketFolder(name)} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return err
 		}

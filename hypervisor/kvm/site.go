@@ -45,9 +45,8 @@ const DefaultScratchReserve = 1 << 30
 // Site is a folder of machines that run under QEMU, without a management daemon. It
 // is a [hypervisor.Provider] with every capability.
 type Site struct {
-	folder       string
-	options      Options
-	shortSockets string // folder for sockets; empty when the run folders will do
+	folder  string
+	options Options
 
 	acceleratorOnce sync.Mutex // held while the accelerator is probed
 	accelerator     string
@@ -102,7 +101,6 @@ func Open(ctx context.Context, folder string, options Options) (*Site, error) {
 		options.ScratchReserve = DefaultScratchReserve
 	}
 	s := &Site{folder: absolute, options: options, machines: map[string]*seat{}}
-	s.chooseSockets()
 	return s, s.thawLeftovers(ctx)
 }
 
@@ -123,6 +121,9 @@ func (s *Site) Discover(ctx context.Context) ([]hypervisor.Machine, error) {
 			Code: "kvm.folder", Cause: fmt.Sprintf("the site's folder %s cannot be read: %v", s.folder, err), Effect: "its machines are not known",
 			Action: "check that the folder is there and that this user may read it", Remedy: replication.Retry, Err: err,
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
 	machines := make([]hypervisor.Machine, len(names))
 	group, ctx := errgroup.WithContext(ctx)

@@ -24,23 +24,29 @@ func needGuests(t *testing.T) guest.Kit {
 	if testing.Short() {
 		t.Skip("boots real guests: left out of the short run")
 	}
-	missing := guest.Missing()
-	for _, program := range []string{"qemu-system-x86_64", "qemu-img", "qemu-io"} {
+	lacking := guest.Missing()
+	for _, program := range []string{"qemu-system-x86_64", "qemu-img"} {
 		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, program)
+			lacking = append(lacking, program)
 		}
 	}
-	if len(missing) > 0 && os.Getenv("CI") == "true" {
-		t.Fatalf("missing on this machine: %v", missing)
-	}
-	if len(missing) > 0 {
-		t.Skipf("missing on this machine: %v", missing)
+	if len(lacking) > 0 {
+		missing(t, lacking...)
 	}
 	kit, err := guest.Build(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return kit
+}
+
+// missing skips a test that needs what is not installed; in CI it fails.
+func missing(t *testing.T, programs ...string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("missing on this machine: %v", programs)
+	}
+	t.Skipf("missing on this machine: %v", programs)
 }
 
 // site is a site in a folder of its own, whose machines are ended with the test.

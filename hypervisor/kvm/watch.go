@@ -3,6 +3,7 @@ package kvm
 import (
 	"context"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 	"riparo/hypervisor/kvm/qmp"
 )
 
-// watchLook is how often the folder is looked at for definitions that came, went or
-// changed, and for machines that were started. What a running machine does is told
-// by QEMU at once.
+// watchLook is how often is looked for machines that were started, and, where the
+// system does not tell of changed files, for changed definitions. What a running
+// machine does is told by QEMU at once.
 const watchLook = time.Second
 
 // Watch reports changes until ctx ends. Each running machine's event monitor is held
@@ -22,6 +23,11 @@ func (s *Site) Watch(ctx context.Context, changed func(hypervisor.Ref)) error {
 	defer w.group.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	files, stop, err := watchFolder(s.folder)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	tick := time.NewTicker(watchLook)
 	defer tick.Stop()
 	for first := true; ; first = false {
@@ -29,6 +35,10 @@ func (s *Site) Watch(ctx context.Context, changed func(hypervisor.Ref)) error {
 			return err
 		}
 		select {
+		case file := <-files:
+			if name, ok := strings.CutSuffix(file, ".json"); ok && machineName.MatchString(name) {
+				w.tell(name)
+			}
 		case <-tick.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -59,15 +59,18 @@ func (m *Machine) frozen(ctx context.Context, limit time.Duration, instant func(
 	n, err := qga.Freeze(limited, agent)
 	if err != nil || n == 0 {
 		release() // an unanswered command makes the conversation useless
+		_, refused := errors.AsType[*qga.Error](err)
 		if err == nil {
-			err = errors.New("it froze no file system")
+			err, refused = errors.New("it froze no file system"), true
 		}
 		f.warn("no application consistency: %v", err)
-		// The freeze may have happened, or happen yet.
+		// The freeze may have happened in part, or happen yet.
 		if err := m.Thaw(ctx); err != nil {
 			return f, err
 		}
-		f.stood = time.Since(began)
+		if !refused {
+			f.stood = time.Since(began)
+		}
 		return f, instant()
 	}
 	f.fileSystems = n
