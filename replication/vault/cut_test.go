@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"testing"
@@ -145,9 +147,15 @@ func (v *Vault) kill() {
 // with the model.
 func (l *life) boot() error {
 	l.shut()
+	if l.random.IntN(5) == 0 {
+		l.disk.CutPower(1 << 30)
+		if err := l.loseCatalogs(); err != nil {
+			return err
+		}
+	}
 	for {
-		if l.random.IntN(4) == 0 {
-			l.disk.CutPower(l.random.IntN(12))
+		if l.random.IntN(2) == 0 {
+			l.disk.CutPower(l.random.IntN(25))
 		}
 		v, err := Open(l.ctx, l.disk, "v", l.options())
 		if err != nil && l.disk.PowerIsCut() {
@@ -185,6 +193,23 @@ func (l *life) boot() error {
 		others = append(others, err)
 	}
 	return fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+}
+
+// loseCatalogs removes what can be made again from the log, so that it is.
+func (l *life) loseCatalogs() error {
+	names, _ := l.disk.Files()
+	for _, name := range names {
+		if filepath.Base(name) == catalogName {
+			if err := l.disk.Remove(name); err != nil {
+				return err
+			}
+			if err := l.disk.SyncDir(filepath.Dir(name)); err != nil {
+				return err
+			}
+			l.faults["catalog lost"]++
+		}
+	}
+	return nil
 }
 
 // try runs an operation that leads from the model to next.
@@ -258,13 +283,20 @@ func (l *life) batch(id replication.DiskID, d *modelDisk, sequence replication.S
 	r := l.random
 	b := replication.Batch{Disk: id, Epoch: d.state.Epoch, Sequence: sequence}
 	size := d.state.Disk.Size
-	at := int64(0)
-	for range 1 + r.IntN(3) {
+	at := r.Int64N(size)
+	if r.IntN(2) == 0 {
+		at = 0
+	}
+	changes, longest := 1+r.IntN(3), int64(5000)
+	if r.IntN(8) == 0 { // a table of several sectors
+		changes, longest = 40, 40
+	}
+	for range changes {
 		if at >= size {
 			break
 		}
-		offset := at + r.Int64N(size-at)
-		length := 1 + r.Int64N(min(size-offset, 5_000))
+		offset := at + r.Int64N(min(size-at, 4*longest))
+		length := 1 + r.Int64N(min(size-offset, longest))
 		c := replication.Change{Extent: replication.Extent{Offset: offset, Length: length}}
 		switch r.IntN(5) {
 		case 0: // zero
@@ -286,8 +318,8 @@ func (l *life) batch(id replication.DiskID, d *modelDisk, sequence replication.S
 	return b
 }
 
-// write sends n batches at once. Those after the first wait for it, so that one
-// append takes them all.
+// write sends n batches at once, sometimes with a mark behind them. Those after the
+// first wait for it, so that one append takes them all.
 func (l *life) write(id replication.DiskID, n int) error {
 	d := l.model.disks[id]
 	if d.state.Disk.Size == 0 {
@@ -302,12 +334,21 @@ func (l *life) write(id replication.DiskID, n int) error {
 		l.later = append(l.later, next)
 		batches = append(batches, b)
 	}
-	l.note("write %s %d batches from %d", id, n, batches[0].Sequence)
+	var mark *replication.Mark
+	if n > 1 && l.random.IntN(3) == 0 {
+		m := l.nextMark(id, id)
+		m.Sequence += replication.Sequence(n)
+		next = next.clone()
+		next.mark(m)
+		l.later = append(l.later, next)
+		mark = &m
+	}
+	l.note("write %s %d batches from %d, mark %v", id, n, batches[0].Sequence, mark != nil)
 	var err error
 	if n == 1 {
 		err = l.vault.Write(l.ctx, batches[0])
 	} else {
-		err = l.vault.writeTogether(batches)
+		err = l.vault.writeTogether(batches, mark)
 	}
 	if err != nil {
 		return err
@@ -318,7 +359,7 @@ func (l *life) write(id replication.DiskID, n int) error {
 
 // writeTogether does what several calls of Write do when all wait for the first one:
 // without goroutines, whose order no seed decides.
-func (v *Vault) writeTogether(batches []replication.Batch) error {
+func (v *Vault) writeTogether(batches []replication.Batch, mark *replication.Mark) error {
 	d, err := v.find(batches[0].Disk)
 	if err != nil {
 		return err
@@ -330,6 +371,11 @@ func (v *Vault) writeTogether(batches []replication.Batch) error {
 			return err
 		}
 		r.head.sequence, r.head.epoch = b.Sequence, b.Epoch
+		list = append(list, &pending{draft: r})
+	}
+	if mark != nil {
+		r := draftMark(*mark)
+		r.head.sequence, r.head.epoch = mark.Sequence, mark.Epoch
 		list = append(list, &pending{draft: r})
 	}
 	d.mu.Lock()
@@ -350,14 +396,19 @@ func (v *Vault) writeTogether(batches []replication.Batch) error {
 	return errors.Join(errs...)
 }
 
-func (l *life) mark(id replication.DiskID) error {
+// nextMark makes the mark of a new point.
+func (l *life) nextMark(id replication.DiskID, members ...replication.DiskID) replication.Mark {
 	d := l.model.disks[id]
 	l.points++
-	m := replication.Mark{
+	return replication.Mark{
 		Disk: id, Epoch: d.state.Epoch, Sequence: d.state.Sequence + 1, Size: d.state.Disk.Size,
 		Point: replication.PointID(fmt.Sprintf("p%04d", l.points)), Time: l.clock, Consistency: replication.CrashConsistent,
-		Members: []replication.DiskID{id},
+		Members: members,
 	}
+}
+
+func (l *life) mark(id replication.DiskID) error {
+	m := l.nextMark(id, id)
 	other := replication.DiskID("ab"[1-slices.Index([]replication.DiskID{"a", "b"}, id):][:1])
 	both := l.random.IntN(3) == 0 && l.model.disks[other] != nil
 	if both {
@@ -492,6 +543,8 @@ func (l *life) full(id replication.DiskID) error {
 
 // lives runs seeds until a number of power cuts is reached and tells the figures.
 func lives(t *testing.T, cuts int, first uint64) {
+	// The heap stays small, and collecting it all the time would take half the run.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	begin := time.Now()
 	total := 0
 	faults := map[string]int{}

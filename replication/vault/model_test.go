@@ -215,7 +215,7 @@ func viewShows(w *View, want []byte) error {
 	got := make([]byte, len(want)+1)
 	n, err := w.ReadAt(got, 0)
 	if err != io.EOF {
-		return fmt.Errorf("read to the end: %d bytes, %v", n, err)
+		return fmt.Errorf("read to the end: %d bytes, %w", n, err)
 	}
 	if n != len(want) || !bytes.Equal(got[:n], want) {
 		at := 0

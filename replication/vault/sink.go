@@ -138,16 +138,21 @@ func (v *Vault) Mark(ctx context.Context, m replication.Mark) error {
 		if err := checkMark(m); err != nil {
 			return nil, err
 		}
-		members := m.Members
-		if len(members) == 0 {
-			members = []replication.DiskID{m.Disk}
-		}
-		var e encoder
-		e.point(&point{id: m.Point, time: m.Time, consistency: m.Consistency, size: m.Size, members: members, tag: m.Tag})
-		r := newDraft(kindMark, nil, nil, e.p)
-		r.mark = &m
-		return r, nil
+		return draftMark(m), nil
 	})
+}
+
+// draftMark makes the record of a mark.
+func draftMark(m replication.Mark) *draft {
+	members := m.Members
+	if len(members) == 0 {
+		members = []replication.DiskID{m.Disk}
+	}
+	var e encoder
+	e.point(&point{id: m.Point, time: m.Time, consistency: m.Consistency, size: m.Size, members: members, tag: m.Tag})
+	r := newDraft(kindMark, nil, nil, e.p)
+	r.mark = &m
+	return r
 }
 
 // Limits of a mark, so that no sender can make a record that does not fit.

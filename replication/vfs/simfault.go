@@ -227,3 +227,37 @@ func (s *Sim) reachable(name string) bool {
 	}
 	return true
 }
+
+// Clone gives an independent copy of the disk as it is, without the faults that were
+// set and without locks.
+func (s *Sim) Clone() *Sim {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := NewSim(s.random.Uint64())
+	c.capacity, c.used = s.capacity, s.used
+	copies := map[*node]*node{}
+	copied := func(n *node) *node {
+		if n == nil {
+			return nil
+		}
+		if copies[n] == nil {
+			// What is pending is never changed, only added to.
+			copies[n] = &node{
+				dir: n.dir, content: slices.Clone(n.content), medium: slices.Clone(n.medium),
+				pending: slices.Clone(n.pending), bad: maps.Clone(n.bad),
+			}
+		}
+		return copies[n]
+	}
+	for name, n := range s.current {
+		c.current[name] = copied(n)
+	}
+	for name, n := range s.durable {
+		c.durable[name] = copied(n)
+	}
+	for _, change := range s.names {
+		change.node = copied(change.node)
+		c.names = append(c.names, change)
+	}
+	return c
+}
