@@ -130,3 +130,39 @@ func sizeOf(n int64) string {
 
 // seconds is a duration as JSON has it, to the millisecond.
 func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
+
+// printFields prints what is known of one thing, a line each.
+func printFields(w io.Writer, rows []table.Row) {
+	widest := 0
+	for _, r := range rows {
+		widest = max(widest, len([]rune(fmt.Sprint(r[0]))))
+	}
+	for _, r := range rows {
+		label := fmt.Sprint(r[0])
+		fmt.Fprintf(w, "%s%*s  %v\n", label, widest-len([]rune(label)), "", r[1])
+	}
+}
+
+// clock is an instant for people, by the clock of their computer.
+func clock(at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.Local().Format(time.DateTime)
+}
+
+// ageOf is a span for people: tenths of a second as long as they say something.
+func ageOf(d time.Duration) string {
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// orDash stands where there is nothing to say.
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

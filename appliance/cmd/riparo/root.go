@@ -19,11 +19,35 @@ func newRoot(t *terminal) *cobra.Command {
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "short for --output json")
 	root.AddGroup(
 		&cobra.Group{ID: groupAppliance, Title: "The appliance:"},
+		&cobra.Group{ID: groupMachines, Title: "Protected machines, through the API of an appliance:"},
+		&cobra.Group{ID: groupAround, Title: "What is around them, through the API of an appliance:"},
 		&cobra.Group{ID: groupDisk, Title: "Single disks, without an appliance:"},
 	)
 	root.AddCommand(
 		newServe(t),
 		newDemo(t),
+		newClaim(t),
+
+		newMachines(t),
+		newPoints(t),
+		newProtect(t),
+		newTestFailover(t),
+		newFailover(t),
+		newChangePoint(t),
+		newCommit(t),
+		newReverse(t),
+		newFailback(t),
+		newResynchronize(t),
+		newPause(t),
+		newResume(t),
+		newDisable(t),
+
+		newJobs(t),
+		newEvents(t),
+		newPolicies(t),
+		newSites(t),
+		newTokens(t),
+
 		newDisk(t),
 		newVersion(t),
 	)
@@ -37,6 +61,8 @@ func newRoot(t *terminal) *cobra.Command {
 // Groups of the help page.
 const (
 	groupAppliance = "appliance"
+	groupMachines  = "machines"
+	groupAround    = "around"
 	groupDisk      = "disk"
 )
 
@@ -51,14 +77,22 @@ func (e *usageError) Unwrap() error { return e.err }
 
 // strict makes wrong usage an error of its own kind, everywhere alike. Left to
 // itself, cobra answers an unknown command of a group with a help page and success.
+//
+// A group that has a RunE of its own does that when no command is named; one that
+// also has Args is a verb first and takes arguments that are no commands.
 func strict(c *cobra.Command) {
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{err, c} })
 	c.DisableFlagsInUseLine = true // Use names those that matter
-	if c.HasSubCommands() {
-		c.Use += " COMMAND"
+	if own := c.RunE; c.HasSubCommands() && (own == nil || c.Args == nil) {
+		if own == nil {
+			c.Use += " COMMAND"
+		}
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 && own != nil {
+				return own(c, args)
+			}
 			if len(args) == 0 {
 				return &usageError{fmt.Errorf("a command is missing behind %q", c.CommandPath()), c}
 			}

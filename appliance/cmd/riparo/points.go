@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"riparo/replication"
+	"riparo/web/api"
+)
+
+func newPoints(t *terminal) *cobra.Command {
+	var to connection
+	c := &cobra.Command{
+		Use:     "points MACHINE",
+		GroupID: groupMachines,
+		Short:   "List the recovery points of a machine, the newest first",
+		Args:    arguments("MACHINE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return to.reach(func(client *api.Client) error {
+				m, err := machineNamed(c.Context(), client, args[0])
+				if err != nil {
+					return err
+				}
+				points, err := client.Points(c.Context(), m.ID)
+				if err != nil {
+					return err
+				}
+				found := map[string]any{"machine": m.ID, "name": m.Name, "points": points}
+				return t.result(found, func(w io.Writer) { printMachinePoints(w, m, points) })
+			})
+		},
+	}
+	to.add(c)
+	return c
+}
+
+func printMachinePoints(w io.Writer, m api.Machine, points []replication.RecoveryPoint) {
+	if len(points) == 0 {
+		fmt.Fprintf(w, "%s has no recovery point yet: it is in state “%s”.\n", m.Name, m.State)
+		return
+	}
+	var rows []table.Row
+	for _, p := range points {
+		rows = append(rows, table.Row{p.ID, clock(p.Time), p.Consistency, sizeOf(p.ChangedBytes), sizeOf(p.StoredBytes), p.Tag})
+	}
+	tabulate(w, table.Row{"point", "time", "consistency", "changed", "stored", "tag"}, rows)
+}
+
+// pointFlag is the flag that chooses a recovery point.
+type pointFlag struct{ word string }
+
+func (p *pointFlag) add(c *cobra.Command) {
+	c.Flags().StringVar(&p.word, "point", "", `recovery point: an ID, "latest" or "app" for the latest application-consistent one (default: latest)`)
+}
+
+// id is the point as the API takes it.
+func (p *pointFlag) id() replication.PointID {
+	if p.word == "latest" {
+		return ""
+	}
+	return replication.PointID(p.word)
+}
