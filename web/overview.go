@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"riparo/replication/lifecycle"
@@ -407,15 +408,31 @@ func eventRow(w *view.Words, e store.Event, named bool) view.EventRow {
 	return row
 }
 
+// eventText is an event in the reader's language: by its code and what it carries
+// when the catalog has it, and otherwise as it was told. The machine's name stands
+// beside it already.
 func eventText(w *view.Words, e store.Event) string {
-	if key := "event." + e.Code; w.Lang() != view.Languages[0] && w.Has(key) {
+	if key := "event." + e.Code; w.Has(key) {
 		blanks := []any{}
 		for name, value := range e.Args {
+			switch name {
+			case "kind":
+				value = jobKind(w, value)
+			case "step":
+				value = w.Named("step", value)
+			case "cause", "effect", "question", "threshold":
+				value = w.Said(value)
+			}
 			blanks = append(blanks, name, value)
 		}
-		return w.T(key, blanks...)
+		if text := w.T(key, blanks...); !strings.Contains(text, noValue) {
+			return sentence(text)
+		}
 	}
-	return sentence(w.Said(e.Text))
+	return sentence(w.Said(strings.TrimPrefix(e.Text, e.Name+": ")))
 }
+
+// noValue is what a template prints for a blank that it was not given.
+const noValue = "<no value>"
 
 func machineHref(m store.Machine) string { return fmt.Sprintf("/machines/%s", m.ID) }

@@ -269,7 +269,7 @@ func (k *Console) unknown(w http.ResponseWriter, r *http.Request, handler http.H
 
 // messageOf is a problem in the reader's language.
 func messageOf(w *view.Words, p *replication.Problem) view.Message {
-	return view.Message{Tone: view.Bad, Cause: w.Said(p.Cause), Effect: w.Said(p.Effect), Action: w.Said(p.Action)}
+	return view.Message{Tone: view.Bad, Cause: sentence(w.Said(p.Cause)), Effect: sentence(w.Said(p.Effect)), Action: sentence(w.Said(p.Action))}
 }
 
 func isMissing(err error) bool { return errors.Is(err, store.ErrNotFound) }

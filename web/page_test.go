@@ -59,7 +59,7 @@ func TestEveryPageIsPrintedInBothLanguages(t *testing.T) {
 			if !strings.Contains(a.body, `<html lang="`+lang+`"`) {
 				t.Errorf("%s: does not say that it is in %s", p.path, lang)
 			}
-			for _, bad := range []string{"⟦", "<no value>", "%!", "MISSING", " style=", " onclick=", "<script>"} {
+			for _, bad := range []string{"⟦", "<no value>", "&lt;no value", "%!", "MISSING", " style=", " onclick=", "<script>"} {
 				if strings.Contains(a.body, bad) {
 					t.Errorf("%s in %s contains %q", p.path, lang, bad)
 				}

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"riparo/hypervisor"
 	"riparo/replication"
@@ -72,6 +73,7 @@ func (k *Console) protectForm(v visit, site, ref string, given *ProtectRequest, 
 		choose(p.Targets, given.Target)
 		choose(p.Policies, given.Policy)
 		choose(p.Networks, given.Network)
+		p.BootSign = given.BootSign
 	}
 	b.body = view.ProtectPage(p)
 	return b, nil
@@ -98,7 +100,8 @@ func findMachine(sites []DiscoveredSite, site, ref string) (hypervisor.Machine, 
 func (k *Console) protect(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
 	request := ProtectRequest{Actor: v.user.Name, Site: r.PostFormValue("site"), Ref: hypervisor.Ref(r.PostFormValue("ref")),
-		Target: r.PostFormValue("target"), Policy: r.PostFormValue("policy"), Network: r.PostFormValue("network")}
+		Target: r.PostFormValue("target"), Policy: r.PostFormValue("policy"), Network: r.PostFormValue("network"),
+		BootSign: strings.TrimSpace(r.PostFormValue("boot_sign"))}
 	sites, err := k.Appliance.Discovered(r.Context(), false)
 	if err != nil {
 		k.fail(w, r, err)

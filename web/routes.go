@@ -27,7 +27,7 @@ var pages = []page{
 // route adds every page and form to the mux. The API adds its own.
 func (k *Console) route() {
 	for _, p := range pages {
-		k.mux.HandleFunc(p.pattern, k.show(p))
+		k.handle(p.pattern, k.show(p))
 		k.pages.Handle(p.pattern, finder{p})
 	}
 	for _, v := range lifecycle.Verbs() {
@@ -35,13 +35,13 @@ func (k *Console) route() {
 			continue
 		}
 		p := page{"GET /machines/{id}/" + string(v), asking(v)}
-		k.mux.HandleFunc(p.pattern, k.show(p))
-		k.mux.HandleFunc("POST /machines/{id}/"+string(v), k.ask(v))
+		k.handle(p.pattern, k.show(p))
+		k.handle("POST /machines/{id}/"+string(v), k.ask(v))
 	}
 	if k.manual != nil {
-		p := page{"GET /help", (*Console).help}
-		k.mux.HandleFunc(p.pattern, k.show(p))
-		k.mux.HandleFunc("GET /help/{page...}", k.show(page{"GET /help/{page...}", (*Console).help}))
+		for _, pattern := range []string{"GET /help", "GET /help/{page...}"} {
+			k.handle(pattern, k.show(page{pattern, (*Console).help}))
+		}
 	}
 	for pattern, handler := range map[string]http.HandlerFunc{
 		"GET /static/": k.assets.ServeHTTP,
@@ -73,8 +73,14 @@ func (k *Console) route() {
 		"POST /settings/users":               k.addUser,
 		"POST /settings/users/{name}/remove": k.removeUser,
 	} {
-		k.mux.HandleFunc(pattern, handler)
+		k.handle(pattern, handler)
 	}
+}
+
+// handle adds a route to the mux and remembers it.
+func (k *Console) handle(pattern string, handler http.HandlerFunc) {
+	k.mux.HandleFunc(pattern, handler)
+	k.routes = append(k.routes, pattern)
 }
 
 // finder puts the page behind an address where find can see it.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,19 +20,10 @@ const (
 	// note of 4,000 characters.
 	maxBody = 64 << 10
 	// requestTime is for a whole request: hashing a password behind others, or
-	// contacting a site, takes seconds.
+	// contacting a site, takes seconds. The limits of headers and of idle connections
+	// belong to the server around the console.
 	requestTime = 60 * time.Second
-	// MaxHeaderBytes and ReadHeaderTime are for the server around the console.
-	MaxHeaderBytes = 32 << 10
-	ReadHeaderTime = 10 * time.Second
-	IdleTime       = 2 * time.Minute
 )
-
-// NewServer gives an HTTP server for the console with limits that hold against
-// slow and large requests. The caller serves it on a TLS listener.
-func NewServer(k *Console) *http.Server {
-	return &http.Server{Handler: k, MaxHeaderBytes: MaxHeaderBytes, ReadHeaderTimeout: ReadHeaderTime, IdleTimeout: IdleTime}
-}
 
 // csp allows what the console is made of and nothing else. There is no inline
 // script and no inline style.
@@ -128,7 +120,34 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 		k.refuse(w, r, http.StatusForbidden, forbidden(string(user.Role)))
 		return
 	}
+	if status, p := formProblem(r); p != nil {
+		k.refuse(w, r, status, p)
+		return
+	}
 	k.mux.ServeHTTP(w, r)
+}
+
+// formProblem reads the form of a request as a whole before anything is done. A
+// form of which only a part came must not be taken for one that leaves the rest to
+// us.
+func formProblem(r *http.Request) (int, *replication.Problem) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return 0, nil
+	}
+	refused := &replication.Problem{Code: "form.refused", Cause: "the form could not be read", Effect: "nothing was done",
+		Action: "go back and send it again", Remedy: replication.Stop}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind != "application/x-www-form-urlencoded" && r.ContentLength != 0 {
+		return http.StatusUnsupportedMediaType, refused
+	}
+	if err := r.ParseForm(); err != nil {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			refused.Cause = "the form is too large"
+			return http.StatusRequestEntityTooLarge, refused
+		}
+		return http.StatusBadRequest, refused
+	}
+	return 0, nil
 }
 
 // serveProgram serves the API and metrics: a bearer token, or the session of a

@@ -48,8 +48,10 @@ func WriteProblem(w http.ResponseWriter, status int, p *replication.Problem) {
 // refused because of how things stand is a conflict.
 func statusOf(err error, p *replication.Problem) int {
 	switch {
-	case errors.Is(err, store.ErrNotFound), errors.Is(err, replication.ErrUnknownPoint):
+	case errors.Is(err, store.ErrNotFound), p.Code == "machine.unknown", p.Code == "job.unknown":
 		return http.StatusNotFound
+	case invalid[p.Code]:
+		return http.StatusUnprocessableEntity
 	case p.Code == "internal" || p.Code == "":
 		return http.StatusInternalServerError
 	case p.Remedy == replication.Retry:
@@ -61,6 +63,11 @@ func statusOf(err error, p *replication.Problem) int {
 	}
 	return http.StatusConflict
 }
+
+// invalid are the problems of what was sent, whatever the state of things.
+var invalid = map[string]bool{"policy.invalid": true, "policy.unknown": true, "site.unknown": true, "site.name": true, "site.kind": true,
+	"disk.unknown": true, "point.unknown": true, "network.unknown": true, "target.same": true, "scenario.unknown": true, "confirm.missing": true,
+	"password.short": true, "password.long": true, "password.weak": true, "user.name": true, "token.name": true, "role.unknown": true}
 
 // failed turns an error of the daemon into an answer.
 func (a *API) failed(err error) error {

@@ -49,6 +49,7 @@ type Protect struct {
 	Targets  []Choice
 	Policies []Choice
 	Networks []Choice
+	BootSign string
 	Empty    *Empty // when it cannot be done
 }
 

@@ -45,7 +45,13 @@ func (w *Words) said(text string) string {
 			case strings.HasPrefix(name, "Said"):
 				value = w.Said(value)
 			case strings.HasPrefix(name, "Verb"):
-				value = w.Named("spoken", value)
+				if known := w.Named("spoken", value); known != value {
+					value = known
+				} else {
+					value = w.Named("verb", value)
+				}
+			case strings.HasPrefix(name, "Step"):
+				value = w.Named("step", value)
 			case strings.HasPrefix(name, "State"):
 				value = w.Named("state", value)
 			}
@@ -68,7 +74,7 @@ func saidSlug(text string) string {
 }
 
 // pattern is a sentence with blanks. A blank named Said… is a sentence itself, one
-// named Verb… or State… is looked up by its name.
+// named Verb…, Step… or State… is looked up by its name.
 type pattern struct {
 	key  string
 	form *regexp.Regexp
@@ -78,6 +84,20 @@ var patterns = []pattern{
 	{"try-again-in", regexp.MustCompile(`^try again in (?P<Wait>.+)$`)},
 	{"not-in-state", regexp.MustCompile(`^No (?P<Verb>.+) while the machine is in state “(?P<State>.+)”\.$`)},
 	{"reading", regexp.MustCompile(`^reading changes of (?P<Disk>.+)$`)},
+	{"comparing", regexp.MustCompile(`^comparing (?P<Disk>\S+)$`)},
+	{"copying", regexp.MustCompile(`^copying (?P<Disk>\S+)$`)},
+	{"step-final", regexp.MustCompile(`^the step “(?P<Step>.+)” has begun and cannot be taken back$`)},
+	{"not-confirmed", regexp.MustCompile(`^(?P<Verb>\S+) of (?P<Machine>.+) was not confirmed$`)},
+	{"repeat-name", regexp.MustCompile(`^repeat the machine's name, "(?P<Name>.+)", as confirmation$`)},
+	{"cannot-now", regexp.MustCompile(`^(?P<Verb>\S+) cannot be done on (?P<Machine>.+) now$`)},
+	{"no-policy", regexp.MustCompile(`^there is no policy "(?P<Name>.+)"$`)},
+	{"no-site", regexp.MustCompile(`^there is no site "(?P<Name>.+)"$`)},
+	{"no-machine", regexp.MustCompile(`^there is no protected machine "(?P<Name>.+)"$`)},
+	{"site-exists", regexp.MustCompile(`^there is a site "(?P<Name>.+)" already$`)},
+	{"policy-exists", regexp.MustCompile(`^there is a policy (?P<Name>.+) already$`)},
+	{"site-in-use", regexp.MustCompile(`^site (?P<Site>.+) is used by machine (?P<Machine>.+)$`)},
+	{"protected-already", regexp.MustCompile(`^(?P<Machine>\S+) is protected already$`)},
+	{"same-site", regexp.MustCompile(`^site (?P<Site>.+) cannot be the source and the target of (?P<Machine>.+)$`)},
 	{"waiting", regexp.MustCompile(`^waiting (?P<Wait>[^:]+): (?P<Said>.+)$`)},
 	{"older-than", regexp.MustCompile(`^the newest recovery point is older than (?P<Limit>.+)$`)},
 	{"role-may-not", regexp.MustCompile(`^the role (?P<Role>.+) may not do this$`)},
