@@ -59,7 +59,7 @@ func never(rules Rules, d Direction, v Verb) string {
 	if d == Reverse {
 		failovers, where = rules.Reverse, " in reverse"
 	}
-	missing := fmt.Sprintf("%s has no %s%s.", rules.Title, spoken(v), where)
+	missing := fmt.Sprintf("%s has no %s%s.", rules.Title, Spoken(v), where)
 	switch v {
 	case TestFailover:
 		if !failovers.Test {
@@ -132,7 +132,7 @@ func notIn(s Situation, v Verb) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("No %s while the machine is in state “%s”.", spoken(v), s.State)
+	return fmt.Sprintf("No %s while the machine is in state “%s”.", Spoken(v), s.State)
 }
 
 // besideDrill tells the verbs that a test failover does not hinder. A disaster
@@ -173,8 +173,8 @@ func notNow(s Situation, v Verb) string {
 	return ""
 }
 
-// spoken is v as a person says it.
-func spoken(v Verb) string {
+// Spoken is v as a person says it inside of a sentence: "test failover".
+func Spoken(v Verb) string {
 	switch v {
 	case EnableProtection:
 		return "enabling of protection"
