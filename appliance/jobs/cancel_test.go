@@ -414,3 +414,70 @@ func TestJobsOfAnotherVersion(t *testing.T) {
 		}
 	})
 }
+
+// Cancel is durable before the engine hears of it. A step that ends in between
+// must not make the job wait, or fail, over it.
+func TestACancelThatWasNotHeardYetIsObeyed(t *testing.T) {
+	for name, end := range map[string]func(w *jobs.Work) error{
+		"a retry":    func(*jobs.Work) error { return trouble(replication.Retry) },
+		"a failure":  func(*jobs.Work) error { return trouble(replication.Stop) },
+		"a question": func(w *jobs.Work) error { _, err := w.Ask("?"); return err },
+		"success":    func(*jobs.Work) error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := storetest.Open(t)
+				undone := 0
+				e, _ := start(t, st, jobs.Options{}, jobs.Definition{Kind: "walk", Steps: []jobs.StepDef{
+					{Name: "one",
+						Run: func(_ context.Context, w *jobs.Work) error {
+							// What Cancel does first.
+							_, err := store.Change(st, store.Jobs, w.Job().ID, func(j *store.Job) error { j.CancelAsk = true; return nil })
+							return errors.Join(err, end(w))
+						},
+						Undo: func(context.Context, *jobs.Work) error { undone++; return nil }},
+					{Name: "two", Run: func(context.Context, *jobs.Work) error { t.Error("step two ran"); return nil }},
+				}})
+				id := ask(t, e, jobs.Spec{Kind: "walk"})
+				if wantState(t, st, id, store.Canceled); undone != 1 {
+					t.Errorf("undone %d times", undone)
+				}
+			})
+		})
+	}
+}
+
+// Whoever restarts a job the moment it failed meets a goroutine that is about to
+// leave: the restart is not lost.
+func TestARestartAtTheMomentOfTheFailureIsNotLost(t *testing.T) {
+	st := storetest.Open(t)
+	const restarts = 300
+	runs := 0
+	e, _ := start(t, st, jobs.Options{}, jobs.Definition{Kind: "walk", Steps: steps("one", func(context.Context, *jobs.Work) error {
+		if runs++; runs <= restarts {
+			return trouble(replication.Stop)
+		}
+		return nil
+	})})
+	nudge, _, cancel := st.Subscribe()
+	defer cancel()
+	id := ask(t, e, jobs.Spec{Kind: "walk", Machine: "m-1"})
+	patience := time.After(time.Minute)
+	for job(t, st, id).State != store.Succeeded {
+		err := e.Restart(id)
+		if err != nil && !errors.Is(err, jobs.ErrEnded) { // it is under way
+			t.Fatal(err)
+		}
+		if err == nil {
+			continue
+		}
+		select {
+		case <-nudge:
+		case <-patience:
+			t.Fatalf("the job stands still as %s after %d runs", job(t, st, id).State, runs)
+		}
+	}
+	if runs != restarts+1 {
+		t.Errorf("%d runs, want %d", runs, restarts+1)
+	}
+}
