@@ -51,9 +51,10 @@ own() {
 	"dist/.tools/$name" "$@"
 }
 
-# What the tests use, as command:package. The tests of a guest need an emulator, a
-# kernel and a tiny userland; those of the disk commands the tools of others, which
-# judge what we say; those of the console a browser. gcc is for the race detector.
+# What the tests use, as command:package. The tests of a guest need an emulator and a
+# tiny userland, and fetch a kernel themselves; those of the disk commands the tools of
+# others, which judge what we say; those of the console a browser. gcc is for the race
+# detector.
 needs=(
 	gcc:gcc gcc:libc6-dev
 	qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils qemu-ga:qemu-guest-agent
@@ -69,8 +70,6 @@ install_needs() {
 	for need in "${needs[@]}"; do
 		PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
 	done
-	# The guests boot the kernel of a cloud image, which is small and has what they need.
-	[ -n "$(find /boot -maxdepth 1 -name 'vmlinuz-*' -print -quit 2>/dev/null)" ] || missing+=("$(kernel_package)")
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
 		say "Not installed here: ${missing[*]}. The tests that need them are skipped and say so."
@@ -86,14 +85,6 @@ install_needs() {
 	for package in "${missing[@]}"; do
 		apt-get install -y -qq --no-install-recommends "$package" >/dev/null || say "Not installed: $package. The tests that need it are skipped and say so."
 	done
-}
-
-kernel_package() {
-	if [ "$(. /etc/os-release 2>/dev/null && echo "${ID:-}")" = ubuntu ]; then
-		echo linux-image-virtual
-	else
-		echo "linux-image-cloud-$(dpkg --print-architecture 2>/dev/null || echo amd64)"
-	fi
 }
 
 # Packages whose tests start guests, browsers or whole daemons: the race detector
