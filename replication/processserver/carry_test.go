@@ -22,7 +22,7 @@ import (
 const disk = replication.DiskID("web01.vda")
 
 func TestCarryMakesTheSinkEqualToTheSource(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(12) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		source := newImage(rnd, rnd.IntN(24<<20))
 		sink := newModel(len(source.bytes))
@@ -168,7 +168,7 @@ func TestTheFirstErrorOfAnyReadOrWriteEndsTheCarry(t *testing.T) {
 	source := &image{bytes: make([]byte, 40<<20)}
 	fill(rnd, source.bytes)
 	source.regions = []replication.Region{{Extent: replication.Extent{Length: source.Size()}}}
-	for at := int64(0); at < source.Size(); at += 3 << 20 {
+	for at := int64(0); at < source.Size(); at += 7 << 20 {
 		sink := newModel(len(source.bytes))
 		failing := *source
 		failing.fail = func(offset int64) error {
@@ -241,10 +241,10 @@ func TestASourceThatBecameShorterIsAProblemWithARemedy(t *testing.T) {
 
 func TestCancellationAtAnyMomentLeavesNothingRunning(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(4, 4))
-	source := &image{bytes: make([]byte, 48<<20)}
+	source := &image{bytes: make([]byte, 32<<20)}
 	fill(rnd, source.bytes)
 	source.regions = []replication.Region{{Extent: replication.Extent{Length: source.Size()}}}
-	for n := range int64(24) {
+	for n := range int64(16) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var calls atomic.Int64
 		tick := func() {

@@ -2,6 +2,7 @@ package processserver
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"iter"
@@ -63,13 +64,12 @@ func newImage(rnd *rand.Rand, size int) *image {
 	return i
 }
 
+// fill makes every byte something other than zero.
 func fill(rnd *rand.Rand, b []byte) {
+	var word [8]byte
 	for at := 0; at < len(b); at += 8 {
-		v := rnd.Uint64() | 1
-		for k := at; k < min(at+8, len(b)); k++ {
-			b[k] = byte(v)
-			v >>= 8
-		}
+		binary.LittleEndian.PutUint64(word[:], rnd.Uint64()|0x0101010101010101)
+		copy(b[at:], word[:])
 	}
 }
 
