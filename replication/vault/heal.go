@@ -19,8 +19,7 @@ import (
 // Elsewhere the points stay damaged and the damage is left; but where the head needs
 // the block, the head takes what the source has, as a change like any other, so that
 // the next point is right. The same happens to the whole head when records of the log
-// are lost. Damage to what repeats data or can be made from it is left too: the next
-// opening of the vault sees to it.
+// are lost. Harmless damage is neither healed nor left: see [Damage].
 func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []Damage, err error) {
 	if err := v.writable(); err != nil {
 		return nil, nil, err
@@ -35,8 +34,15 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
 	}
 	damage := report.Damage[len(report.Damage)-len(c.bad):]
-	left = append(left, report.Damage[:len(report.Damage)-len(c.bad)]...)
+	for _, b := range report.Damage[:len(report.Damage)-len(c.bad)] {
+		if !b.Harmless {
+			left = append(left, b)
+		}
+	}
 	for i, b := range c.bad {
+		if damage[i].Harmless {
+			continue
+		}
 		same, data, err := readSame(source, b.row)
 		if err != nil {
 			return healed, left, fmt.Errorf("heal disk %s: read the source at %s: %w", id, b.row.extent, err)

@@ -11,14 +11,15 @@ import (
 // replayer reads a log from its segments.
 type replayer struct {
 	*disk
-	ctx     context.Context
-	there   []uint32 // segments that exist
-	base    serial   // up to here a snapshot knows all but memory
-	at      serial   // the last record that was read
-	chain   uint32   // its sum
-	bound   bool     // at and chain are known: the next record must follow
-	witness serial   // records up to here were durable
-	closed  serial   // layers are closed up to here
+	ctx       context.Context
+	there     []uint32 // segments that exist
+	base      serial   // up to here a snapshot knows all but memory
+	at        serial   // the last record that was read
+	chain     uint32   // its sum
+	bound     bool     // at and chain are known: the next record must follow
+	witness   serial   // records up to here were durable
+	segmentAt uint32   // that the record lies in
+	closed    serial   // layers are closed up to here
 	// What the catalog says about one of the records.
 	known    serial
 	knownSum uint32
@@ -98,6 +99,9 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	if !ok {
 		limit = -1
 	}
+	if h := s.header; h != nil && r.bound && h.previous == r.log.previous && h.first > r.at+1 {
+		r.missing(serialRange{max(r.at, r.mapped), h.first - 1})
+	}
 	if h := s.header; h != nil && r.bound && h.first == r.at+1 && h.chain != r.chain {
 		return logDamagedProblem(r.id, number, 0, errors.New("the segment does not go on where the one before it ends: it is of another copy of the vault"))
 	}
@@ -115,15 +119,19 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 		}
 	}
 	r.log.previous, r.log.previousEnd = number, end
-	if s.trailer == nil && !r.vault.options.ReadOnly && len(records) > 0 {
+	switch {
+	case s.trailer != nil || r.vault.options.ReadOnly:
+	case end == limit && len(records) > 0:
 		// An earlier recovery was cut off, or had no space.
 		return r.sealOld(s, records, end)
+	default:
+		r.unsealed = append(r.unsealed, number) // records at its end cannot be read
 	}
 	return nil
 }
 
-// take brings one record into the state. A gap before it is damage, unless an
-// inventory explains it.
+// take brings one record into the state. A gap before it is damage, unless the
+// snapshot explains it: segments in between may have been dead.
 func (r *replayer) take(rec *record) error {
 	if rec.recordHeader.disk != r.log.tag {
 		return logDamagedProblem(r.id, rec.segment, rec.position, errors.New("a record of another disk"))
@@ -131,9 +139,15 @@ func (r *replayer) take(rec *record) error {
 	if rec.serial <= r.at {
 		return nil // written again after a crash
 	}
-	if r.bound && rec.serial > r.at+1 && rec.serial > r.base+1 {
-		r.missing(serialRange{max(r.at, r.base), rec.serial - 1})
+	if r.bound && rec.serial > r.at+1 {
+		switch {
+		case rec.segment == r.segmentAt:
+			r.missing(serialRange{max(r.at, r.mapped), rec.serial - 1})
+		case rec.serial > r.base+1:
+			r.missing(serialRange{max(r.at, r.base), rec.serial - 1})
+		}
 	}
+	r.segmentAt = rec.segment
 	if err := r.add(rec); err != nil {
 		return logDamagedProblem(r.id, rec.segment, rec.position, err)
 	}

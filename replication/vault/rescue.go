@@ -36,6 +36,13 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 	if keep > 0 {
 		end = records[keep-1].position + records[keep-1].size()
 	}
+	if r.at < r.witness {
+		// Records that were durable cannot be read. Their data may still be there and
+		// the maps may know it: nothing here may be written over.
+		r.log.previous, r.log.previousEnd = s.number, roundUp(s.size)
+		r.unsealed = append(r.unsealed, s.number)
+		return nil
+	}
 	if r.vault.options.ReadOnly {
 		for i := range doubtful {
 			if err := r.take(&doubtful[i]); err != nil {

@@ -35,8 +35,9 @@ type Damage struct {
 	Segment uint32
 	Offset  int64 // in the segment
 	Reason  string
-	// Derived: no data is concerned, only what repeats it or can be made from it.
-	Derived bool
+	// Harmless: no point and not the head needs what is damaged. It is dead, repeats
+	// something, or is made anew from the log when the vault is opened next.
+	Harmless bool
 }
 
 // location is where a stored block begins.
@@ -149,7 +150,7 @@ func (c *check) damaged(segment uint32, offset int64, err error) {
 // repeated reports damage to what only repeats data.
 func (c *check) repeated(segment uint32, offset int64, err error) {
 	c.damaged(segment, offset, err)
-	c.report.Damage[len(c.report.Damage)-1].Derived = true
+	c.report.Damage[len(c.report.Damage)-1].Harmless = true
 }
 
 // lost reports the records that the last opening could not read.
@@ -380,5 +381,6 @@ func (d *disk) assess(ctx context.Context, b badBlock) (Damage, error) {
 	}
 	var err error
 	damage.Head, err = needs("")
+	damage.Harmless = !damage.Head && len(damage.Points) == 0
 	return damage, err
 }
