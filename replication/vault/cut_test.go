@@ -242,16 +242,18 @@ func (l *life) step() error {
 	case n < 75:
 		return l.rewind(id)
 	case n < 83:
-		return l.drop(id)
+		return errors.Join(l.drop(id), l.look())
 	case n < 87:
 		l.note("maintain")
-		return l.vault.disks[id].maintain(l.ctx)
-	case n < 90:
+		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
+	case n < 89:
 		return l.reopen()
-	case n < 94:
+	case n < 93:
 		return l.hold(id)
-	case n < 97:
+	case n < 95:
 		return l.full(id)
+	case n < 97:
+		return l.another(id)
 	case n < 98:
 		released := l.model.clone()
 		released.release(id)
@@ -510,6 +512,64 @@ func (l *life) release() error {
 		return fmt.Errorf("%w: a view that was kept: %w", errViolation, err)
 	}
 	return h.view.Close()
+}
+
+// look reads all views that were kept.
+func (l *life) look() error {
+	for _, h := range l.held {
+		if l.vault.disks[h.view.disk.id] != h.view.disk {
+			continue // the disk was erased under it
+		}
+		if err := viewShows(h.view, h.want); err != nil && !l.disk.PowerIsCut() {
+			return fmt.Errorf("%w: a view that was kept: %w", errViolation, err)
+		}
+	}
+	return nil
+}
+
+// another makes the disk full while several batches are written, and then writes
+// others of the same size in their place.
+func (l *life) another(id replication.DiskID) error {
+	d := l.model.disks[id]
+	size := d.state.Disk.Size
+	if size < 4000 {
+		return nil
+	}
+	space, err := l.disk.Space("v")
+	if err != nil {
+		return err
+	}
+	l.note("full disk, then other data")
+	for _, room := range []int64{int64(1000 + l.random.IntN(8000)), 0} {
+		var batches []replication.Batch
+		next := l.model
+		for i := range 3 {
+			next = next.clone()
+			noise := make([]byte, 1500)
+			fillNoise(noise, l.random.Uint64())
+			b := replication.Batch{Disk: id, Epoch: d.state.Epoch, Sequence: d.state.Sequence + replication.Sequence(i) + 1}
+			b.Changes = []replication.Change{{Extent: replication.Extent{Offset: int64(i) * 1000, Length: 1500}, Data: noise}}
+			next.write(b)
+			l.later = append(l.later, next)
+			batches = append(batches, b)
+		}
+		capacity := int64(0)
+		if room > 0 {
+			capacity = space.Total - space.Free + room
+		}
+		l.disk.SetCapacity(capacity)
+		err := l.vault.writeTogether(batches, nil)
+		l.disk.SetCapacity(0)
+		if room > 0 && hasCode(err, CodeFull) {
+			l.faults["full"]++
+			continue
+		}
+		if err == nil {
+			l.model, l.later = next, nil
+		}
+		return err
+	}
+	return nil
 }
 
 // full makes the disk full for one write, which must leave everything as it was.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"riparo/replication/vfs"
 )
@@ -130,6 +131,7 @@ func (r *replayer) rescue(s *segmentReader, doubtful []record) error {
 func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error {
 	name := filepath.Join(r.folder, segmentName(s.number))
 	if len(records) == 0 {
+		r.segments = slices.DeleteFunc(slices.Clone(r.segments), func(g segmentInfo) bool { return g.number == s.number })
 		return r.removeSegment(s.number)
 	}
 	footer, err := footerOf(s, records)
