@@ -28,6 +28,7 @@ var drills = map[Drill]map[DrillEvent]Drill{
 		CleanupStarted: DrillCleanup,
 	},
 	DrillUnhealthy: {
+		DrillBooted:    DrillRunning, // the job was restarted and saw it up
 		DrillFailed:    DrillUnhealthy,
 		CleanupStarted: DrillCleanup,
 	},

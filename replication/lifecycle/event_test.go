@@ -171,6 +171,7 @@ starting test failover --test failover failed--> test failover failed
 starting test failover --cleanup started--> cleaning up test failover
 test failover running --test failover failed--> test failover failed
 test failover running --cleanup started--> cleaning up test failover
+test failover failed --test machine booted--> test failover running
 test failover failed --test failover failed--> test failover failed
 test failover failed --cleanup started--> cleaning up test failover
 cleaning up test failover --cleanup done--> none
