@@ -273,7 +273,11 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	c := h.openChrome()
 	c.signIn()
-	for _, lang := range []string{"en", "it"} {
+	languages := []string{"it"} // whose words are the longer ones
+	if os.Getenv("RIPARO_LONG") != "" {
+		languages = []string{"it", "en"}
+	}
+	for _, lang := range languages {
 		if err := h.identity.SetLanguage(user, lang); err != nil {
 			t.Fatal(err)
 		}

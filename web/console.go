@@ -42,7 +42,7 @@ type Console struct {
 	assets   *asset.Set
 	api      *api.API
 	mux      *http.ServeMux
-	routes   []string // what is in the mux, without the API
+	routes   []string       // what is in the mux, without the API
 	pages    *http.ServeMux // finds the page behind an address, see find
 	origins  *http.CrossOriginProtection
 	rendered rendered

@@ -34,7 +34,6 @@ type house struct {
 	console   *web.Console
 	server    *httptest.Server
 	token     string // to claim it
-	logs      *strings.Builder
 }
 
 var manual = fstest.MapFS{

@@ -80,26 +80,22 @@ func (l *lockout) succeeded(key string) {
 	delete(l.tries, key)
 }
 
-// forget makes room: all that is old, and otherwise whatever comes first that is
-// not locked now.
+// forget makes room for a tenth, so that it is rarely done: what is old goes, then
+// what is not locked now, then whatever comes first.
 func (l *lockout) forget(now time.Time) {
-	for key, f := range l.tries {
-		if now.Sub(f.last) > forgetAfter {
-			delete(l.tries, key)
+	enough := maxRemembered * 9 / 10
+	for _, gone := range []func(*failures) bool{
+		func(f *failures) bool { return now.Sub(f.last) > forgetAfter },
+		func(f *failures) bool { return !now.Before(f.until) },
+		func(*failures) bool { return true },
+	} {
+		for key, f := range l.tries {
+			if len(l.tries) <= enough {
+				return
+			}
+			if gone(f) {
+				delete(l.tries, key)
+			}
 		}
-	}
-	for key, f := range l.tries {
-		if len(l.tries) <= maxRemembered {
-			return
-		}
-		if now.After(f.until) {
-			delete(l.tries, key)
-		}
-	}
-	for key := range l.tries {
-		if len(l.tries) <= maxRemembered {
-			return
-		}
-		delete(l.tries, key)
 	}
 }

@@ -58,6 +58,7 @@ func (i *Identity) Bearer(secret string) (store.Token, error) {
 				return err
 			}
 			t.LastUsed = now
+			token = t
 			return tx.Tokens().Put(t)
 		})
 		if missing(err) { // revoked meanwhile

@@ -180,7 +180,5 @@ func words(ctx context.Context) *Words {
 	return w
 }
 
-// t and tn are what templates call.
+// t is what templates call.
 func t(ctx context.Context, key string, blanks ...any) string { return words(ctx).T(key, blanks...) }
-
-func tn(ctx context.Context, key string, n int) string { return words(ctx).N(key, n) }
