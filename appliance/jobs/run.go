@@ -45,19 +45,18 @@ func newRun(e *Engine, id string) *run {
 }
 
 // nudge makes the goroutine look at the record again; with cancel the step under
-// way is told to stop.
+// way is told to stop. The mark comes before the nudge: who is woken sees it.
 func (r *run) nudge(cancel bool) {
+	var stop context.CancelCauseFunc
+	if cancel {
+		r.mu.Lock()
+		stop, r.canceled = r.cancelStep, true
+		r.mu.Unlock()
+	}
 	select {
 	case r.woken <- struct{}{}:
 	default:
 	}
-	if !cancel {
-		return
-	}
-	r.mu.Lock()
-	stop := r.cancelStep
-	r.canceled = true
-	r.mu.Unlock()
 	if stop != nil {
 		stop(ErrCanceled)
 	}
@@ -104,7 +103,7 @@ func (r *run) load() error {
 	defer r.mu.Unlock()
 	r.job, r.loaded = job, true
 	r.def = r.e.definitions[job.Kind]
-	r.canceled = job.CancelAsk
+	r.canceled = r.canceled || job.CancelAsk // Cancel may have come while we read
 	return nil
 }
 
