@@ -63,21 +63,18 @@ func (t *terminal) asked(ctx context.Context, client *api.Client, a asked, w wai
 	return t.result(a, func(out io.Writer) {
 		switch {
 		case a.Job == "":
-			fmt.Fprintf(out, "%s of %s: done\n", spoken(a.Verb), a.Name)
+			fmt.Fprintf(out, "%s of %s: done\n", beginning(a.Verb), a.Name)
 		case a.State == "":
-			fmt.Fprintf(out, "%s of %s has begun: job %s\n", spoken(a.Verb), a.Name, a.Job)
+			fmt.Fprintf(out, "%s of %s has begun: job %s\n", beginning(a.Verb), a.Name, a.Job)
 			t.remark("`riparo jobs show %s --follow` shows how far it is.", a.Job)
 		default:
-			fmt.Fprintf(out, "%s of %s: done in %.1f s\n", spoken(a.Verb), a.Name, a.Seconds)
+			fmt.Fprintf(out, "%s of %s: done in %.1f s\n", beginning(a.Verb), a.Name, a.Seconds)
 		}
 	})
 }
 
-// spoken is a verb as a sentence begins with it: "Test failover".
-func spoken(v lifecycle.Verb) string {
-	if v == "" {
-		return ""
-	}
-	words := strings.ReplaceAll(string(v), "-", " ")
+// beginning is a verb as a sentence begins with it: "Test failover".
+func beginning(v lifecycle.Verb) string {
+	words := lifecycle.Spoken(v)
 	return strings.ToUpper(words[:1]) + words[1:]
 }

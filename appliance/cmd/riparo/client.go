@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -96,8 +97,8 @@ func isFingerprint(text string) bool {
 // completed adds to a problem of the API what only the command line knows: which
 // flag or verb mends it.
 func completed(err error) error {
-	if err == nil {
-		return nil
+	if _, ok := errors.AsType[*replication.Problem](err); !ok {
+		return err
 	}
 	p := *replication.AsProblem(err)
 	switch p.Code {
@@ -105,13 +106,19 @@ func completed(err error) error {
 		p.Action = "give a good token with " + envToken + " or --token; `riparo tokens create` and the console's Settings make them"
 	case "access.denied":
 		p.Action = "use a token of a role that may do this, or ask an administrator to do it"
-	case "setup.token", "setup.claimed", "login.locked":
+	case "setup.token":
+		p.Action += "; an appliance that has an administrator cannot be claimed again"
 	case "request.invalid":
+		// Fields of a request are flags here.
+		p.Cause = strings.NewReplacer("validation failed; ", "", "body.", "", "query.", "", "path.", "").Replace(p.Cause)
 		p.Action = cmp.Or(p.Action, "correct that and give the command again")
-	default:
-		return err
+	case "internal":
+		p.Effect = cmp.Or(p.Effect, "it is not known whether it was done")
+		p.Action = cmp.Or(p.Action, "see the log of the daemon, in the folder logs of its data folder")
 	}
-	p.Effect = cmp.Or(p.Effect, "nothing was done")
+	if p.Remedy == replication.Stop { // refused, before anything was begun
+		p.Effect = cmp.Or(p.Effect, "nothing was done")
+	}
 	return &p
 }
 
@@ -157,7 +164,7 @@ func named[T any](kind, word string, all []T, id, name, describe func(T) string)
 		case len(hits) == 1:
 			return hits[0], nil
 		case len(hits) > 1:
-			return found, &replication.Problem{Code: codeAmbiguous, Cause: fmt.Sprintf("%q could mean each of %d: %s", word, len(hits), listed(hits, describe)),
+			return found, &replication.Problem{Code: "name.ambiguous", Cause: fmt.Sprintf("%q could mean each of %d: %s", word, len(hits), listed(hits, describe)),
 				Effect: "nothing was done", Action: "name it by its ID", Remedy: replication.Stop}
 		}
 	}
@@ -168,9 +175,6 @@ func named[T any](kind, word string, all []T, id, name, describe func(T) string)
 	return found, &replication.Problem{Code: "name.unknown", Cause: fmt.Sprintf("there is no %s %q", kind, word), Effect: "nothing was done",
 		Action: "check the name; " + there, Remedy: replication.Stop}
 }
-
-// codeAmbiguous is the problem of a name that several have.
-const codeAmbiguous = "name.ambiguous"
 
 // maxListed is enough to see what names are like.
 const maxListed = 20

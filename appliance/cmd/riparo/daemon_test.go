@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,6 +22,7 @@ import (
 // daemon is a real appliance inside of the test, with its embedded lab.
 type daemon struct {
 	*appliance.Appliance
+	data  string // folder
 	token string
 	stop  func() // ends it; what it keeps stays
 }
@@ -28,11 +31,17 @@ const password = "correct horse battery staple"
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
-	a, err := appliance.Open(t.Context(), appliance.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", Version: "test", RetryUnit: time.Second})
+	return startDaemon(t, t.TempDir(), "127.0.0.1:0")
+}
+
+// startDaemon starts one on what an earlier one may have kept.
+func startDaemon(t *testing.T, data, listen string) *daemon {
+	t.Helper()
+	a, err := appliance.Open(t.Context(), appliance.Config{Data: data, Listen: listen, Version: "test", RetryUnit: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{Appliance: a}
+	d := &daemon{Appliance: a, data: data}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended sync.WaitGroup
 	ended.Go(func() {
@@ -87,14 +96,7 @@ func (d *daemon) do(t *testing.T, args ...string) string {
 // machine makes a machine at milano that runs.
 func (d *daemon) machine(t *testing.T, name string, seed uint64) hypervisor.Ref {
 	t.Helper()
-	world, err := d.Lab()
-	if err != nil {
-		t.Fatal(err)
-	}
-	site, err := world.Site("milano")
-	if err != nil {
-		t.Fatal(err)
-	}
+	site := d.site(t, "milano")
 	m, err := site.AddMachine(lab.Spec{Name: name, Seed: seed, Churn: 64 << 10, Disks: []lab.DiskSpec{
 		{Key: "vda", Size: 16 << 20, InitialBytes: 2 << 20}, {Key: "vdb", Size: 16 << 20, InitialBytes: 1 << 20}}})
 	if err != nil {
@@ -104,6 +106,20 @@ func (d *daemon) machine(t *testing.T, name string, seed uint64) hypervisor.Ref 
 		t.Fatal(err)
 	}
 	return m.Ref
+}
+
+// site is a site of the daemon's lab.
+func (d *daemon) site(t *testing.T, name string) *lab.Site {
+	t.Helper()
+	world, err := d.Lab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	site, err := world.Site(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return site
 }
 
 // protected makes a machine and protects it.
@@ -152,6 +168,35 @@ func (l *listener) String() string {
 	return l.text.String()
 }
 
+// verb is a verb that runs beside the test.
+type verb struct {
+	stop     context.CancelFunc // Ctrl-C
+	ended    chan int           // its status
+	out, err *listener
+}
+
+// begin starts a verb.
+func begin(t *testing.T, args ...string) *verb {
+	ctx, stop := context.WithCancel(t.Context())
+	v := &verb{stop: stop, ended: make(chan int, 1), out: newListener(), err: newListener()}
+	go func() { v.ended <- run(ctx, args, v.out, v.err) }()
+	t.Cleanup(stop)
+	return v
+}
+
+// ends waits for the end of the verb and wants a status.
+func (v *verb) ends(t *testing.T, want int) {
+	t.Helper()
+	select {
+	case status := <-v.ended:
+		if status != want {
+			t.Fatalf("status %d, want %d\nstdout %s\nstderr %s", status, want, v.out, v.err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("the verb does not end\nstdout %s\nstderr %s", v.out, v.err)
+	}
+}
+
 // hears waits until the verb has printed a text.
 func (l *listener) hears(t *testing.T, text string) {
 	t.Helper()
@@ -163,4 +208,15 @@ func (l *listener) hears(t *testing.T, text string) {
 			t.Fatalf("not heard: %q in\n%s", text, l)
 		}
 	}
+}
+
+// certificateOf is the daemon's certificate as a PEM text.
+func certificateOf(t *testing.T, d *daemon) []byte {
+	t.Helper()
+	c, err := tls.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(d.URL, "https://"), "/"), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.ConnectionState().PeerCertificates[0].Raw})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,7 +66,8 @@ until Ctrl-C; as JSON they are then one document on each line.`,
 }
 
 func printEvent(w io.Writer, e store.Event) {
-	fmt.Fprintf(w, "%s  %-8s  %-12s  %s\n", clock(e.Time), e.Severity, orDash(e.Name), e.Text)
+	text := strings.TrimPrefix(e.Text, e.Name+": ") // the name stands before it
+	fmt.Fprintf(w, "%s  %-8s  %-12s  %s\n", clock(e.Time), e.Severity, orDash(e.Name), text)
 	if e.Action != "" {
 		fmt.Fprintf(w, "%21s%s\n", "", "remedy: "+e.Action)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/lifecycle"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -84,7 +85,7 @@ func endingOf(job store.Job) error {
 
 // titleOf names a job for people: "test failover of WEB01".
 func titleOf(job store.Job) string {
-	title := strings.ReplaceAll(job.Kind, "-", " ")
+	title := lifecycle.Spoken(lifecycle.Verb(job.Kind))
 	if who := cmp.Or(job.Name, job.Machine); who != "" {
 		title += " of " + who
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"riparo/replication"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -119,7 +121,7 @@ go until it ends; the exit status is 1 when it did not succeed.`,
 					job, err = t.follow(c.Context(), client, args[0])
 				}
 				if err != nil {
-					return err
+					return aboutJob(err, args[0])
 				}
 				return t.result(job, func(w io.Writer) { printJob(w, job) })
 			})
@@ -176,7 +178,7 @@ func newJobVerb(t *terminal, to *connection, use, short string, names []string, 
 		RunE: func(c *cobra.Command, args []string) error {
 			return to.reach(func(client *api.Client) error {
 				if err := do(c.Context(), client, args); err != nil {
-					return err
+					return aboutJob(err, args[0])
 				}
 				job, err := client.Job(c.Context(), args[0])
 				if err == nil && w.on {
@@ -199,4 +201,19 @@ func newJobVerb(t *terminal, to *connection, use, short string, names []string, 
 	}
 	w.add(c)
 	return c
+}
+
+// aboutJob tells where to look when a job is not there, or not in a state to do
+// something with.
+func aboutJob(err error, id string) error {
+	p := *replication.AsProblem(err)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		p.Cause, p.Effect, p.Action = fmt.Sprintf("there is no job %q", id), "nothing was done", "`riparo jobs` lists them"
+	case p.Action == "":
+		p.Action = fmt.Sprintf("`riparo jobs show %s` tells how it stands", id)
+	default:
+		return err
+	}
+	return &p
 }

@@ -73,7 +73,7 @@ func (t *terminal) explain(ctx context.Context, err error) {
 		t.remark("usage: %s", c.UseLine())
 		for _, sub := range c.Commands() {
 			if sub.IsAvailableCommand() {
-				t.remark("  %-12s %s", sub.Name(), sub.Short)
+				t.remark("  %-14s %s", sub.Name(), sub.Short)
 			}
 		}
 		t.remark("`%s --help` explains it.", c.CommandPath())
@@ -151,8 +151,11 @@ func clock(at time.Time) string {
 	return at.Local().Format(time.DateTime)
 }
 
-// ageOf is a span for people: tenths of a second as long as they say something.
+// ageOf is a span for people: with as much of a second as says something.
 func ageOf(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
 	if d < 10*time.Second {
 		return d.Round(100 * time.Millisecond).String()
 	}

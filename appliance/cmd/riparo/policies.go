@@ -40,7 +40,12 @@ func newPolicies(t *terminal) *cobra.Command {
 			Args:  arguments("POLICY"),
 			RunE: func(c *cobra.Command, args []string) error {
 				return to.reach(func(client *api.Client) error {
-					p, err := client.Policy(c.Context(), args[0])
+					policies, err := client.Policies(c.Context())
+					if err != nil {
+						return err
+					}
+					name := func(p replication.Policy) string { return p.Name }
+					p, err := named("policy", args[0], policies, name, name, name)
 					if err != nil {
 						return err
 					}

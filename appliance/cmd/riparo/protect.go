@@ -56,16 +56,17 @@ reference at the site; ` + "`riparo sites discover`" + ` lists both.`,
 	return c
 }
 
-// discovered finds a machine of a site as it was last seen, or asks the site when
-// it was not.
+// discovered finds a machine of a site as it was last seen. Unless that is exactly
+// the one that was named the sites are asked: one of nearly that name must not take
+// the place of one that is new.
 func discovered(ctx context.Context, client *api.Client, site, word string) (hypervisor.Machine, error) {
 	seen, err := client.Discovered(ctx, false)
 	if err != nil {
 		return hypervisor.Machine{}, err
 	}
 	m, err := machineAt(seen, site, word)
-	if err == nil || replication.AsProblem(err).Code == codeAmbiguous {
-		return m, err
+	if err == nil && (m.Name == word || string(m.Ref) == word) {
+		return m, nil
 	}
 	if seen, err = client.Discovered(ctx, true); err != nil {
 		return m, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -17,7 +18,7 @@ func newSites(t *terminal) *cobra.Command {
 	var to connection
 	list := func(c *cobra.Command, _ []string) error {
 		return to.reach(func(client *api.Client) error {
-			sites, err := client.Sites(c.Context())
+			sites, err := knownSites(c.Context(), client)
 			if err != nil {
 				return err
 			}
@@ -40,16 +41,36 @@ func newSites(t *terminal) *cobra.Command {
 			Args:  arguments("SITE"),
 			RunE: func(c *cobra.Command, args []string) error {
 				return to.reach(func(client *api.Client) error {
-					if err := client.RemoveSite(c.Context(), args[0]); err != nil {
+					sites, err := client.Sites(c.Context())
+					if err != nil {
 						return err
 					}
-					return t.result(map[string]any{"removed": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "site %s is removed\n", args[0]) })
+					name := func(s store.Site) string { return s.Name }
+					site, err := named("site", args[0], sites, name, name, name)
+					if err != nil {
+						return err
+					}
+					if err := client.RemoveSite(c.Context(), site.Name); err != nil {
+						return err
+					}
+					return t.result(map[string]any{"removed": site.Name}, func(w io.Writer) { fmt.Fprintf(w, "site %s is removed\n", site.Name) })
 				})
 			},
 		},
 		newDiscover(t, &to),
 	)
 	return c
+}
+
+// knownSites are the sites with the outcome of the last contact, which discovery
+// knows and their records do not.
+func knownSites(ctx context.Context, client *api.Client) ([]store.Site, error) {
+	seen, err := client.Discovered(ctx, false)
+	sites := []store.Site{}
+	for _, d := range seen {
+		sites = append(sites, d.Site)
+	}
+	return sites, err
 }
 
 func printSites(w io.Writer, sites []store.Site) {

@@ -74,14 +74,16 @@ func TestTheVerbsTellTheWholeStory(t *testing.T) {
 	ask(lifecycle.Committed, "commit", "WEB01")
 	ask(lifecycle.ProtectedReverse, "reverse", "WEB01")
 	ask(lifecycle.Protected, "failback", "WEB01", "--confirm", "WEB01")
+	ask(lifecycle.CommitPending, "failover", "WEB01", "--planned", "--confirm", "WEB01")
+	ask(lifecycle.Committed, "commit", "WEB01")
 	ask("", "disable", "WEB01", "--confirm", "WEB01")
 	if left := must[struct{ Machines []api.Machine }](t, d.at("machines")...); len(left.Machines) != 0 {
 		t.Fatalf("still protected: %+v", left)
 	}
 
 	jobs := must[struct{ Jobs []store.Job }](t, d.at("jobs", "--limit", "20")...).Jobs
-	if len(jobs) != 9 || jobs[0].Kind != string(lifecycle.DisableProtection) || jobs[8].Kind != string(lifecycle.EnableProtection) {
-		t.Errorf("%d jobs, want 9 from disable-protection back to enable-protection", len(jobs))
+	if len(jobs) != 11 || jobs[0].Kind != string(lifecycle.DisableProtection) || jobs[10].Kind != string(lifecycle.EnableProtection) {
+		t.Errorf("%d jobs, want 11 from disable-protection back to enable-protection", len(jobs))
 	}
 	for _, j := range jobs {
 		if j.State != store.Succeeded || j.Actor != "token command line" {

@@ -38,6 +38,56 @@ func TestWrongUsageEndsWithTwoAndPrintsNoResult(t *testing.T) {
 		"disk prune --vault " + vault + " --keep 1h:all,30m:all",
 		"disk prune --vault " + vault + " --keep 1d:5m,1h:all",
 		"disk verify --vault " + vault + " --repair-from x",
+		"plans",
+		"logs",
+		"servers",
+		"backup",
+		"restore",
+		"claim --token t",
+		"claim --name admin",
+		"machines nosuch",
+		"machines list extra",
+		"machines show",
+		"points",
+		"points a b",
+		"protect",
+		"protect m --site a --machine m --target b",
+		"protect --site a --machine m",
+		"protect --site a --target b",
+		"test-failover",
+		"test-failover cleanup",
+		"failover m",
+		"failover --planned",
+		"failover m --planned --unplanned",
+		"failover m --planned --point app",
+		"failover m --planned --sync-first",
+		"change-point m",
+		"commit",
+		"commit m --confirm m",
+		"reverse",
+		"failback",
+		"pause m --wait",
+		"disable",
+		"jobs nosuch",
+		"jobs show",
+		"jobs cancel a b",
+		"jobs answer a",
+		"events extra",
+		"events --limit many",
+		"events --follow --before x",
+		"policies save",
+		"policies save p --keep forever",
+		"policies save p --copy-every soon",
+		"policies save p --bandwidth fast",
+		"sites add",
+		"sites add s",
+		"sites add s --kind kvm-qmp",
+		"sites remove",
+		"sites discover extra",
+		"tokens create",
+		"tokens create t",
+		"tokens create t --role viewer --life -1h",
+		"tokens revoke",
 	} {
 		status, out, errs := call(t.Context(), strings.Fields(line)...)
 		if status != statusUsage || out != "" || !strings.Contains(errs, "usage: riparo") {
@@ -47,7 +97,7 @@ func TestWrongUsageEndsWithTwoAndPrintsNoResult(t *testing.T) {
 }
 
 func TestHelpIsNotAnError(t *testing.T) {
-	for _, line := range []string{"--help", "help", "help disk", "help disk replicate", "disk --help", "disk replicate --help", "completion bash", "completion zsh"} {
+	for _, line := range []string{"--help", "help", "help disk", "help disk replicate", "disk --help", "disk replicate --help", "completion bash", "completion zsh", "machines --help", "test-failover --help", "help test-failover cleanup", "help jobs show", "claim --help"} {
 		status, out, errs := call(t.Context(), strings.Fields(line)...)
 		if status != statusDone || out == "" || errs != "" {
 			t.Errorf("riparo %s: status %d, stdout %q, stderr %q", line, status, out, errs)
