@@ -86,6 +86,9 @@ func TestManyCallersShareTheConnections(t *testing.T) {
 		})
 	}
 	callers.Wait()
+	if got := len(reader.mappers); got != 2 {
+		t.Errorf("%d contexts have a connection of their own, want both", got)
+	}
 }
 
 // TestPiecesOfEverySizeArrive writes and reads around the sizes at which the server
