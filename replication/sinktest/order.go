@@ -226,11 +226,11 @@ func staleEpochIsRefused(t *testing.T, s *sender) {
 }
 
 func newOwnerEndsTheWaits(t *testing.T, s *sender) {
-	c := s.prepare(t, "d", 100_000, 1)
+	s.prepare(t, "d", 100_000, 1)
 	done := make(chan error, 1)
 	late := replication.Batch{Disk: "d", Epoch: 1, Sequence: 2, Changes: []replication.Change{zeroed(0, 10)}}
 	go func() { done <- s.sink.Write(t.Context(), late) }()
-	c = s.prepare(t, "d", 100_000, 2)
+	c := s.prepare(t, "d", 100_000, 2)
 	// The old owner's call ends with the take-over, whether it came before or after.
 	if err := <-done; !errors.Is(err, replication.ErrStaleEpoch) {
 		t.Fatalf("the call of the old owner: %v, want ErrStaleEpoch", err)

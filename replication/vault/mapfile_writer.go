@@ -28,7 +28,6 @@ type mapWriter struct {
 	fence    []int64
 	page     int64 // to be written next
 	buffer   []byte
-	written  int64 // pages of buffer that were written
 	inPage   int
 	err      error
 }

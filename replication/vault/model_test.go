@@ -164,12 +164,11 @@ func (m *model) matches(ctx context.Context, v *Vault) error {
 		if err != nil {
 			return err
 		}
-		var complete, all []replication.PointID
+		var complete []replication.PointID
 		for _, p := range d.points {
 			if m.complete(p) {
 				complete = append(complete, p.id)
 			}
-			all = append(all, p.id)
 		}
 		var have []replication.PointID
 		for _, p := range points {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"time"
 
 	"riparo/replication"
 )
@@ -270,5 +269,3 @@ func (r *record) entries() []entry {
 	}
 	return list
 }
-
-func (h *recordHeader) when() time.Time { return time.Unix(0, h.time).UTC() }
