@@ -52,6 +52,8 @@ func (w *Words) said(text string) string {
 				}
 			case strings.HasPrefix(name, "Step"):
 				value = w.Named("step", value)
+			case strings.HasPrefix(name, "Scenario"):
+				value = w.Named("scenario", value)
 			case strings.HasPrefix(name, "State"):
 				value = w.Named("state", value)
 			}
@@ -74,7 +76,7 @@ func saidSlug(text string) string {
 }
 
 // pattern is a sentence with blanks. A blank named Said… is a sentence itself, one
-// named Verb…, Step… or State… is looked up by its name.
+// named Verb…, Step…, State… or Scenario… is looked up by its name.
 type pattern struct {
 	key  string
 	form *regexp.Regexp
@@ -83,6 +85,9 @@ type pattern struct {
 var patterns = []pattern{
 	{"try-again-in", regexp.MustCompile(`^try again in (?P<Wait>.+)$`)},
 	{"not-in-state", regexp.MustCompile(`^No (?P<Verb>.+) while the machine is in state “(?P<State>.+)”\.$`)},
+	{"never-reverse", regexp.MustCompile(`^(?P<Scenario>.+) has no (?P<Verb>.+) in reverse\.$`)},
+	{"never", regexp.MustCompile(`^(?P<Scenario>.+) has no (?P<Verb>.+)\.$`)},
+	{"commits-itself", regexp.MustCompile(`^(?P<Scenario>.+) commits a failover by itself: the recovery point cannot be changed\.$`)},
 	{"reading", regexp.MustCompile(`^reading changes of (?P<Disk>.+)$`)},
 	{"comparing", regexp.MustCompile(`^comparing (?P<Disk>\S+)$`)},
 	{"copying", regexp.MustCompile(`^copying (?P<Disk>\S+)$`)},

@@ -23,7 +23,7 @@ func catalog(t *testing.T) *Catalog {
 // languages only.
 func daemonKey(key string) bool {
 	return strings.HasPrefix(key, "said.") || strings.HasPrefix(key, "pattern.") || strings.HasPrefix(key, "event.") ||
-		strings.HasPrefix(key, "spoken.") || strings.HasPrefix(key, "evidence.")
+		strings.HasPrefix(key, "spoken.") || strings.HasPrefix(key, "evidence.") || strings.HasPrefix(key, "scenario.")
 }
 
 func TestEveryLanguageHasEveryWord(t *testing.T) {
