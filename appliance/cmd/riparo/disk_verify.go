@@ -36,6 +36,18 @@ func printable(list []vault.Damage) []damage {
 	return out
 }
 
+// harmful divides damage by whether a point or the head needs what is damaged.
+func harmful(all []vault.Damage) (bad, harmless []vault.Damage) {
+	for _, d := range all {
+		if d.Harmless {
+			harmless = append(harmless, d)
+		} else {
+			bad = append(bad, d)
+		}
+	}
+	return bad, harmless
+}
+
 func (d damage) String() string {
 	what := fmt.Sprintf("disk %s, segment %d: %s", d.Disk, d.Segment, d.Reason)
 	if d.Length > 0 {
@@ -63,7 +75,8 @@ func newDiskVerify(t *terminal) *cobra.Command {
 		Use:   "verify --vault DIR [--disk NAME] [--repair-from SOURCE]",
 		Short: "Read everything again and check it; repair what a source still has",
 		Long: `Read all that the vault stores, check it against its checksums, and list what is
-damaged and which recovery points need it. The exit status is 1 if anything is.
+damaged and which recovery points need it. The exit status is 1 if anything is that
+a recovery point or the newest content needs.
 
 With --repair-from, damaged blocks of the disk are taken from SOURCE, the disk as
 it is now. Where it still has what was written, every point that needs the block is
@@ -120,16 +133,20 @@ func verify(c *cobra.Command, t *terminal, v *vault.Vault, flags vaultFlags, hea
 		return err
 	}
 	bar.end()
-	found := printable(report.Damage)
+	bad, harmless := harmful(report.Damage)
+	found := printable(bad)
 	if err := t.result(map[string]any{
 		"disks": report.Disks, "points": report.Points, "segments": report.Segments, "bytes": report.Bytes,
-		"damage": found, "healed": printable(healed), "verified": len(found) == 0,
+		"damage": found, "harmless": printable(harmless), "healed": printable(healed), "verified": len(found) == 0,
 	}, func(w io.Writer) {
 		for _, h := range printable(healed) {
 			fmt.Fprintf(w, "healed: %s\n", h)
 		}
 		for _, d := range found {
 			fmt.Fprintf(w, "damaged: %s\n", d)
+		}
+		for _, d := range printable(harmless) {
+			fmt.Fprintf(w, "harmless: %s\n", d)
 		}
 		if len(found) == 0 {
 			fmt.Fprintf(w, "All is well: %d disks, %d recovery points, %s read and checked.\n", report.Disks, report.Points, sizeOf(report.Bytes))
