@@ -12,46 +12,45 @@ import (
 	"time"
 )
 
-// chooseAccelerator decides between the processor's virtualization (kvm) and
-// emulation (tcg), once for each boot of the host.
+// Accelerator decides between the processor's virtualization ("kvm") and emulation
+// ("tcg") for an emulator of this host. note is a file that keeps the verdict until the
+// host boots again; empty for none.
 //
 // That /dev/kvm exists proves little: on hosts that emulate it, small programs run
 // and a stock kernel crawls for minutes or ends in an internal error. So kvm is taken
 // only when the processor itself has virtualization and a program was seen to run.
-func (s *Site) chooseAccelerator(ctx context.Context) (string, error) {
-	if s.options.Accelerator != "" {
-		return s.options.Accelerator, nil
-	}
-	s.acceleratorOnce.Lock()
-	defer s.acceleratorOnce.Unlock()
-	if s.accelerator != "" {
-		return s.accelerator, nil
-	}
+func Accelerator(ctx context.Context, emulator, note string) (string, error) {
 	type verdict struct {
 		Boot        string `json:"boot"` // of the host: another kernel may judge otherwise
 		Emulator    string `json:"emulator"`
 		Accelerator string `json:"accelerator"`
 	}
-	now := verdict{Boot: hostBoot(), Emulator: s.options.Emulator}
-	file := filepath.Join(s.folder, "run", "accelerator.json")
-	if content, err := os.ReadFile(file); err == nil {
+	now := verdict{Boot: hostBoot(), Emulator: emulator}
+	if content, err := os.ReadFile(note); err == nil {
 		var before verdict
 		if json.Unmarshal(content, &before) == nil && before.Boot == now.Boot && before.Emulator == now.Emulator && before.Accelerator != "" {
-			s.accelerator = before.Accelerator
-			return s.accelerator, nil
+			return before.Accelerator, nil
 		}
 	}
 	now.Accelerator = "tcg"
-	if virtualizes() && runsProgram(ctx, s.options.Emulator) {
+	if virtualizes() && runsProgram(ctx, emulator) {
 		now.Accelerator = "kvm"
 	}
 	if err := ctx.Err(); err != nil {
 		return "", fmt.Errorf("find out what accelerates machines here: %w", err)
 	}
-	s.accelerator = now.Accelerator
-	// Without the note the next process finds out again.
-	_ = writeJSON(file, now)
-	return s.accelerator, nil
+	if note != "" {
+		// Without the note the next process finds out again.
+		_ = writeJSON(note, now)
+	}
+	return now.Accelerator, nil
+}
+
+func (s *Site) chooseAccelerator(ctx context.Context) (string, error) {
+	if s.options.Accelerator != "" {
+		return s.options.Accelerator, nil
+	}
+	return Accelerator(ctx, s.options.Emulator, filepath.Join(s.folder, "run", "accelerator.json"))
 }
 
 func hostBoot() string {

@@ -60,7 +60,7 @@ func (s *Site) create(ctx context.Context, d *Definition, spec hypervisor.Spec, 
 		return err
 	}
 	for i, disk := range spec.Disks {
-		if err := createImage(ctx, s.diskPath(d.Disks[i]), disk.Size, disk.Backing); err != nil {
+		if err := createImage(s.diskPath(d.Disks[i]), disk.Size, disk.Backing); err != nil {
 			return err
 		}
 	}

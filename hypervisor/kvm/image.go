@@ -1,18 +1,14 @@
 package kvm
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 
-	"riparo/replication"
+	"riparo/hypervisor/kvm/fleece"
 )
 
 // sector is the unit in which QEMU counts: a raw file that ends within one is seen
@@ -51,26 +47,18 @@ func readHeader(file io.ReaderAt) (qcow2Header, error) {
 	return qcow2Header{int64(binary.BigEndian.Uint64(b[24:])), binary.BigEndian.Uint64(b[8:]) != 0}, nil
 }
 
-// createImage makes a qcow2 image: empty, or an overlay. What is below is not opened:
-// that it can be is seen at the start.
-func createImage(ctx context.Context, path string, size int64, backing string) error {
+// createImage makes a qcow2 image: empty, or an overlay.
+func createImage(path string, size int64, backing string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	program, err := exec.LookPath("qemu-img")
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return &replication.Problem{
-			Code: "kvm.qemu-img", Cause: fmt.Sprintf("qemu-img is not installed here: %v", err), Effect: "no disk can be made",
-			Action: "install qemu-utils", Remedy: replication.Stop, Err: err,
-		}
+		return err
 	}
-	arguments := []string{"create", "-q", "-f", "qcow2"}
-	if backing != "" {
-		arguments = append(arguments, "-u", "-F", "raw", "-b", backing)
-	}
-	out, err := exec.CommandContext(ctx, program, append(arguments, path, strconv.FormatInt(size, 10))...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("make the disk %s: %w: %s", path, err, strings.TrimSpace(string(out)))
+	_, err = file.Write(fleece.EmptyImage(size, backing))
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("make the disk %s: %w", path, err)
 	}
 	return nil
 }

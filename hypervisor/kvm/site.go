@@ -48,9 +48,6 @@ type Site struct {
 	folder  string
 	options Options
 
-	acceleratorOnce sync.Mutex // held while the accelerator is probed
-	accelerator     string
-
 	mu       sync.Mutex // guards what follows
 	machines map[string]*seat
 }

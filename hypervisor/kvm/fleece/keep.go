@@ -28,7 +28,7 @@ func SaveBitmaps(ctx context.Context, monitor Monitor, name, helper, file string
 	if len(add) == 0 {
 		return 0, nil
 	}
-	if err := os.WriteFile(file, EmptyImage(disk.Image.Size), 0o600); err != nil {
+	if err := os.WriteFile(file, EmptyImage(disk.Image.Size, ""), 0o600); err != nil {
 		return 0, err
 	}
 	if err := monitor.Execute(ctx, "blockdev-add", args{"driver": "qcow2", "node-name": helper, "file": args{"driver": "file", "filename": file}}, nil); err != nil {

@@ -64,13 +64,17 @@ const (
 	// perTable is how much of the disk one entry of the first-level table covers: a
 	// cluster of 8-byte entries, each for a cluster of data.
 	perTable = clusterBytes / 8 * clusterBytes
+
+	formatExtension = 0xe2792aca
+	maxBackingName  = 1023
 )
 
 // EmptyImage is a qcow2 image of a disk of size bytes in which nothing is allocated:
-// header, reference counts, and an empty first-level table. Making it here and not by
-// a job of QEMU's has a reason: QEMU 7.2 that is told to quit while such a job runs
-// ends in an assertion (block/io.c, bdrv_do_drained_begin_quiesce).
-func EmptyImage(size int64) []byte {
+// header, reference counts, and an empty first-level table. backing, if not empty,
+// names what the disk shows below it, in raw format. Making it here and not by a job
+// of QEMU's has a reason: QEMU 7.2 that is told to quit while such a job runs ends in
+// an assertion (block/io.c, bdrv_do_drained_begin_quiesce).
+func EmptyImage(size int64, backing string) []byte {
 	const refcountTable, refcountBlock, firstTable = 1, 2, 3 // in clusters
 	entries := max(1, (size+perTable-1)/perTable)
 	clusters := firstTable + (entries*8+clusterBytes-1)/clusterBytes
@@ -86,6 +90,15 @@ func EmptyImage(size int64) []byte {
 	be.PutUint32(image[56:], 1)
 	be.PutUint32(image[96:], 4) // reference counts of 2^4 bits
 	be.PutUint32(image[100:], headerBytes)
+	if backing != "" {
+		// A header extension names the format, another ends the list.
+		be.PutUint32(image[headerBytes:], formatExtension)
+		be.PutUint32(image[headerBytes+4:], uint32(len("raw")))
+		copy(image[headerBytes+8:], "raw")
+		const name = headerBytes + 8 + 8 + 8
+		be.PutUint64(image[8:], name)
+		be.PutUint32(image[16:], uint32(copy(image[name:name+maxBackingName], backing)))
+	}
 	be.PutUint64(image[refcountTable*clusterBytes:], refcountBlock*clusterBytes)
 	for i := range clusters {
 		be.PutUint16(image[refcountBlock*clusterBytes+2*i:], 1)

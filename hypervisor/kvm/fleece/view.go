@@ -31,7 +31,7 @@ func (m *Machine) prepare(ctx context.Context, monitor Monitor, d Disk, size int
 
 // scratchNode makes a qcow2 file and lets QEMU open it above another node.
 func (m *Machine) scratchNode(ctx context.Context, monitor Monitor, name, file, backing string, size, reserve int64) error {
-	if err := m.Scratch.Make(ctx, file, EmptyImage(size), reserve); err != nil {
+	if err := m.Scratch.Make(ctx, file, EmptyImage(size, ""), reserve); err != nil {
 		return err
 	}
 	return monitor.Execute(ctx, "blockdev-add", args{"driver": "qcow2", "node-name": name,

@@ -1,0 +1,222 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	rpc "github.com/digitalocean/go-libvirt"
+
+	"riparo/hypervisor"
+	"riparo/hypervisor/kvm/fleece"
+	"riparo/hypervisor/kvm/qga"
+	"riparo/replication"
+)
+
+// BeginPoint freezes the disks of a domain at one instant; see package fleece. Those of
+// a domain that is off are opened without it.
+func (h *Host) BeginPoint(ctx context.Context, request hypervisor.PointRequest) (hypervisor.Capture, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p, release, err := h.hold(ctx, request.Ref)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	dom, err := h.find(ctx, request.Ref)
+	if err != nil {
+		return nil, err
+	}
+	if p.capture != nil {
+		p.capture.supersede()
+		p.capture = nil
+	}
+	state, reason, err := h.power(ctx, dom)
+	if err != nil {
+		return nil, err
+	}
+	d, err := h.describe(ctx, dom, 0)
+	if err != nil {
+		return nil, err
+	}
+	c := &capture{host: h, ref: request.Ref}
+	if powerOf(state) == hypervisor.Stopped {
+		c.inner, err = h.beginStopped(ctx, d, request, reason == rpc.DomainShutoffShutdown)
+	} else {
+		c.inner, err = h.beginRunning(ctx, dom, d, request, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.capture = c
+	return c, nil
+}
+
+func (h *Host) beginRunning(ctx context.Context, dom rpc.Domain, d *domain, request hypervisor.PointRequest, p *seat) (hypervisor.Capture, error) {
+	machine, err := h.fleeceMachine(ctx, dom, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range request.Disks {
+		k, ok := d.disk(key)
+		if !ok {
+			return nil, noDisk(d.Name, key)
+		}
+		if why := obstacle(k); why != "" {
+			return nil, &replication.Problem{
+				Code: "kvm.obstacle", Cause: fmt.Sprintf("disk %s of %s %s", key, d.Name, why), Effect: "no recovery point was taken",
+				Action: "remove the obstacle, or leave the disk out", Remedy: replication.Stop,
+			}
+		}
+	}
+	if !p.thawed && machine.Agent != nil {
+		if err := thawLeftover(ctx, &machine); err != nil {
+			return nil, err
+		}
+		p.thawed = true
+	}
+	return fleece.Begin(ctx, machine, request)
+}
+
+// askLimit is how long an agent may take to say whether a freeze is in force.
+const askLimit = 3 * time.Second
+
+// thawLeftover thaws a guest that an earlier process of ours left frozen. An agent
+// that does not answer says nothing of a freeze: it would answer in one.
+func thawLeftover(ctx context.Context, m *fleece.Machine) error {
+	asking, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	agent, release, err := m.Agent(asking)
+	if err != nil {
+		return nil
+	}
+	defer release()
+	if frozen, err := qga.Frozen(asking, agent); err != nil || !frozen {
+		return nil
+	}
+	return m.Thaw(ctx)
+}
+
+// Forget removes everything that captures left on a domain.
+func (h *Host) Forget(ctx context.Context, ref hypervisor.Ref) error {
+	p, release, err := h.hold(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer release()
+	dom, err := h.find(ctx, ref)
+	if errors.Is(err, hypervisor.ErrNoMachine) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if p.capture != nil {
+		p.capture.supersede()
+		p.capture = nil
+	}
+	state, _, err := h.power(ctx, dom)
+	if err != nil {
+		return err
+	}
+	d, err := h.describe(ctx, dom, 0)
+	if err != nil {
+		return err
+	}
+	if powerOf(state) == hypervisor.Stopped {
+		return h.forgetStopped(ctx, d)
+	}
+	machine, err := h.fleeceMachine(ctx, dom, d)
+	if err != nil {
+		return err
+	}
+	if machine.Agent != nil {
+		if err := thawLeftover(ctx, &machine); err != nil {
+			return err
+		}
+	}
+	return fleece.Forget(ctx, machine)
+}
+
+// fleeceMachine is what package fleece needs to know of a domain that runs.
+func (h *Host) fleeceMachine(ctx context.Context, dom rpc.Domain, d *domain) (fleece.Machine, error) {
+	m := fleece.Machine{
+		Name: d.Name, Reserve: h.options.ScratchReserve, Limit: h.options.ScratchLimit, Dial: h.place.dial,
+		Scratch: h.place.scratch(path.Join(h.options.Folder, "scratch", d.UUID), d.owner()),
+		Socket:  path.Join(h.options.Folder, "scratch", d.UUID, "nbd"),
+		Connect: func(ctx context.Context) (fleece.Monitor, func(), error) {
+			state, _, err := h.power(ctx, dom)
+			if err == nil && powerOf(state) == hypervisor.Stopped {
+				err = fmt.Errorf("machine %s: %w", d.Name, fleece.ErrEnded)
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			return monitor{h, dom}, func() {}, nil
+		},
+	}
+	// QEMU's devices are named by libvirt's aliases.
+	var blocks []struct {
+		Device string `json:"qdev"`
+	}
+	if err := (monitor{h, dom}).Execute(ctx, "query-block", nil, &blocks); err != nil {
+		return m, err
+	}
+	for _, k := range d.disks() {
+		if k.Alias == nil || len(k.Target.Device) > fleece.MaxKeyLength {
+			continue
+		}
+		for _, b := range blocks {
+			if strings.Contains(b.Device+"/", "/"+k.Alias.Name+"/") {
+				m.Disks = append(m.Disks, fleece.Disk{Key: k.Target.Device, Device: b.Device})
+			}
+		}
+	}
+	if d.agent() {
+		m.Agent = func(ctx context.Context) (qga.Executor, func(), error) {
+			// Nothing is frozen before an agent is known to answer.
+			a := agent{h, dom}
+			return a, func() {}, a.Execute(ctx, "guest-ping", nil, nil)
+		}
+	}
+	return m, nil
+}
+
+// superseder is a capture that can be told that a newer one begins.
+type superseder interface{ Supersede() }
+
+// capture takes its turn among the operations on a domain.
+type capture struct {
+	host  *Host
+	ref   hypervisor.Ref
+	inner hypervisor.Capture
+}
+
+func (c *capture) Instant() hypervisor.Instant        { return c.inner.Instant() }
+func (c *capture) Disks() []hypervisor.CapturedDisk   { return c.inner.Disks() }
+func (c *capture) Commit(ctx context.Context) error   { return c.end(ctx, c.inner.Commit) }
+func (c *capture) Rollback(ctx context.Context) error { return c.end(ctx, c.inner.Rollback) }
+func (c *capture) supersede() {
+	if s, ok := c.inner.(superseder); ok {
+		s.Supersede()
+	}
+}
+
+func (c *capture) end(ctx context.Context, how func(context.Context) error) error {
+	p, release, err := c.host.hold(ctx, c.ref)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := how(ctx); err != nil {
+		return err
+	}
+	if p.capture == c {
+		p.capture = nil
+	}
+	return nil
+}

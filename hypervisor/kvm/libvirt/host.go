@@ -1,0 +1,216 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	rpc "github.com/digitalocean/go-libvirt"
+
+	"riparo/hypervisor"
+	"riparo/hypervisor/kvm"
+	"riparo/replication"
+)
+
+// Kind is how a Host describes itself.
+const Kind = "kvm-libvirt"
+
+// Options of a host; the zero value is good.
+type Options struct {
+	// Folder is where disks of created machines, scratch files and state lie, as the
+	// host's QEMU sees it. If empty: /var/lib/libvirt/images/riparo for a system
+	// daemon, and riparo in the user's cache folder for a session daemon of this host.
+	Folder string
+	// DomainType of created machines: "kvm" or "qemu". If empty it is that of the
+	// source, or found out by booting something.
+	DomainType string
+	// ScratchReserve and ScratchLimit are as in [kvm.Options].
+	ScratchReserve, ScratchLimit int64
+}
+
+// Host is a libvirt daemon and its QEMU domains. It is a [hypervisor.Provider] with
+// every capability.
+type Host struct {
+	address string
+	uri     *url.URL
+	options Options
+	place   place
+
+	mu         sync.Mutex // guards what follows
+	connection *rpc.Libvirt
+	site       *kvm.Site // for the disks of machines that are off; nil until needed
+	seats      map[hypervisor.Ref]*seat
+	calls      sync.WaitGroup // calls under way, also those that nobody waits for any more
+}
+
+// seat is what this process holds of one domain.
+type seat struct {
+	lock    chan struct{} // one operation at a time; holds a token when free
+	capture *capture      // the open one, or nil; guarded by lock
+	thawed  bool          // no freeze of an earlier process can be in force; guarded by lock
+}
+
+var (
+	_ hypervisor.Provider      = (*Host)(nil)
+	_ hypervisor.Watcher       = (*Host)(nil)
+	_ hypervisor.ChangeReader  = (*Host)(nil)
+	_ hypervisor.OverlayBooter = (*Host)(nil)
+	_ hypervisor.DiskOpener    = (*Host)(nil)
+	_ hypervisor.ConsoleReader = (*Host)(nil)
+	_ hypervisor.Fencer        = (*Host)(nil)
+)
+
+// Open prepares for a host; it is dialed by the first call that needs it, and again
+// after the connection was lost.
+func Open(_ context.Context, address string, options Options) (*Host, error) {
+	uri, err := parse(address)
+	if err != nil {
+		return nil, &replication.Problem{
+			Code: "libvirt.address", Cause: fmt.Sprintf("the address %q is not one of a libvirt daemon: %v", address, err), Effect: "the site cannot be used",
+			Action: "write it as qemu:///system, qemu:///session?socket=PATH, qemu+ssh://USER@HOST/system or qemu+tls://HOST/system",
+			Remedy: replication.Stop, Err: err,
+		}
+	}
+	h := &Host{address: address, uri: uri, options: options, seats: map[hypervisor.Ref]*seat{}}
+	if h.options.Folder == "" {
+		h.options.Folder = "/var/lib/libvirt/images/riparo"
+		if h.session() {
+			base, err := os.UserCacheDir()
+			if err != nil {
+				return nil, fmt.Errorf("open %s: %w", address, err)
+			}
+			h.options.Folder = filepath.Join(base, "riparo")
+		}
+	}
+	if h.options.ScratchReserve == 0 {
+		h.options.ScratchReserve = kvm.DefaultScratchReserve
+	}
+	if h.place, err = placeOf(uri); err != nil {
+		return nil, fmt.Errorf("open %s: %w", address, err)
+	}
+	return h, nil
+}
+
+// session says whether the daemon is a user's own, which has no bridges.
+func (h *Host) session() bool { return h.uri.Path == "/session" }
+
+// Describe says what the host is.
+func (h *Host) Describe() hypervisor.Description {
+	return hypervisor.Description{Kind: Kind, Address: h.address}
+}
+
+// Close ends the connection. Domains go on running.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	connection, site := h.connection, h.site
+	h.connection, h.site = nil, nil
+	h.mu.Unlock()
+	var err error
+	if site != nil {
+		err = site.Close()
+	}
+	if connection != nil && connection.IsConnected() {
+		err = errors.Join(err, connection.Disconnect())
+	}
+	h.calls.Wait()
+	return errors.Join(err, h.place.close())
+}
+
+// call makes a call of libvirt's. The protocol's client knows no ctx: when ctx ends
+// the call goes on without anybody waiting for it, until it returns or Close ends the
+// connection.
+func call[T any](ctx context.Context, h *Host, f func(*rpc.Libvirt) (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	h.calls.Go(func() {
+		connection, err := h.connect()
+		if err != nil {
+			done <- result{err: err}
+			return
+		}
+		value, err := f(connection)
+		done <- result{value, h.translate(err)}
+	})
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("libvirt at %s did not answer: %w", h.address, context.Cause(ctx))
+	}
+}
+
+// do is call for calls without a result.
+func do(ctx context.Context, h *Host, f func(*rpc.Libvirt) error) error {
+	_, err := call(ctx, h, func(l *rpc.Libvirt) (struct{}, error) { return struct{}{}, f(l) })
+	return err
+}
+
+// connect gives the connection, dialing if there is none.
+func (h *Host) connect() (*rpc.Libvirt, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.connection != nil && h.connection.IsConnected() {
+		return h.connection, nil
+	}
+	connection := rpc.NewWithDialer(dialer{h})
+	if err := connection.ConnectToURI(rpc.RemoteURI(h.uri)); err != nil {
+		return nil, h.dialProblem(err)
+	}
+	h.connection = connection
+	return connection, nil
+}
+
+func (h *Host) dialProblem(err error) error {
+	p := &replication.Problem{
+		Code: "libvirt.unreachable", Cause: fmt.Sprintf("libvirt at %s cannot be reached: %v", h.address, err), Effect: "its machines can neither be seen nor protected",
+		Action: "check that the daemon runs, the address, and the network between here and there", Remedy: replication.Retry, Err: err,
+	}
+	text := strings.ToLower(err.Error())
+	for _, sign := range []string{"unable to authenticate", "authentication", "permission denied", "knownhosts", "certificate", "access denied"} {
+		if strings.Contains(text, sign) {
+			p.Code, p.Remedy = "libvirt.refused", replication.Stop
+			p.Action = "give this account access to the daemon: the group libvirt, an SSH key and a known host key, or a client certificate"
+		}
+	}
+	return p
+}
+
+// translate gives libvirt's errors the names that callers know.
+func (h *Host) translate(err error) error {
+	if e, ok := errors.AsType[rpc.Error](err); ok && e.Code == uint32(rpc.ErrNoDomain) {
+		return fmt.Errorf("%w: %s", hypervisor.ErrNoMachine, e.Message)
+	}
+	return err
+}
+
+func hasCode(err error, code rpc.ErrorNumber) bool {
+	e, ok := errors.AsType[rpc.Error](err)
+	return ok && e.Code == uint32(code)
+}
+
+// hold begins an operation on a domain: one at a time in this process.
+func (h *Host) hold(ctx context.Context, ref hypervisor.Ref) (*seat, func(), error) {
+	h.mu.Lock()
+	p := h.seats[ref]
+	if p == nil {
+		p = &seat{lock: make(chan struct{}, 1)}
+		p.lock <- struct{}{}
+		h.seats[ref] = p
+	}
+	h.mu.Unlock()
+	select {
+	case <-p.lock:
+		return p, func() { p.lock <- struct{}{} }, nil
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("machine %s is busy: %w", ref, context.Cause(ctx))
+	}
+}
