@@ -545,10 +545,12 @@ func (l *life) another(id replication.DiskID) error {
 		next := l.model
 		for i := range 3 {
 			next = next.clone()
-			noise := make([]byte, 1500)
+			// With header and table, a record of four sectors: a write that is cut off
+			// between two records leaves the second one as it was before.
+			noise := make([]byte, 4*vfs.Sector-recordHeaderSize-blockRowSize)
 			fillNoise(noise, l.random.Uint64())
 			b := replication.Batch{Disk: id, Epoch: d.state.Epoch, Sequence: d.state.Sequence + replication.Sequence(i) + 1}
-			b.Changes = []replication.Change{{Extent: replication.Extent{Offset: int64(i) * 1000, Length: 1500}, Data: noise}}
+			b.Changes = []replication.Change{{Extent: replication.Extent{Offset: int64(i) * 1000, Length: int64(len(noise))}, Data: noise}}
 			next.write(b)
 			l.later = append(l.later, next)
 			batches = append(batches, b)
@@ -562,6 +564,9 @@ func (l *life) another(id replication.DiskID) error {
 		l.disk.SetCapacity(0)
 		if room > 0 && hasCode(err, CodeFull) {
 			l.faults["full"]++
+			if l.random.IntN(2) == 0 {
+				l.disk.CutPower(l.random.IntN(3)) // what follows is the place to look at
+			}
 			continue
 		}
 		if err == nil {

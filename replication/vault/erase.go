@@ -72,8 +72,8 @@ func (d *disk) releaseMember(ctx context.Context, member replication.DiskID) err
 	points := slices.Clone(d.points)
 	d.mu.Unlock()
 	b := releaseBody{member: member}
-	for _, p := range points {
-		if slices.Contains(p.members, member) && d.vault.complete(p) {
+	for _, p := range d.vault.complete(points) {
+		if slices.Contains(p.members, member) {
 			b.marks = append(b.marks, p.serial)
 		}
 	}

@@ -38,30 +38,43 @@ func (v *Vault) Points(id replication.DiskID) ([]replication.RecoveryPoint, erro
 	points := slices.Clone(d.points)
 	d.mu.Unlock()
 	var list []replication.RecoveryPoint
-	for _, p := range points {
-		if v.complete(p) {
-			list = append(list, replication.RecoveryPoint{
-				ID: p.id, Time: p.time, Consistency: p.consistency, Disks: slices.Clone(p.members), Tag: p.tag,
-				ChangedBytes: p.changed, StoredBytes: p.stored,
-			})
-		}
+	for _, p := range v.complete(points) {
+		list = append(list, replication.RecoveryPoint{
+			ID: p.id, Time: p.time, Consistency: p.consistency, Disks: slices.Clone(p.members), Tag: p.tag,
+			ChangedBytes: p.changed, StoredBytes: p.stored,
+		})
 	}
 	return list, nil
 }
 
-// complete reports whether every member of a point holds its mark.
-func (v *Vault) complete(p *point) bool {
-	for _, id := range p.members {
-		d, err := v.find(id)
-		if err != nil {
-			return false
+// complete gives those of the points whose marks all members hold.
+func (v *Vault) complete(points []*point) []*point {
+	members := map[replication.DiskID]bool{}
+	for i, p := range points {
+		if i > 0 && slices.Equal(p.members, points[i-1].members) {
+			continue
 		}
-		d.mu.Lock()
-		held := d.byID[p.id] != nil
-		d.mu.Unlock()
-		if !held {
-			return false
+		for _, id := range p.members {
+			members[id] = true
 		}
 	}
-	return true
+	lacking := map[*point]bool{}
+	for id := range members {
+		d, err := v.find(id)
+		if err != nil {
+			d = nil // there is no such disk
+		}
+		if d != nil {
+			d.mu.Lock()
+		}
+		for _, p := range points {
+			if slices.Contains(p.members, id) && (d == nil || d.byID[p.id] == nil) {
+				lacking[p] = true
+			}
+		}
+		if d != nil {
+			d.mu.Unlock()
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(points), func(p *point) bool { return lacking[p] })
 }

@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"riparo/replication"
-	"riparo/replication/vfs"
 )
 
 // View is a disk as it was at one recovery point, or its head. It is a
@@ -23,7 +21,7 @@ type View struct {
 	sources []source // newest first
 	moves   map[location]entry
 	stack   stack
-	files   handles
+	blocks  blocks
 	since   uint64 // keeps segments that died later; see sweep.go
 	once    sync.Once
 }
@@ -52,7 +50,7 @@ func (v *Vault) View(ctx context.Context, id replication.DiskID, at replication.
 // view makes a view of what happened up to and including a serial. The caller holds
 // mu, which is given back.
 func (d *disk) view(size int64, upTo serial) (*View, error) {
-	w := &View{disk: d, size: size, stack: d.stackUpTo(upTo), files: handles{fs: d.vault.fs, folder: d.folder}}
+	w := &View{disk: d, size: size, stack: d.stackUpTo(upTo), blocks: blocks{fs: d.vault.fs, folder: d.folder, disk: d.id}}
 	w.moves = w.stack.moves
 	w.since = d.pin()
 	d.mu.Unlock()
@@ -83,7 +81,7 @@ func (w *View) Size() int64 { return w.size }
 func (w *View) Close() error {
 	var err error
 	w.once.Do(func() {
-		err = errors.Join(w.files.close(), w.stack.release(), w.disk.unpin(w.since))
+		err = errors.Join(w.blocks.close(), w.stack.release(), w.disk.unpin(w.since))
 	})
 	return err
 }
@@ -109,7 +107,7 @@ func (w *View) ReadAt(p []byte, offset int64) (int, error) {
 	for i := range list {
 		e := &list[i]
 		clear(p[at-offset : e.offset-offset])
-		if err := w.files.read(w.disk.id, e, p[e.offset-offset:e.end()-offset]); err != nil {
+		if err := w.blocks.read(e, p[e.offset-offset:e.end()-offset]); err != nil {
 			w.disk.noteDamage(e, err)
 			return int(e.offset - offset), err
 		}
@@ -251,92 +249,4 @@ func (w *View) Regions(ctx context.Context) iter.Seq2[replication.Region, error]
 			yield(open, nil)
 		}
 	}
-}
-
-// handles are the segments that a reader has open.
-type handles struct {
-	fs     vfs.FS
-	folder string
-
-	mu     sync.Mutex // guards all below
-	open   map[uint32]vfs.File
-	closed bool
-}
-
-var errViewClosed = errors.New("the view is closed")
-
-func (h *handles) get(number uint32) (vfs.File, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return nil, errViewClosed
-	}
-	if f := h.open[number]; f != nil {
-		return f, nil
-	}
-	f, err := h.fs.OpenRead(filepath.Join(h.folder, segmentName(number)))
-	if err != nil {
-		return nil, err
-	}
-	if h.open == nil {
-		h.open = map[uint32]vfs.File{}
-	}
-	h.open[number] = f
-	return f, nil
-}
-
-func (h *handles) close() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	var errs []error
-	for _, f := range h.open {
-		errs = append(errs, f.Close())
-	}
-	h.open = nil
-	return errors.Join(errs...)
-}
-
-var blocks = sync.Pool{New: func() any { return new(blockBuffers) }}
-
-// blockBuffers hold one block while it is read.
-type blockBuffers struct {
-	stored [maxStoredBytes]byte
-	plain  [blockBytes]byte
-}
-
-// read reads the bytes of e into p, which has its length.
-func (h *handles) read(id replication.DiskID, e *entry, p []byte) error {
-	if e.codec == codecZero {
-		clear(p)
-		return nil
-	}
-	damaged := func(err error) error { return damagedProblem(id, e.extent(), e.segment, int64(e.position), err) }
-	f, err := h.get(e.segment)
-	if errors.Is(err, errViewClosed) {
-		return fmt.Errorf("read disk %s: %w", id, err)
-	}
-	if err != nil {
-		return damaged(err)
-	}
-	b := blocks.Get().(*blockBuffers)
-	defer blocks.Put(b)
-	stored := b.stored[:e.stored]
-	if err := readFull(f, stored, int64(e.position)); err != nil {
-		return damaged(err)
-	}
-	if checksum(stored) != e.crc {
-		return damaged(errors.New("a block has a wrong checksum"))
-	}
-	plain := b.plain[:e.plain]
-	if len(p) == len(plain) {
-		plain = p
-	}
-	if err := e.decode(plain, stored); err != nil {
-		return damaged(err)
-	}
-	if len(p) < len(plain) {
-		copy(p, plain[e.inner:])
-	}
-	return nil
 }

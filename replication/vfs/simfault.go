@@ -110,6 +110,7 @@ const (
 	nothing survival = iota // only what was synced
 	all                     // the disk was quick
 	prefix                  // the first writes, whole
+	heads                   // the first sectors of any writes
 	sectors                 // any sectors of any writes
 	junk                    // the same, with junk where nothing was written
 	survivals
@@ -165,7 +166,7 @@ func (s *Sim) restartNames(tree map[string]*node, how survival) {
 		keep = s.random.IntN(keep + 1)
 	}
 	for _, c := range s.names[:keep] {
-		if how >= sectors && s.random.IntN(2) == 0 {
+		if how >= heads && s.random.IntN(2) == 0 {
 			continue
 		}
 		c.apply(tree)
@@ -185,12 +186,31 @@ func (n *node) afterCut(how survival, r *rand.Rand) []byte {
 		for _, w := range n.pending[:r.IntN(len(n.pending)+1)] {
 			content = w.apply(content)
 		}
+	case heads:
+		for _, w := range n.pending {
+			content = w.head(r).apply(content)
+		}
 	default:
 		for _, w := range n.pending {
 			content = w.tear(content, how == junk, r)
 		}
 	}
 	return content
+}
+
+// head is a write that was cut off after some of its sectors.
+func (w write) head(r *rand.Rand) write {
+	first := w.offset / Sector
+	last := (w.offset + int64(len(w.data)) + Sector - 1) / Sector
+	if w.truncate || r.IntN(2) == 0 || last == first {
+		return w
+	}
+	end := (first + r.Int64N(last-first)) * Sector
+	w.data = w.data[:max(0, min(int64(len(w.data)), end-w.offset))]
+	if len(w.data) == 0 {
+		return write{} // nothing of it
+	}
+	return w
 }
 
 // tear applies some sectors of w.

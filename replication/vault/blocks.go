@@ -1,0 +1,195 @@
+package vault
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+const (
+	// maxHandles bounds the segments that a view has open at once.
+	maxHandles = 64
+	// cachedBlocks is how many blocks a view keeps decompressed: readers that ask for
+	// 4 KiB at a time, as virtual machines do, would decompress each one 16 times.
+	cachedBlocks = 16
+)
+
+// blocks reads the blocks of one disk for one view.
+type blocks struct {
+	fs     vfs.FS
+	folder string
+	disk   replication.DiskID
+
+	mu     sync.Mutex // guards all below
+	open   map[uint32]*handle
+	clock  uint64
+	closed bool
+	cache  [cachedBlocks]cachedBlock
+	next   int // of the cache, to be replaced
+}
+
+// handle is an open segment.
+type handle struct {
+	file  vfs.File
+	users int
+	used  uint64 // clock of the last use
+}
+
+// cachedBlock is the content of a block. It is never changed.
+type cachedBlock struct {
+	location
+	content []byte
+}
+
+var errViewClosed = errors.New("the view is closed")
+
+// acquire opens a segment, or gives the handle that is open. It is given back with
+// release.
+func (b *blocks) acquire(number uint32) (*handle, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errViewClosed
+	}
+	b.clock++
+	h := b.open[number]
+	if h == nil {
+		if len(b.open) >= maxHandles {
+			if err := b.evict(); err != nil {
+				return nil, err
+			}
+		}
+		f, err := b.fs.OpenRead(filepath.Join(b.folder, segmentName(number)))
+		if err != nil {
+			return nil, err
+		}
+		if b.open == nil {
+			b.open = map[uint32]*handle{}
+		}
+		h = &handle{file: f}
+		b.open[number] = h
+	}
+	h.users++
+	h.used = b.clock
+	return h, nil
+}
+
+func (b *blocks) release(h *handle) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h.users--
+	if b.closed && h.users == 0 {
+		return h.file.Close()
+	}
+	return nil
+}
+
+// evict closes the handle that was not used for the longest time. If all are in use,
+// there is one more than there should be for a while. The caller holds mu.
+func (b *blocks) evict() error {
+	oldest := uint32(0)
+	for n, h := range b.open {
+		if h.users == 0 && (oldest == 0 || h.used < b.open[oldest].used) {
+			oldest = n
+		}
+	}
+	if oldest == 0 {
+		return nil
+	}
+	h := b.open[oldest]
+	delete(b.open, oldest)
+	return h.file.Close()
+}
+
+// close closes all handles; those in use, when they are given back.
+func (b *blocks) close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	var errs []error
+	for _, h := range b.open {
+		if h.users == 0 {
+			errs = append(errs, h.file.Close())
+		}
+	}
+	b.open = nil
+	b.cache = [cachedBlocks]cachedBlock{}
+	return errors.Join(errs...)
+}
+
+var buffers = sync.Pool{New: func() any { return new([maxStoredBytes]byte) }}
+
+// read reads the bytes of e into p, which has its length.
+func (b *blocks) read(e *entry, p []byte) error {
+	if e.codec == codecZero {
+		clear(p)
+		return nil
+	}
+	if len(p) == int(e.plain) {
+		return b.load(e, p)
+	}
+	if content := b.cached(e.location()); content != nil {
+		copy(p, content[e.inner:])
+		return nil
+	}
+	content := make([]byte, e.plain)
+	if err := b.load(e, content); err != nil {
+		return err
+	}
+	b.remember(e.location(), content)
+	copy(p, content[e.inner:])
+	return nil
+}
+
+// load reads the whole block of e into p.
+func (b *blocks) load(e *entry, p []byte) (err error) {
+	damaged := func(err error) error {
+		return damagedProblem(b.disk, replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, e.segment, int64(e.position), err)
+	}
+	h, err := b.acquire(e.segment)
+	if errors.Is(err, errViewClosed) {
+		return fmt.Errorf("read disk %s: %w", b.disk, err)
+	}
+	if err != nil {
+		return damaged(err)
+	}
+	defer func() { err = errors.Join(err, b.release(h)) }()
+	buffer := buffers.Get().(*[maxStoredBytes]byte)
+	defer buffers.Put(buffer)
+	stored := buffer[:e.stored]
+	if err := readFull(h.file, stored, int64(e.position)); err != nil {
+		return damaged(err)
+	}
+	if checksum(stored) != e.crc {
+		return damaged(errors.New("a block has a wrong checksum"))
+	}
+	if err := e.decode(p, stored); err != nil {
+		return damaged(err)
+	}
+	return nil
+}
+
+func (b *blocks) cached(at location) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.cache {
+		if b.cache[i].location == at && b.cache[i].content != nil {
+			return b.cache[i].content
+		}
+	}
+	return nil
+}
+
+func (b *blocks) remember(at location, content []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	b.cache[b.next] = cachedBlock{at, content}
+	b.next = (b.next + 1) % cachedBlocks
+}
