@@ -226,3 +226,15 @@ func TestInterruptedByAPersonItSaysSoAndGoesOn(t *testing.T) {
 	r := must[replicated](t, args...)
 	sameDisk(t, "after the interruption", exported(t, filepath.Join(dir, "vault"), r.Point), source)
 }
+
+func TestABlockDeviceIsADiskToo(t *testing.T) {
+	dir := t.TempDir()
+	rnd := rand.New(rand.NewPCG(4, 4))
+	file := sparse(t, filepath.Join(dir, "disk.img"), 24<<20, map[int64][]byte{0: noise(rnd, 1<<20), 20 << 20: noise(rnd, 100_000)})
+	device := blockDevice(t, file)
+	r := must[replicated](t, "disk", "replicate", device, "--vault", filepath.Join(dir, "vault"), "--disk", "d")
+	if r.LogicalBytes != 24<<20 {
+		t.Errorf("%d logical bytes, want %d", r.LogicalBytes, 24<<20)
+	}
+	sameDisk(t, "a block device", exported(t, filepath.Join(dir, "vault"), r.Point), file)
+}

@@ -76,14 +76,21 @@ func mountedDevice(t *testing.T) string {
 	dir := t.TempDir()
 	file := sparse(t, filepath.Join(dir, "disk.img"), 8<<20, nil)
 	arrange(t, "mkfs.ext4", "-q", file)
-	device := arrange(t, "losetup", "-f", "--show", file)
-	t.Cleanup(func() { exec.Command("losetup", "-d", device).Run() })
+	device := blockDevice(t, file)
 	mount := filepath.Join(dir, "mounted")
 	if err := os.Mkdir(mount, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	arrange(t, "mount", device, mount)
 	t.Cleanup(func() { exec.Command("umount", mount).Run() })
+	return device
+}
+
+// blockDevice shows a file as a block device.
+func blockDevice(t *testing.T, file string) string {
+	asRoot(t)
+	device := arrange(t, "losetup", "-f", "--show", file)
+	t.Cleanup(func() { exec.Command("losetup", "-d", device).Run() })
 	return device
 }
 
