@@ -27,6 +27,10 @@ const (
 // result is sorted and joined. An error names the line; it is a problem with the
 // code "changed.invalid".
 func ReadChanged(r io.Reader, size int64) ([]replication.Extent, error) {
+	return readChanged(r, size, maxChanged)
+}
+
+func readChanged(r io.Reader, size int64, limit int) ([]replication.Extent, error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, maxChangedLine), maxChangedLine)
 	var extents []replication.Extent
@@ -44,11 +48,11 @@ func ReadChanged(r io.Reader, size int64) ([]replication.Extent, error) {
 		if err != nil {
 			return nil, changedProblem(number, err)
 		}
-		if extents = append(extents, e); len(extents) < 2*maxChanged {
+		if extents = append(extents, e); len(extents) < 2*limit {
 			continue
 		}
-		if extents = replication.Union(extents); len(extents) > maxChanged {
-			return nil, changedProblem(number, fmt.Errorf("more than %d extents that do not touch", maxChanged))
+		if extents = replication.Union(extents); len(extents) > limit {
+			return nil, changedProblem(number, fmt.Errorf("more than %d extents that do not touch", limit))
 		}
 	}
 	switch err := lines.Err(); {
@@ -57,8 +61,8 @@ func ReadChanged(r io.Reader, size int64) ([]replication.Extent, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the changed extents after line %d: %w", number, err)
 	}
-	if extents = replication.Union(extents); len(extents) > maxChanged {
-		return nil, changedProblem(number, fmt.Errorf("more than %d extents that do not touch", maxChanged))
+	if extents = replication.Union(extents); len(extents) > limit {
+		return nil, changedProblem(number, fmt.Errorf("more than %d extents that do not touch", limit))
 	}
 	return extents, nil
 }

@@ -43,11 +43,19 @@ func TestAWrongListOfChangesNamesTheLine(t *testing.T) {
 
 func TestTooManyChangesAreRefused(t *testing.T) {
 	var b bytes.Buffer
-	for i := range maxChanged + 1 {
+	const limit = 1000
+	for i := range limit + 1 {
 		fmt.Fprintf(&b, "{\"offset\":%d,\"length\":1}\n", i*2)
 	}
-	_, err := ReadChanged(&b, 1<<40)
+	_, err := readChanged(bytes.NewReader(b.Bytes()), 1<<40, limit)
 	wantProblem(t, err, "changed.invalid")
+	if got, err := readChanged(bytes.NewReader(b.Bytes()), 1<<40, limit+1); err != nil || len(got) != limit+1 {
+		t.Errorf("as many as are allowed: got %d, %v", len(got), err)
+	}
+	// Those that touch are one, however many lines they take.
+	if got, err := readChanged(strings.NewReader(strings.Repeat(`{"offset":5,"length":1}`+"\n", 5*limit)), 10, limit); err != nil || len(got) != 1 {
+		t.Errorf("one extent in many lines: got %d, %v", len(got), err)
+	}
 }
 
 func FuzzReadChanged(f *testing.F) {

@@ -34,9 +34,9 @@ func written(t *testing.T, size int64) string {
 	random := rand.New(rand.NewPCG(uint64(size), 4))
 	write := func(off, n int64) {
 		b := make([]byte, min(n, size-off))
-		for i := range b {
-			b[i] = byte(random.Uint32())
-		}
+		var seed [32]byte
+		binary.LittleEndian.PutUint64(seed[:], random.Uint64())
+		rand.NewChaCha8(seed).Read(b)
 		if _, err := f.WriteAt(b, off); err != nil {
 			t.Fatal(err)
 		}

@@ -41,13 +41,11 @@ func TestManyCallersShareTheConnections(t *testing.T) {
 		callers.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(part), 5))
 			want := make([]byte, size)
-			for range 60 {
+			for range 25 {
 				at := random.Int64N(size)
 				n := 1 + random.Int64N(size-at)
 				b := want[at : at+n]
-				for i := range b {
-					b[i] = byte(random.Uint32())
-				}
+				fill(b, random)
 				if _, err := c.WriteAt(b, part*size+at); err != nil {
 					t.Error(err)
 				}
@@ -105,9 +103,7 @@ func TestPiecesOfEverySizeArrive(t *testing.T) {
 				continue
 			}
 			want := make([]byte, n)
-			for i := range want {
-				want[i] = byte(random.Uint32())
-			}
+			fill(want, random)
 			at := random.Int64N(int64(size - n))
 			if _, err := c.WriteAt(want, at); err != nil {
 				t.Fatal(err)

@@ -26,13 +26,7 @@ func newComb(teeth int64) comb { return comb{teeth, new(atomic.Int64), new(atomi
 func (c comb) Size() int64 { return c.teeth * combPitch }
 
 func (c comb) ReadAt(p []byte, off int64) (int, error) {
-	for i := range p {
-		p[i] = 0
-		if at := off + int64(i); at%combPitch >= c.hole(at/combPitch) {
-			p[i] = 1
-		}
-	}
-	return len(p), nil
+	return 0, errors.New("its content is of no interest")
 }
 
 // hole is the length of a tooth's hole: 4, 8, … 64 KiB.

@@ -56,9 +56,7 @@ func TestOverlayIsTheDiskThatWasWritten(t *testing.T) {
 				}
 			default:
 				b := make([]byte, e.Length)
-				for i := range b {
-					b[i] = byte(random.Uint32())
-				}
+				fill(b, random)
 				o.WriteAt(b, e.Offset)
 				want.WriteAt(b, e.Offset)
 			}
@@ -275,9 +273,7 @@ func TestOverlayLosesNothingThatWasSynced(t *testing.T) {
 				case 1, 2:
 					err = o.Zero(e)
 				default:
-					for i := range content {
-						content[i] = byte(random.Uint32())
-					}
+					fill(content, random)
 					_, err = o.WriteAt(content, e.Offset)
 				}
 				copy(now[e.Offset:], content)
