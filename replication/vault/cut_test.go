@@ -147,6 +147,10 @@ func (v *Vault) kill() {
 // with the model.
 func (l *life) boot() error {
 	l.shut()
+	if l.disk.PowerIsCut() { // while views were closed
+		l.disk = l.disk.Restart()
+		l.cuts++
+	}
 	if l.random.IntN(5) == 0 {
 		l.disk.CutPower(1 << 30)
 		if err := l.loseCatalogs(); err != nil {
