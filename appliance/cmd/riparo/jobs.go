@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -191,10 +190,11 @@ func newJobVerb(t *terminal, to *connection, use, short string, names []string, 
 					return err
 				}
 				return t.result(job, func(out io.Writer) {
+					what := done
 					if w.on {
-						done = fmt.Sprintf("is %s after %s", job.State, job.Ended.Sub(job.Created).Round(time.Millisecond))
+						what = fmt.Sprintf("is %s after %s", job.State, tookOf(job))
 					}
-					fmt.Fprintf(out, "job %s (%s) %s\n", job.ID, titleOf(job), done)
+					fmt.Fprintf(out, "job %s (%s) %s\n", job.ID, titleOf(job), what)
 				})
 			})
 		},

@@ -28,7 +28,6 @@ func TestWhatTheApplianceRefusesIsExplained(t *testing.T) {
 	d.do(t, "tokens", "revoke", "old")
 	stranger := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(stranger.Close)
-	silent := strings.TrimSpace(d.URL)
 	closed := closedPort(t)
 	dir := t.TempDir()
 	noPEM := write(t, filepath.Join(dir, "no.pem"), []byte("nothing"))
@@ -52,15 +51,15 @@ func TestWhatTheApplianceRefusesIsExplained(t *testing.T) {
 			"client.url", `"http://127.0.0.1:9443" is not the address`, "nothing was asked", "https://HOST:PORT"},
 		{"nobody listens", []string{"machines", "--url", closed, "--token", "x"},
 			"client.unreachable", "cannot be reached: .*refused", "nothing was asked of it", "riparo serve"},
-		{"an unknown certificate", []string{"machines", "--url", silent, "--token", "x"},
+		{"an unknown certificate", []string{"machines", "--url", d.URL, "--token", "x"},
 			"client.trust", "is not trusted: .*fingerprint is " + d.Fingerprint, "nothing was sent", "compare .* --ca " + d.Fingerprint},
-		{"another fingerprint", []string{"machines", "--url", silent, "--token", "x", "--ca", other},
+		{"another fingerprint", []string{"machines", "--url", d.URL, "--token", "x", "--ca", other},
 			"client.trust", "shows a certificate with the SHA-256 fingerprint " + d.Fingerprint, "nothing was sent", "the daemon printed"},
-		{"another authority", []string{"machines", "--url", silent, "--token", "x", "--ca", otherPEM},
+		{"another authority", []string{"machines", "--url", d.URL, "--token", "x", "--ca", otherPEM},
 			"client.trust", "is not trusted", "nothing was sent", "compare"},
-		{"trust that is no file", []string{"machines", "--url", silent, "--token", "x", "--ca", filepath.Join(dir, "nosuch")},
+		{"trust that is no file", []string{"machines", "--url", d.URL, "--token", "x", "--ca", filepath.Join(dir, "nosuch")},
 			"client.trust", "no file that can be read", "nothing was asked", "PEM"},
-		{"trust without a certificate", []string{"machines", "--url", silent, "--token", "x", "--ca", noPEM},
+		{"trust without a certificate", []string{"machines", "--url", d.URL, "--token", "x", "--ca", noPEM},
 			"client.trust", "holds no certificate", "nothing was asked", "PEM"},
 		{"something else listens", []string{"machines", "--url", stranger.URL, "--token", "x", "--ca", otherPEM},
 			"client.answer", "answered 404", "nothing was done", "address"},
