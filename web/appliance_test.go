@@ -394,7 +394,7 @@ func (a *appliance) events(now time.Time) []store.Event {
 		{Severity: "warning", Code: "rpo.breached", Machine: "m-5b10c3d2", Name: "sql-prod-01", Text: "the newest recovery point is older than 1m0s", Args: map[string]string{"threshold": "1m0s"}},
 		{Severity: "info", Code: "job.started", Machine: "m-91ce0b33", Name: "mail", Job: "20261123T080000.000Z-0000001", Text: "enable protection was started by anna"},
 		{Severity: "critical", Code: "job.failed", Machine: "m-5b10c3d2", Name: "sql-prod-01", Job: "20261123T070000.000Z-0000003", Text: "test failover failed: the test machine printed nothing for 90 s"},
-		{Severity: "info", Code: "setup.claimed", Text: "anna claimed the appliance and is its administrator", Args: map[string]string{"user": "anna"}},
+		{Severity: "info", Code: "setup.claimed", Text: "the appliance was claimed by anna, its administrator", Args: map[string]string{"user": "anna"}},
 	}
 	for i := range list {
 		list[i].Time = now.Add(-time.Duration(3+i*17) * time.Minute)

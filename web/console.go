@@ -45,6 +45,7 @@ type Console struct {
 	routes   []string       // what is in the mux, without the API
 	pages    *http.ServeMux // finds the page behind an address, see find
 	origins  *http.CrossOriginProtection
+	memory   memory
 	rendered rendered
 	manual   *manual
 
@@ -74,6 +75,7 @@ func New(c Config) (*Console, error) {
 	if k.manual, err = loadManual(c.Docs); err != nil {
 		return nil, fmt.Errorf("read the manual: %w", err)
 	}
+	_, k.memory.changed, k.memory.cancel = c.Store.Subscribe()
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	k.rendered.pages = map[string]*renderedPage{}
 	k.mux = http.NewServeMux()
@@ -88,5 +90,6 @@ func New(c Config) (*Console, error) {
 func (k *Console) Close() error {
 	k.stop()
 	k.open.Wait()
+	k.memory.cancel()
 	return nil
 }

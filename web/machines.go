@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"riparo/hypervisor"
@@ -45,24 +46,52 @@ func (k *Console) machines(v visit) (built, error) {
 		m.Filter = append(m.Filter, view.Choice{Href: address("/machines", "q", m.Search, "health", g.value), Text: w.T("machines.filter-" + cmp.Or(g.value, "all")),
 			Note: w.Int(int64(n)), Selected: g.value == m.Health})
 	}
+	var found []store.Machine
 	for _, machine := range r.machines {
 		if holds(machine) && matches(machine, m.Search) {
-			m.Rows = append(m.Rows, machineRow(v, r, rep, machine))
+			found = append(found, machine)
 		}
 	}
-	slices.SortStableFunc(m.Rows, func(a, b view.MachineRow) int {
-		return cmp.Or(cmp.Compare(weight(a.Health.Tone), weight(b.Health.Tone)), strings.Compare(a.Name, b.Name))
+	slices.SortStableFunc(found, func(a, b store.Machine) int {
+		return cmp.Or(cmp.Compare(weight(toneOf(string(a.Health.Level))), weight(toneOf(string(b.Health.Level)))), strings.Compare(a.Name, b.Name))
 	})
+	m.Found = len(found)
+	from, to := pageOf(v.query.Get("page"), len(found))
+	for _, machine := range found[from:to] {
+		m.Rows = append(m.Rows, machineRow(v, r, rep, machine))
+	}
+	if number := from / machinesPage; number > 0 {
+		m.Prior = address("/machines", "q", m.Search, "health", m.Health, "page", strconv.Itoa(number))
+	}
+	if to < len(found) {
+		m.Next = address("/machines", "q", m.Search, "health", m.Health, "page", strconv.Itoa(from/machinesPage+2))
+	}
 	m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.none"), Text: w.T("machines.none-text")}
 	if len(r.machines) > 0 {
 		m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.no-match"), Text: w.T("machines.no-match-text"),
 			Action: &view.Action{Href: "/machines", Text: w.T("filter.remove")}}
 	}
-	if m.Discovered, err = k.discovered(v); err != nil {
+	if m.Discovered, err = k.discovered(v, m.Search); err != nil {
 		return built{}, err
 	}
 	return built{title: w.T("machines.title"), place: "machines", body: view.MachinesPage(m), live: true, on: []string{"machine/", "job/", "site/", "report"},
 		parts: []part{{"machines-list", view.MachinesList(m)}, {"machines-discovered", view.MachinesDiscovered(m)}}}, nil
+}
+
+// Bounds of the page: what is beyond is a page, or a search, away.
+const (
+	machinesPage   = 100
+	discoveredRows = 50
+)
+
+// pageOf is where a page of the list begins and ends; pages count from 1.
+func pageOf(page string, length int) (from, to int) {
+	number, err := strconv.Atoi(page)
+	if err != nil || number < 1 || (number-1)*machinesPage >= length {
+		number = 1
+	}
+	from = (number - 1) * machinesPage
+	return from, min(from+machinesPage, length)
 }
 
 // address is a path with a query of the pairs that are not empty.
@@ -124,7 +153,7 @@ func activity(w *view.Words, m store.Machine, report MachineReport) string {
 }
 
 // discovered are the machines of all sites that are not protected.
-func (k *Console) discovered(v visit) ([]view.DiscoveredGroup, error) {
+func (k *Console) discovered(v visit, search string) ([]view.DiscoveredGroup, error) {
 	sites, err := k.Appliance.Discovered(v.ctx, false)
 	if err != nil {
 		return nil, err
@@ -136,19 +165,25 @@ func (k *Console) discovered(v visit) ([]view.DiscoveredGroup, error) {
 		if s.Problem != nil {
 			g.Problem = sentence(w.Said(s.Problem.Cause))
 		}
-		protected, replicas := 0, 0
+		protected, replicas, hidden := 0, 0, 0
 		for _, m := range s.Machines {
 			switch {
 			case s.Protects[m.Ref] != "":
 				protected++
 			case m.Replica:
 				replicas++
+			case !strings.Contains(strings.ToLower(m.Name), strings.ToLower(search)):
+				hidden++
 			default:
 				g.Rows = append(g.Rows, discoveredRow(v, s.Site.Name, m))
 			}
 		}
 		slices.SortFunc(g.Rows, func(a, b view.DiscoveredRow) int { return strings.Compare(a.Name, b.Name) })
-		if len(g.Rows) == 0 && g.Problem == "" {
+		if more := len(g.Rows) - discoveredRows; more > 0 {
+			g.Rows = g.Rows[:discoveredRows]
+			hidden += more
+		}
+		if len(g.Rows) == 0 && g.Problem == "" && hidden == 0 {
 			g.None = w.T("machines.nothing")
 			if protected > 0 {
 				g.None = w.T("machines.all-protected")
@@ -160,6 +195,9 @@ func (k *Console) discovered(v visit) ([]view.DiscoveredGroup, error) {
 		}
 		if replicas > 0 {
 			others = append(others, w.N("machines.others-replicas", replicas))
+		}
+		if hidden > 0 {
+			others = append(others, w.N("machines.others-hidden", hidden))
 		}
 		g.Others = strings.Join(others, " ")
 		groups = append(groups, g)

@@ -31,7 +31,7 @@ var everyPage = []struct {
 	{"/jobs?state=failed", "printed nothing", "Failover di test"},
 	{"/jobs/20261123T070000.000Z-0000003", "Go on at the failed step", "Riprendi dal passo non riuscito"},
 	{"/jobs/20261123T080100.000Z-0000002", "Remove it and go on", "Risposta"},
-	{"/events", "claimed the appliance", "Che cosa è successo"},
+	{"/events", "claimed by anna", "Che cosa è successo"},
 	{"/events?severity=critical&machine=m-c0ffee00", "both are active", "Critici"},
 	{"/infrastructure", "Emulated", "Emulato"},
 	{"/infrastructure/add", "Contact and add", "Contatta e aggiungi"},

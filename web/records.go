@@ -1,7 +1,10 @@
 package web
 
 import (
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"riparo/replication"
@@ -18,30 +21,112 @@ type records struct {
 	unfinished []store.Job
 }
 
+// memory keeps the records that most pages read, and follows the store: with a
+// thousand machines, decoding all of them for every page would be most of the work.
+type memory struct {
+	changed func() []string // since it was asked last
+	cancel  func()
+
+	mu    sync.Mutex // guards the rest
+	kept  records
+	whole bool // kept is what the store had when changed was asked last
+}
+
+// records gives what most pages read. It is shared: nobody changes it.
 func (k *Console) records() (records, error) {
-	r := records{policies: map[string]replication.Policy{}, sites: map[string]store.Site{}}
+	m := &k.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := m.changed()
+	if m.whole && len(names) == 0 {
+		return m.kept, nil
+	}
+	next := records{}
 	err := k.Store.View(func(tx *store.Tx) (err error) {
-		for m, err := range tx.Machines().All() {
-			if err != nil {
-				return err
-			}
-			r.machines = append(r.machines, m)
+		if m.whole && !slices.Contains(names, store.Everything) {
+			next, err = follow(tx, m.kept, names)
+		} else {
+			next, err = readRecords(tx)
 		}
-		for p, err := range tx.Policies().All() {
-			if err != nil {
-				return err
-			}
-			r.policies[p.Name] = p.Policy
-		}
-		for s, err := range tx.Sites().All() {
-			if err != nil {
-				return err
-			}
-			r.sites[s.Name] = s
-		}
-		r.unfinished, err = tx.AllUnfinishedJobs()
 		return err
 	})
+	m.whole = err == nil // else the names are lost
+	if err == nil {
+		m.kept = next
+	}
+	return next, err
+}
+
+func readRecords(tx *store.Tx) (records, error) {
+	r := records{policies: map[string]replication.Policy{}, sites: map[string]store.Site{}}
+	for m, err := range tx.Machines().All() {
+		if err != nil {
+			return r, err
+		}
+		r.machines = append(r.machines, m)
+	}
+	for p, err := range tx.Policies().All() {
+		if err != nil {
+			return r, err
+		}
+		r.policies[p.Name] = p.Policy
+	}
+	for s, err := range tx.Sites().All() {
+		if err != nil {
+			return r, err
+		}
+		r.sites[s.Name] = s
+	}
+	var err error
+	r.unfinished, err = tx.AllUnfinishedJobs()
+	return r, err
+}
+
+// follow reads again what changed. What r points to is left as it is.
+func follow(tx *store.Tx, r records, names []string) (records, error) {
+	r.machines, r.policies, r.sites = slices.Clone(r.machines), maps.Clone(r.policies), maps.Clone(r.sites)
+	jobs := false
+	for _, name := range names {
+		topic, key, _ := strings.Cut(name, "/")
+		var err error
+		switch topic {
+		case "machine":
+			i, known := slices.BinarySearchFunc(r.machines, key, func(m store.Machine, id string) int { return strings.Compare(string(m.ID), id) })
+			var m store.Machine
+			switch m, err = tx.Machines().Get(key); {
+			case err == nil && known:
+				r.machines[i] = m
+			case err == nil:
+				r.machines = slices.Insert(r.machines, i, m)
+			case isMissing(err) && known:
+				r.machines = slices.Delete(r.machines, i, i+1)
+			}
+		case "policy":
+			var p store.Policy
+			if p, err = tx.Policies().Get(key); err == nil {
+				r.policies[key] = p.Policy
+			} else {
+				delete(r.policies, key)
+			}
+		case "site":
+			var s store.Site
+			if s, err = tx.Sites().Get(key); err == nil {
+				r.sites[key] = s
+			} else {
+				delete(r.sites, key)
+			}
+		case "job":
+			jobs = true
+		}
+		if err != nil && !isMissing(err) {
+			return r, err
+		}
+	}
+	if !jobs {
+		return r, nil
+	}
+	var err error
+	r.unfinished, err = tx.AllUnfinishedJobs()
 	return r, err
 }
 
@@ -88,7 +173,7 @@ func (r records) late(m store.Machine, age time.Duration, known bool) bool {
 // counted reports whether a machine's RPO means something now: replication runs,
 // or should.
 func counted(m store.Machine) bool {
-	return lifecycle.Replicates(m.State) || m.State == lifecycle.ResyncRequired
+	return lifecycle.Replicates(m.State) || m.State == lifecycle.ResyncRequired || m.State == lifecycle.Resyncing
 }
 
 func stateBadge(w *view.Words, m store.Machine) view.Badge {

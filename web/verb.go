@@ -238,6 +238,9 @@ func pickerOf(v visit, points []replication.RecoveryPoint, m store.Machine, verb
 	p.Windows = p.Timeline.Windows
 	in, _, span := inWindow(points, v.query.Get("window"), v.now)
 	chosen := v.query.Get("point")
+	if chosen == "" && verb == lifecycle.ChangePoint && m.Failover != nil { // from where one stands
+		chosen = string(m.Failover.Point)
+	}
 	// What would be lost counts from the failover for a machine that has failed over
 	// already, and from now for one that runs.
 	end := v.now

@@ -83,7 +83,7 @@ func (i *Identity) Claim(ctx context.Context, token, name, password, language, a
 		if err := tx.Users().Put(user); err != nil {
 			return err
 		}
-		return i.event(tx, "info", "setup.claimed", fmt.Sprintf("%s claimed the appliance and is its administrator", user.Name),
+		return i.event(tx, "info", "setup.claimed", fmt.Sprintf("the appliance was claimed by %s, its administrator", user.Name),
 			map[string]string{"user": user.Name, "address": address})
 	})
 	if err != nil {

@@ -122,7 +122,7 @@ func (i *Identity) CreateToken(actor, name string, role store.Role, life time.Du
 		if err := tx.Tokens().Put(token); err != nil {
 			return err
 		}
-		return i.event(tx, "info", "token.created", fmt.Sprintf("%s made the API token %s as %s", actor, name, role),
+		return i.event(tx, "info", "token.created", fmt.Sprintf("the API token %s was made as %s by %s", name, role, actor),
 			map[string]string{"actor": actor, "token": name, "role": string(role)})
 	})
 	if err != nil {
@@ -141,7 +141,7 @@ func (i *Identity) RevokeToken(actor, id string) error {
 		if err := tx.Tokens().Delete(id); err != nil {
 			return err
 		}
-		return i.event(tx, "info", "token.revoked", fmt.Sprintf("%s revoked the API token %s", actor, token.Name),
+		return i.event(tx, "info", "token.revoked", fmt.Sprintf("the API token %s was revoked by %s", token.Name, actor),
 			map[string]string{"actor": actor, "token": token.Name})
 	})
 }

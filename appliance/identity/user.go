@@ -124,7 +124,7 @@ func (i *Identity) AddUser(ctx context.Context, actor, name, password string, ro
 		if err := tx.Users().Put(user); err != nil {
 			return err
 		}
-		return i.event(tx, "info", "user.added", fmt.Sprintf("%s added the account %s as %s", actor, user.Name, role),
+		return i.event(tx, "info", "user.added", fmt.Sprintf("the account %s was added as %s by %s", user.Name, role, actor),
 			map[string]string{"actor": actor, "user": user.Name, "role": string(role)})
 	})
 }
@@ -152,7 +152,7 @@ func (i *Identity) RemoveUser(actor, name string) error {
 		if err := tx.Users().Delete(key(name)); err != nil {
 			return err
 		}
-		return i.event(tx, "info", "user.removed", fmt.Sprintf("%s removed the account %s", actor, user.Name),
+		return i.event(tx, "info", "user.removed", fmt.Sprintf("the account %s was removed by %s", user.Name, actor),
 			map[string]string{"actor": actor, "user": user.Name})
 	})
 	if err != nil {

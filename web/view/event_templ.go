@@ -179,7 +179,7 @@ func EventsList(e Events) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = pager(e.Newer, e.Older).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = pager(e.Newer, t(ctx, "newest"), e.Older, t(ctx, "older")).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -10,6 +10,9 @@ type Machines struct {
 	Filter     []Choice
 	Rows       []MachineRow
 	Total      int
+	Found      int // rows of all pages
+	Prior      string
+	Next       string
 	Empty      Empty
 	Discovered []DiscoveredGroup
 	CanProtect bool
