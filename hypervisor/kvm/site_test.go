@@ -60,6 +60,11 @@ type site struct {
 func newSite(t *testing.T, options kvm.Options) *site {
 	t.Helper()
 	kit := needGuests(t)
+	release, err := guest.Turn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	folder := t.TempDir()
 	options.Accelerator = "tcg"
 	s, err := kvm.Open(t.Context(), folder, options)

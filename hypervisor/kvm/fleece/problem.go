@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"riparo/replication"
@@ -22,7 +23,9 @@ func (m *Machine) scratchProblem(key string, err error) error {
 		Action: "make room there, let QEMU's user write there, or name another scratch folder",
 		Remedy: replication.Retry, Err: err,
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	// QEMU's own words for what its user, AppArmor or SELinux does not allow.
+	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "Permission denied") {
+		p.Action = "let QEMU's user write there; where AppArmor or SELinux confine QEMU, allow it that folder"
 		p.Remedy = replication.Stop
 	}
 	return p

@@ -31,6 +31,11 @@ func need(t *testing.T) guest.Kit {
 	if len(missing) > 0 {
 		t.Skipf("missing on this machine: %v", missing)
 	}
+	release, err := guest.Turn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 	kit, err := guest.Build(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -16,14 +16,13 @@
 // # How disks are captured
 //
 // As package fleece describes it, by giving QEMU commands through libvirt
-// (virDomainQemuMonitorCommand). libvirt's own way, checkpoints and pull backups, was
-// tried and not taken, because it cannot keep two promises: while such a backup's
-// scratch file is full the guest stands still, and raw disks have no checkpoints at
-// all. What it costs:
+// (virDomainQemuMonitorCommand). libvirt's own way, checkpoints and pull backups, is not
+// taken, because it cannot keep two promises: while such a backup's scratch file is full
+// the guest stands still, and raw disks have no checkpoints at all. What it costs:
 //
-//   - libvirt marks the domain as tainted (custom-monitor). Nothing else changes: the
-//     domain's definition, disks and addresses stay as they are, and after each capture
-//     QEMU's block graph is the one that libvirt knows.
+//   - libvirt marks the domain as tainted (custom-monitor, custom-ga-command). Nothing
+//     else changes: the domain's definition, disks and addresses stay as they are, and
+//     after each capture QEMU's block graph is the one that libvirt knows.
 //   - Where AppArmor or SELinux confine QEMU, it may not open files that libvirt did
 //     not hand to it. The scratch folder then has to be allowed by hand; the error says
 //     so. It has to be writable for the user that QEMU runs as.

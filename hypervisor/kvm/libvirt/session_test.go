@@ -1,3 +1,5 @@
+//go:build linux
+
 package libvirt_test
 
 import (
@@ -67,6 +69,11 @@ func runAsNobody() (int, error) {
 	environment := append(os.Environ(), envFolder+"="+folder, "HOME="+folder, "TMPDIR="+folder)
 	copies := map[string]string{self: "test"}
 	if len(guest.Missing()) == 0 {
+		release, err := guest.Turn(context.Background())
+		if err != nil {
+			return 0, err
+		}
+		defer release()
 		kit, err := guest.Build(context.Background())
 		if err != nil {
 			return 0, err
