@@ -39,7 +39,7 @@ func encode(changes []replication.Change) (content, error) {
 	}
 	out := content{
 		table:   make([]row, 0, len(changes)+total/blockBytes),
-		payload: make([]byte, 0, total),
+		payload: takePayload(total),
 	}
 	z := compressors.Get().(*lz4.Compressor)
 	defer compressors.Put(z)
@@ -57,6 +57,30 @@ func encode(changes []replication.Change) (content, error) {
 		}
 	}
 	return out, nil
+}
+
+// payloads are used again, those of large batches: they would be most of what the
+// vault allocates.
+var payloads = sync.Pool{New: func() any { return new([]byte) }}
+
+// smallPayload and anything below is left to the garbage collector.
+const smallPayload = 256 << 10
+
+func takePayload(size int) []byte {
+	if size <= smallPayload {
+		return make([]byte, 0, size)
+	}
+	p := payloads.Get().(*[]byte)
+	if cap(*p) < size {
+		*p = make([]byte, 0, max(size, replication.MaxBatchBytes))
+	}
+	return (*p)[:0]
+}
+
+func returnPayload(p []byte) {
+	if cap(p) > smallPayload {
+		payloads.Put(&p)
+	}
 }
 
 // zero adds an extent without data.

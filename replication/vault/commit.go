@@ -55,7 +55,8 @@ func (d *disk) submit(ctx context.Context, sequence replication.Sequence, epoch 
 		return d.preparedAnew()
 	}
 	p := d.queue[sequence]
-	if p == nil {
+	mine := p == nil // otherwise the same batch is sent twice at once
+	if mine {
 		p = &pending{draft: r}
 		d.queue[sequence] = p
 	}
@@ -64,10 +65,16 @@ func (d *disk) submit(ctx context.Context, sequence replication.Sequence, epoch 
 			d.commit()
 			continue
 		}
+		if p.taken {
+			// It is being written: that does not take long, and cannot be called back.
+			if err := d.wait(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := d.wait(ctx); err != nil && !p.taken && !p.done {
-			if d.queue[sequence] == p {
-				delete(d.queue, sequence)
-				p.err, p.done = d.gap(sequence, err), true
+			if mine {
+				p.finish(d, d.gap(sequence, err))
 				d.wake()
 			}
 			return d.gap(sequence, err)
@@ -211,6 +218,7 @@ func (d *disk) grown() error {
 // finish ends the wait for p. The caller holds mu.
 func (p *pending) finish(d *disk, err error) {
 	p.done, p.err = true, err
+	returnPayload(p.draft.payload)
 	p.draft.payload = nil
 	delete(d.queue, p.head.sequence)
 }

@@ -35,6 +35,7 @@ type life struct {
 	clock  time.Time
 	held   []heldView
 	cuts   int
+	calm   bool // no step cuts the power by itself
 	faults map[string]int
 	trace  []string
 }
@@ -568,7 +569,7 @@ func (l *life) another(id replication.DiskID) error {
 		l.disk.SetCapacity(0)
 		if room > 0 && hasCode(err, CodeFull) {
 			l.faults["full"]++
-			if l.random.IntN(2) == 0 {
+			if !l.calm && l.random.IntN(2) == 0 {
 				l.disk.CutPower(l.random.IntN(3)) // what follows is the place to look at
 			}
 			continue

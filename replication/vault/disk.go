@@ -26,11 +26,12 @@ type disk struct {
 	clock   uint64          // counts views and deaths of segments
 	dead    []deadSegment
 	// Segments that the last opening could not seal for want of space.
-	unsealed []uint32
-	damaged  map[location]bool // blocks found damaged by reading; at most maxDamaged
-	turn     uint64            // counts what made waiting records void: Prepare and Rewind
-	broken   error             // after a failure of the storage; final until reopened
-	erased   bool
+	unsealed     []uint32
+	damaged      map[location]bool // blocks found damaged by reading; at most maxDamaged
+	lastMeasures measures
+	turn         uint64 // counts what made waiting records void: Prepare and Rewind
+	broken       error  // after a failure of the storage; final until reopened
+	erased       bool
 
 	trouble    error // why the maps could not be written last; nil if they could
 	distrusted bool  // a map file is damaged; the next opening makes them anew

@@ -1,9 +1,169 @@
 // Package vault keeps protected disks and their recovery points on local storage.
 //
 // A [Vault] is a folder. Every disk has a log of its own in it: append-only
-// segments of records, each with checksums and chained to the one before it. A
-// batch of changes is one record, a mark is one record, and nothing is ever written
-// over. The log is the database: all else is derived from it.
+// segments of records, each with checksums and chained to the one before it.
+// Nothing that was acknowledged is ever written over. The log is the database: all
+// else is derived from it and is made anew when it is missing or damaged.
 //
-// The vault is a [replication.Sink]; a [View] is a [replication.Source].
+// The vault is a [replication.Sink], and a [View], any point as a disk, is a
+// [replication.Source].
+//
+// # Promises
+//
+//   - A batch or mark that was acknowledged survives a power cut at any moment,
+//     also while the vault recovers from one. What was not acknowledged may be
+//     there, in order and whole, or not.
+//   - A point gives back its disk bit for bit, or an error that says where it is
+//     damaged. No damage of one place is silent.
+//   - A failed fsync is final: the disk takes nothing more until the vault is opened
+//     again, and then what was in doubt is written once more, not merely synced.
+//   - A full disk loses nothing. Writing goes on when there is space again.
+//   - Opening reads no data: the catalog, the maps' headers, and of the log only
+//     what came after them.
+//
+// It does not promise to survive damage of several places at once, nor to notice
+// that a whole older copy of the folder was put in its place.
+//
+// # Layout of the folder (format version 1)
+//
+//	vault                          identity and session counter; derived but for the identity
+//	lock                           advisory lock, with a line about who has it
+//	disks/disk-ID.d/00000001.segment   the log of disk ID
+//	disks/disk-ID.d/00000001.map       parts of its map; derived
+//	disks/disk-ID.d/catalog            what the log adds up to; derived
+//	disks/disk-ID.d/erased             says that the rest of the folder is garbage
+//
+// All numbers are little-endian and unsigned. Checksums are CRC32C. A program that
+// finds a higher version in the vault file or in the header of a segment refuses to
+// open the vault and changes nothing.
+//
+// The vault file has 64 bytes: magic "RIPAROVT", version (4), 4 bytes unused,
+// identity of the vault (16), session (8), unused, CRC (4). The session is raised
+// and made durable at each opening for writing, before anything is appended: with it
+// and a counter, no nonce of a sealed record can ever repeat.
+//
+// # Segments
+//
+// A segment belongs to one disk and is sealed near 64 MiB. It begins with a header
+// of 4096 bytes:
+//
+//	  0  8  magic "RIPAROSG"
+//	  8  4  version
+//	 12  4  length of the header
+//	 16 16  identity of the vault
+//	 32  4  number of the segment
+//	 36  4  sum of the record before its first one
+//	 40  8  serial of its first record
+//	 48  8  session
+//	 56  8  time of its creation, Unix nanoseconds
+//	 64  4  number of the segment before
+//	 72  8  where the records of that one end
+//	 80  8  last serial that it repeats from behind that end, or 0
+//	128  1  length of the disk's name, and the name
+//	4092 4  CRC
+//
+// What lies in the segment before behind the given end, and any segment numbered in
+// between, is not part of the log: it is what a power cut left. A segment that
+// repeats records counts only if it has all of them.
+//
+// Records follow. Each append, of one record or many, begins at a multiple of 4096
+// and is padded with zeroes up to the next, so that no sector with acknowledged data
+// is written a second time. Appends to one log never overlap in time: the next one is
+// written after the fsync of the one before it has returned.
+//
+// A sealed segment ends in a footer, which repeats for each record its position (8
+// bytes) and then header, table and body as they are in the record (a body of more
+// than 4096 bytes is left out), and a trailer of 64 bytes:
+//
+//	 0  8  magic "RIPAROFT"
+//	 8  8  position of the footer: the records end here
+//	16  8  length of the footer
+//	24  8  serial of the first record
+//	32  8  serial of the last record
+//	40  4  sum of the last record
+//	44  4  CRC of the footer
+//	48  4  number of the segment
+//	52  4  tag of the disk
+//	60  4  CRC
+//
+// # Records
+//
+// A record is a header of 96 bytes, a table of rows, a body, the payload, padding:
+//
+//	 0  4  magic "RREC"
+//	 4  1  kind
+//	 5  1  cipher: 0 none; others are reserved for sealed payloads
+//	 6  2  length of a row
+//	 8  4  number of rows
+//	12  4  length of the body
+//	16  4  length of the payload
+//	20  4  length of the padding
+//	24  8  serial: numbers all records of the disk 1, 2, 3, …
+//	32  8  sequence of the sender, 0 for the vault's own records
+//	40  8  epoch of the owner
+//	48  8  session
+//	56  8  settled: the last serial that was durable when this record was written
+//	64  8  time, Unix nanoseconds
+//	72  4  chain: sum of the record before
+//	76  4  tag of the disk: CRC of the vault's identity and the disk's name
+//	80  4  number of the data key, 0 while nothing is sealed
+//	88  4  CRC of table and body
+//	92  4  sum: CRC of the header so far
+//
+// Settled tells damage from the end of the log: a record that cannot be read, and
+// whose serial a later record or the catalog calls settled, was durable once.
+//
+// A row of the table is one block of at most 64 KiB, or an extent without data of any
+// length:
+//
+//	 0  8  offset on the disk
+//	 8  8  length
+//	16  4  length of the stored bytes in the payload; blocks follow each other
+//	20  4  CRC of the stored bytes
+//	24  8  CRC32C and CRC32 (IEEE) of the content
+//	32  1  codec: 0 no data, all zero; 1 raw; 2 one LZ4 block
+//
+// Kinds of records and their bodies (numbers are varints, texts have their length
+// before them):
+//
+//	1 batch      the changes of one batch; with sequence 0, of the vault itself
+//	2 mark       closes a point: its name, time, consistency, size, members, tag
+//	3 disk       name, machine, size of the disk, and its owner in the header; rows
+//	             without data where it was cut
+//	4 rewind     name and serial of the mark to go back to
+//	5 drop       the serials of the marks of points that are let go
+//	6 inventory  a snapshot of all that the log says without its blocks: only the
+//	             segments that it lists, and later ones, are needed from here on
+//	7 release    a disk that was erased, and the marks of points that do without it
+//	8 move       rows that take the place of damaged blocks; segment (4 bytes) and
+//	             position (4 bytes) of each of those
+//	9 mend       the head was compared with its source after records were lost
+//
+// # Maps
+//
+// A map says for the extents of a disk where their blocks are. One layer is the map
+// of what changed between two points; a point's disk is the stack of layers up to it.
+// The youngest layers are in memory, at most 32,768 entries; the others are in map
+// files that follow each other, the tiles. A tile has a layer for each point inside
+// it and, if these are several, all of them merged once more. Folds repeat eight
+// neighboring tiles, or folds, as one, so that a view looks into few files whatever
+// the number of points. Tiles are rewritten when points inside them were dropped and
+// where their boundary is no point; that is how entries that nobody needs, and at
+// last their segments, become dead.
+//
+// A map file has a header page, pages of 73 entries of 56 bytes with a CRC at the end
+// of each page, and a tail: the layers, how many entries refer to which segment, and
+// the first offset of each page. It is written once, synced, and then named by the
+// catalog.
+//
+// The catalog is the snapshot of an inventory with the names of the map files, the
+// serial up to which they go, and place, serial and sum of the last record. It is
+// replaced by rename after each change of the maps and at Close.
+//
+// # Recovery
+//
+// Opening a disk reads the catalog and the records that its tiles do not know; or,
+// without a catalog that fits, the footers of all segments. Of the last segment, the
+// records that nothing proves to be durable are checked with their payload and then
+// written once more into a new segment.
 package vault

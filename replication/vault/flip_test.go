@@ -26,6 +26,7 @@ func TestNoBitFlipIsSilent(t *testing.T) {
 	found := map[string]int{}
 	for seed := uint64(1); flips > 0; seed++ {
 		l := newLife(t.Context(), seed)
+		l.calm = true
 		if err := l.boot(); err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"riparo/replication"
 	"riparo/replication/vfs"
@@ -69,6 +71,12 @@ func newDraft(k kind, table []row, payload, body []byte) *draft {
 
 func (d *draft) size() int64 { return int64(len(d.meta) + len(d.payload)) }
 
+var (
+	// appends are the buffers of appends, used again.
+	appends = sync.Pool{New: func() any { return new([]byte) }}
+	zeroes  [alignment]byte
+)
+
 // append writes the drafts as one, and makes them durable. When it returns nil they
 // are, and have their place. An error that wraps vfs.ErrNoSpace left everything as
 // it was, if it is not a *finalError; after a finalError the log must be opened
@@ -85,7 +93,9 @@ func (l *log) append(drafts []*draft) error {
 	}
 	w := l.current
 	fresh := w == nil
-	var buffer []byte
+	pooled := appends.Get().(*[]byte)
+	defer appends.Put(pooled)
+	buffer := (*pooled)[:0]
 	if fresh {
 		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}
 		h := segmentHeader{
@@ -95,10 +105,9 @@ func (l *log) append(drafts []*draft) error {
 		if l.repeating {
 			h.repeats = l.serial + serial(len(drafts))
 		}
-		buffer = append(make([]byte, 0, segmentHeaderSize+roundUp(total)), h.encode()...)
-	} else {
-		buffer = make([]byte, 0, roundUp(total))
+		buffer = append(buffer, h.encode()...)
 	}
+	buffer = slices.Grow(buffer, int(roundUp(total)))
 	start := w.end
 	at, chain, footer := l.serial, l.chain, w.footer
 	settled := l.serial
@@ -116,7 +125,10 @@ func (l *log) append(drafts []*draft) error {
 		footer = appendFooter(footer, position, d.meta, d.head.body)
 		buffer = append(append(buffer, d.meta...), d.payload...)
 	}
-	buffer = append(buffer, make([]byte, roundUp(int64(len(buffer)))-int64(len(buffer)))...)
+	buffer = append(buffer, zeroes[:roundUp(int64(len(buffer)))-int64(len(buffer))]...)
+	if cap(buffer) <= commitBytes+1<<20 {
+		*pooled = buffer
+	}
 	if fresh {
 		if err := l.create(w); err != nil {
 			return err

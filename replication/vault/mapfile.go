@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -190,14 +192,17 @@ func (s *section) read(p []byte, first int64) error {
 	if err == nil {
 		err = readFull(f, p, (s.start+first)*pageSize)
 	}
-	for at := 0; err == nil && at < len(p); at += pageSize {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, io.ErrUnexpectedEOF):
+		return &mapError{mapName(s.file.number), err}
+	case err != nil: // it may pass
+		return fmt.Errorf("read map %s: %w", mapName(s.file.number), err)
+	}
+	for at := 0; at < len(p); at += pageSize {
 		page := p[at : at+pageSize]
 		if checksum(page[:pageSize-4]) != binary.LittleEndian.Uint32(page[pageSize-4:]) {
-			err = fmt.Errorf("page %d has a wrong checksum", s.start+first+int64(at/pageSize))
+			return &mapError{mapName(s.file.number), fmt.Errorf("page %d has a wrong checksum", s.start+first+int64(at/pageSize))}
 		}
-	}
-	if err != nil {
-		return &mapError{mapName(s.file.number), err}
 	}
 	return nil
 }

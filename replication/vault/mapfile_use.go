@@ -16,6 +16,7 @@ type handleUse struct {
 	file  vfs.File
 	users int
 	dead  bool // to be removed after the last use
+	shut  bool // the vault was closed
 	// gone is set when the disk was erased: its files are removed, and the name may
 	// be that of another disk's file by now.
 	gone *atomic.Bool
@@ -47,6 +48,7 @@ func (u *handleUse) discard() error {
 func (u *handleUse) close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.shut = true
 	if u.file == nil {
 		return nil
 	}
@@ -73,6 +75,9 @@ func (u *handleUse) clean() error {
 func (u *handleUse) get() (vfs.File, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.shut {
+		return nil, errVaultClosed
+	}
 	if u.file == nil {
 		f, err := u.fs.OpenRead(u.name)
 		if err != nil {
@@ -82,3 +87,5 @@ func (u *handleUse) get() (vfs.File, error) {
 	}
 	return u.file, nil
 }
+
+var errVaultClosed = errors.New("the vault is closed")

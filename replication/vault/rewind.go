@@ -39,5 +39,6 @@ func (v *Vault) Rewind(ctx context.Context, id replication.DiskID, to replicatio
 		return err
 	}
 	d.refuse(d.preparedAnew())
+	v.nudge(d)
 	return nil
 }

@@ -36,6 +36,14 @@ func (v *Vault) Prepare(ctx context.Context, want replication.Disk, epoch replic
 	if d.serial > 0 && epoch == d.epoch && d.disk == want {
 		return d.report(), nil
 	}
+	if d.serial == 0 {
+		d.mu.Unlock()
+		err := v.makeFolder(d.folder)
+		d.mu.Lock()
+		if err != nil {
+			return replication.DiskState{}, writeProblem(d.id, fmt.Errorf("make folder %s: %w", d.folder, err))
+		}
+	}
 	var table []row
 	if want.Size < d.disk.Size {
 		cut := replication.Extent{Offset: want.Size, Length: d.disk.Size - want.Size}

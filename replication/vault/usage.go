@@ -3,6 +3,7 @@ package vault
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Usage is the room that a vault takes, in bytes.
@@ -18,11 +19,10 @@ type Usage struct {
 func (v *Vault) Usage() Usage {
 	var u Usage
 	for _, d := range v.list() {
-		logical := d.logicalBytes()
-		stored, segments := d.storedBytes()
-		u.LogicalBytes += logical
-		u.StoredBytes += stored
-		u.Segments += segments
+		m := d.measured()
+		u.LogicalBytes += m.logical
+		u.StoredBytes += m.stored
+		u.Segments += m.segments
 	}
 	if space, err := v.fs.Space(v.dir); err == nil {
 		u.TotalBytes, u.FreeBytes = space.Total, space.Free
@@ -41,8 +41,8 @@ func (v *Vault) Disks() []DiskInfo {
 		d.mu.Lock()
 		info := DiskInfo{DiskState: d.report(), Points: len(points), Damaged: len(d.damaged), Trouble: d.trouble}
 		d.mu.Unlock()
-		info.LogicalBytes = d.logicalBytes()
-		info.StoredBytes, _ = d.storedBytes()
+		m := d.measured()
+		info.LogicalBytes, info.StoredBytes = m.logical, m.stored
 		list = append(list, info)
 	}
 	return list
@@ -59,6 +59,46 @@ func (v *Vault) list() []*disk {
 		}
 	}
 	return list
+}
+
+// measures are what Disks and Usage tell of a disk, and when it was found out.
+type measures struct {
+	serial   serial
+	nextMap  uint32
+	dead     int
+	entries  int64 // in the maps that had to be read
+	at       time.Time
+	logical  int64
+	stored   int64
+	segments int
+}
+
+const (
+	// largeMap and more entries take so long to count that the figures may be as old
+	// as measureEvery.
+	largeMap     = 1 << 20
+	measureEvery = time.Minute
+)
+
+// measured gives the figures of the disk as they are, or were not long ago.
+func (d *disk) measured() measures {
+	d.mu.Lock()
+	m := measures{serial: d.serial, nextMap: d.nextMap, dead: len(d.dead), entries: int64(d.memory.entries), at: d.vault.now()}
+	for _, t := range d.tiles {
+		m.entries += t.fine.count
+	}
+	last := d.lastMeasures
+	d.mu.Unlock()
+	same := last.serial == m.serial && last.nextMap == m.nextMap && last.dead == m.dead
+	if last.serial > 0 && (same || m.entries >= largeMap && m.at.Sub(last.at) < measureEvery) {
+		return last
+	}
+	m.logical = d.logicalBytes()
+	m.stored, m.segments = d.storedBytes()
+	d.mu.Lock()
+	d.lastMeasures = m
+	d.mu.Unlock()
+	return m
 }
 
 // logicalBytes are the bytes of the head that hold data; 0 while they cannot be told.

@@ -109,6 +109,9 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 		var run context.Context
 		run, v.stop = context.WithCancel(context.WithoutCancel(ctx))
 		v.idle = make(chan struct{})
+		for _, d := range v.disks {
+			v.nudge(d)
+		}
 		go v.background(run)
 	}
 	return v, nil
@@ -388,9 +391,6 @@ func (v *Vault) findOrCreate(id replication.DiskID) (*disk, error) {
 		}
 	}
 	d := newDisk(v, id)
-	if err := v.makeFolder(d.folder); err != nil {
-		return nil, writeProblem(id, fmt.Errorf("make folder %s: %w", d.folder, err))
-	}
 	v.disks[id] = d
 	return d, nil
 }

@@ -65,6 +65,11 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 			return report, fmt.Errorf("verify: %w", err)
 		}
 	}
+	if p, err := v.readFile(filepath.Join(v.dir, headerName), headerSize); err != nil {
+		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
+	} else if err := new(Vault).parseHeader(p); err != nil {
+		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
+	}
 	for _, d := range disks {
 		c := check{disk: d, report: &report, progress: func() {
 			if o.Progress != nil {
