@@ -10,6 +10,7 @@ import (
 
 	"riparo/hypervisor"
 	"riparo/hypervisor/kvm"
+	"riparo/hypervisor/kvm/libvirt"
 	"riparo/hypervisor/lab"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
@@ -29,6 +30,9 @@ var kinds = []kind{
 	}},
 	{kvm.Kind, func(ctx context.Context, _ *Appliance, s store.Site) (hypervisor.Provider, error) {
 		return kvm.Open(ctx, s.Address, kvm.Options{})
+	}},
+	{libvirt.Kind, func(ctx context.Context, a *Appliance, s store.Site) (hypervisor.Provider, error) {
+		return libvirt.Open(ctx, s.Address, libvirt.Options{})
 	}},
 }
 

@@ -254,12 +254,18 @@ func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 	if err != nil {
 		return err
 	}
-	return a.sites.Refresh(ctx)
+	// The site was contacted above; others that are away are told under
+	// Infrastructure, not to who added this one.
+	a.sites.Nudge()
+	return nil
 }
 
 // RemoveSite forgets a site that no protected machine needs.
 func (a *Appliance) RemoveSite(_ context.Context, actor, name string) error {
 	err := a.store.Update(func(tx *store.Tx) error {
+		if _, err := tx.Sites().Get(name); errors.Is(err, store.ErrNotFound) {
+			return replication.Stopf("site.unknown", "choose one of the sites under Infrastructure", "there is no site %q", name)
+		}
 		for m, err := range tx.Machines().All() {
 			if err != nil {
 				return err
