@@ -148,6 +148,7 @@ func (r *replayer) take(rec *record) error {
 		}
 	}
 	r.segmentAt = rec.segment
+	r.needs(rec)
 	if err := r.add(rec); err != nil {
 		return logDamagedProblem(r.id, rec.segment, rec.position, err)
 	}
