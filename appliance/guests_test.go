@@ -87,7 +87,7 @@ type count struct {
 func (th *theater) start(data string) {
 	th.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{th.T}, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	a, err := appliance.Open(th.Context(), appliance.Config{Data: data, Listen: "127.0.0.1:0", Log: log, RetryUnit: 200 * time.Millisecond})
+	a, err := openAppliance(th.T, data, log)
 	if err != nil {
 		th.Fatal(err)
 	}
@@ -101,6 +101,10 @@ func (th *theater) start(data string) {
 		}
 	})
 	th.a = a
+}
+
+func openAppliance(t *testing.T, data string, log *slog.Logger) (*appliance.Appliance, error) {
+	return appliance.Open(t.Context(), appliance.Config{Data: data, Listen: "127.0.0.1:0", Log: log, RetryUnit: 200 * time.Millisecond})
 }
 
 // testWriter gives a log to a test, as long as it runs.
