@@ -67,10 +67,11 @@ func newSite(t *testing.T, options kvm.Options) *site {
 	t.Cleanup(release)
 	folder := t.TempDir()
 	options.Accelerator = "tcg"
-	s, err := kvm.Open(t.Context(), folder, options)
+	opened, err := kvm.Open(t.Context(), folder, options)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &site{opened, t, folder, kit}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -94,28 +95,66 @@ func newSite(t *testing.T, options kvm.Options) *site {
 			t.Errorf("close: %v", err)
 		}
 	})
-	return &site{s, t, folder, kit}
+	return s
 }
 
 // diskBytes is the size of the guests' disks: room for two minutes of counting.
 const diskBytes = 96 << 20
 
-// source defines a machine with two empty disks that counts on them.
+// source defines a machine with two empty disks of a format that counts on them.
 func (s *site) source(name, format string, more ...string) hypervisor.Ref {
+	s.t.Helper()
+	return s.define(name, map[string]string{"vda": format, "vdb": format}, more...)
+}
+
+// mixedSource defines one with a raw and a qcow2 disk.
+func (s *site) mixedSource(name string, more ...string) hypervisor.Ref {
+	s.t.Helper()
+	return s.define(name, map[string]string{"vda": "raw", "vdb": "qcow2"}, more...)
+}
+
+func (s *site) define(name string, formats map[string]string, more ...string) hypervisor.Ref {
 	s.t.Helper()
 	d := kvm.Definition{
 		Name: name, MemoryMiB: 192, CPUs: 1, GuestAgent: true, Network: "user",
 		Kernel: s.kit.Kernel, Initrd: s.kit.Initrd, Append: guest.Append(guest.Count, more...),
 	}
 	for _, key := range []string{"vda", "vdb"} {
-		path := filepath.Join(s.folder, name+"-"+key+"."+format)
-		s.run("qemu-img", "create", "-q", "-f", format, path, "96M")
-		d.Disks = append(d.Disks, kvm.DiskDefinition{Key: key, Path: path, Format: format})
+		path := filepath.Join(s.folder, name+"-"+key)
+		s.run("qemu-img", "create", "-q", "-f", formats[key], path, "96M")
+		d.Disks = append(d.Disks, kvm.DiskDefinition{Key: key, Path: path, Format: formats[key]})
 	}
 	if err := s.Define(d); err != nil {
 		s.t.Fatal(err)
 	}
 	return hypervisor.Ref(name)
+}
+
+// reopen ends this side as a crash does: what it held is forgotten.
+func (s *site) reopen(options kvm.Options) {
+	s.t.Helper()
+	options.Accelerator = "tcg"
+	again, err := kvm.Open(s.t.Context(), s.folder, options)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Site = again
+}
+
+// awaitPower waits until the machine does what it is expected to.
+func (s *site) awaitPower(ref hypervisor.Ref, want hypervisor.Power) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), bootLimit)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for s.power(ref) != want {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.t.Fatalf("%s is %s, want %s", ref, s.power(ref), want)
+		}
+	}
 }
 
 func (s *site) run(program string, arguments ...string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,11 +35,14 @@ func allocate(file *os.File, bytes int64) error {
 
 // Usage tells how many bytes the files take and how many are free to this user.
 func (f Folder) Usage(_ context.Context, names []string) (used, free int64, err error) {
-	if err := os.MkdirAll(string(f), 0o700); err != nil {
-		return 0, 0, err
-	}
 	var st unix.Statfs_t
-	if err := unix.Statfs(string(f), &st); err != nil {
+	at := string(f)
+	err = unix.Statfs(at, &st)
+	for errors.Is(err, unix.ENOENT) && at != filepath.Dir(at) { // it is made when it is needed
+		at = filepath.Dir(at)
+		err = unix.Statfs(at, &st)
+	}
+	if err != nil {
 		return 0, 0, err
 	}
 	for _, name := range names {
