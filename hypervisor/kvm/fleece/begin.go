@@ -105,7 +105,11 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 		if stood, err = standsAfterError(ctx, monitor); err != nil {
 			return err
 		}
-		if err := m.roomFor(ctx, windowBytes*int64(len(disks))); err != nil {
+		var reserve int64
+		for _, d := range disks {
+			reserve += reserveFor(g.nodes[d.Node].Image.Size)
+		}
+		if err := m.roomFor(ctx, reserve); err != nil {
 			return m.scratchProblem(disks[0].Key, err)
 		}
 		for _, d := range disks {

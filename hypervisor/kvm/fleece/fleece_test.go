@@ -35,7 +35,7 @@ func TestEveryCaptureIsItsInstant(t *testing.T) {
 			restarted := "" // how QEMU ended since the last good capture
 			for i := range *captures {
 				for range w.rng.IntN(6) {
-					w.write()
+					w.write(w.rng)
 				}
 				switch w.rng.IntN(12) {
 				case 0:
@@ -94,6 +94,7 @@ func TestEveryCaptureIsItsInstant(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.expectNothingLeft()
+			w.expectNoFailedWrite()
 		})
 	}
 }

@@ -14,14 +14,16 @@ import (
 // may write 4 GiB/s to each disk without the scratch folder's free space mattering.
 const windowBytes = 64 << 20
 
+// reserveFor is the room of a window: never more than the whole disk and qcow2's own
+// tables.
+func reserveFor(size int64) int64 { return min(windowBytes, size+size/1024+1<<20) }
+
 // prepare makes the scratch files of a disk and opens them in QEMU, one above the
 // other and both above the disk.
 func (m *Machine) prepare(ctx context.Context, monitor Monitor, d Disk, size int64) error {
-	// A window never needs more than the whole disk and qcow2's own tables.
-	reserve := min(windowBytes, size+size/1024+1<<20)
 	err := m.scratchNode(ctx, monitor, lateNode(d.Key), lateFile(d.Key), d.Node, size, 0)
 	if err == nil {
-		err = m.scratchNode(ctx, monitor, windowNode(d.Key), windowFile(d.Key), lateNode(d.Key), size, reserve)
+		err = m.scratchNode(ctx, monitor, windowNode(d.Key), windowFile(d.Key), lateNode(d.Key), size, reserveFor(size))
 	}
 	if err != nil {
 		return m.scratchProblem(d.Key, err)

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,12 +32,36 @@ type world struct {
 
 	process *exec.Cmd
 	conn    *qmp.Conn
+	said    output // what QEMU printed: how the guest's writes ended
+	scratch string
 	limit   int64 // of the scratch folder
 
 	writesBetween float64 // how likely a write is before each command
 	crashAfter    int     // commands until the program "dies"; 0 is never
 	died          bool
 	snapshot      [][]byte // of the model when the last instant was taken
+}
+
+// output collects what may be printed by another goroutine.
+type output struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+// expectNoFailedWrite looks through what qemu-io printed.
+func (w *world) expectNoFailedWrite() {
+	w.t.Helper()
+	w.said.mu.Lock()
+	defer w.said.mu.Unlock()
+	if text := w.said.text.String(); strings.Contains(text, "failed") {
+		w.t.Errorf("a write of the guest failed: %s", text[max(0, strings.Index(text, "failed")-100):])
+	}
 }
 
 // testDisk is one disk of the world, with what a vault would know of it.
@@ -58,6 +83,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 	}
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), folder: t.TempDir()}
+	w.scratch = w.folder
 	// The last one ends in the middle of a cluster.
 	for i, size := range []int64{4 << 20, 2 << 20, 1<<20 + 3*512} {
 		d := &testDisk{key: fmt.Sprintf("vd%c", 'a'+i), format: []string{"raw", "qcow2", "raw"}[i], content: make([]byte, size)}
@@ -83,7 +109,7 @@ func (w *world) start() {
 			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk-%s,id=%s", d.key, d.key))
 	}
 	w.process = exec.Command("qemu-system-x86_64", arguments...)
-	w.process.Stdout, w.process.Stderr = os.Stderr, os.Stderr // qemu-io reports to stdout
+	w.process.Stdout, w.process.Stderr = &w.said, os.Stderr // qemu-io reports to stdout
 	if err := w.process.Start(); err != nil {
 		w.t.Fatal(err)
 	}
@@ -124,7 +150,7 @@ func (w *world) end(crash bool) {
 // machine is the world for package fleece.
 func (w *world) machine() fleece.Machine {
 	m := fleece.Machine{
-		Name: "world", Scratch: fleece.Folder(w.folder), Socket: filepath.Join(w.folder, "nbd"), Limit: w.limit,
+		Name: "world", Scratch: fleece.Folder(w.scratch), Socket: filepath.Join(w.folder, "nbd"), Limit: w.limit,
 		Connect: func(context.Context) (fleece.Monitor, func(), error) {
 			if w.process == nil {
 				return nil, nil, fleece.ErrEnded
@@ -155,7 +181,7 @@ func (w *world) Execute(ctx context.Context, command string, arguments, result a
 		}
 	}
 	for w.rng.Float64() < w.writesBetween {
-		w.write()
+		w.write(w.rng)
 	}
 	if command == "transaction" && strings.Contains(fmt.Sprint(arguments), "blockdev-backup") {
 		w.snapshot = nil
@@ -168,19 +194,19 @@ func (w *world) Execute(ctx context.Context, command string, arguments, result a
 
 // write changes a random place of a random disk, as a guest would: with data, with
 // zeroes, or by discarding.
-func (w *world) write() {
-	d := w.disks[w.rng.IntN(len(w.disks))]
+func (w *world) write(rng *rand.Rand) {
+	d := w.disks[rng.IntN(len(w.disks))]
 	sectors := len(d.content) / 512
-	length := 512 * (1 + w.rng.IntN(min(sectors, 1<<w.rng.IntN(10))))
-	offset := 512 * w.rng.IntN(sectors-length/512+1)
+	length := 512 * (1 + rng.IntN(min(sectors, 1<<rng.IntN(10))))
+	offset := 512 * rng.IntN(sectors-length/512+1)
 	place := d.content[offset : offset+length]
 	var command string
-	switch w.rng.IntN(6) {
+	switch rng.IntN(6) {
 	case 0:
 		command = fmt.Sprintf("write -z -u %d %d", offset, length)
 		clear(place)
 	default:
-		pattern := byte(1 + w.rng.IntN(255))
+		pattern := byte(1 + rng.IntN(255))
 		command = fmt.Sprintf("write -P %d %d %d", pattern, offset, length)
 		for i := range place {
 			place[i] = pattern
@@ -194,7 +220,7 @@ func (w *world) io(d *testDisk, command string) {
 	var reply string
 	err := w.conn.Execute(context.Background(), "human-monitor-command", map[string]any{"command-line": fmt.Sprintf("qemu-io -d %s %q", d.device(), command)}, &reply)
 	if err != nil || reply != "" {
-		w.t.Fatalf("the guest's %s failed: %v %s", command, err, reply)
+		w.t.Errorf("the guest's %s failed: %v %s", command, err, reply)
 	}
 }
 
@@ -210,8 +236,29 @@ func (w *world) capture(point replication.PointID) (*fleece.Capture, error) {
 	return fleece.Begin(w.t.Context(), w.machine(), request)
 }
 
-// bringForward reads the capture into the vault. The guest writes meanwhile.
+// bringForward reads the capture into the vault. The guest writes meanwhile, as fast
+// as it can.
 func (w *world) bringForward(c *fleece.Capture) error {
+	stop := make(chan struct{})
+	var guest sync.WaitGroup
+	storm := rand.New(rand.NewPCG(w.rng.Uint64(), 2))
+	guest.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				w.write(storm)
+			}
+		}
+	})
+	defer guest.Wait()
+	defer close(stop)
+	return w.read(c)
+}
+
+// read reads the capture into the vault.
+func (w *world) read(c *fleece.Capture) error {
 	for i, d := range c.Disks() {
 		vault := &w.disks[i].vault
 		for region, err := range d.Regions(w.t.Context()) {
@@ -226,15 +273,22 @@ func (w *world) bringForward(c *fleece.Capture) error {
 				clear(place)
 				continue
 			}
-			for w.rng.Float64() < w.writesBetween {
-				w.write()
-			}
 			if _, err := d.ReadAt(place, region.Offset); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// fill overwrites a whole disk.
+func (w *world) fill(d *testDisk, pattern byte) {
+	for i := range d.content {
+		d.content[i] = pattern
+	}
+	for offset := 0; offset < len(d.content); offset += 64 << 10 {
+		w.io(d, fmt.Sprintf("write -P %d %d %d", pattern, offset, min(64<<10, len(d.content)-offset)))
+	}
 }
 
 // verify compares the vault with what the disks held at the instant.
