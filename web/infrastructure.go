@@ -75,7 +75,11 @@ func (k *Console) vaultCard(v visit) view.VaultCard {
 		{Label: w.T("vault.free"), Value: freeBytes(w, u)}, {Label: w.T("fact.points"), Value: w.Int(int64(u.Points))}}}
 	if share, known := vaultShare(u); known {
 		c.Known, c.Percent, c.Tone = true, int(share*100), vaultTone(share)
-		c.Text = w.T("vault.of-volume", "Percent", w.Number(share*100, 0))
+		decimals := 0
+		if share < 0.1 {
+			decimals = 1
+		}
+		c.Text = w.T("vault.of-volume", "Percent", w.Number(share*100, decimals))
 	}
 	return c
 }

@@ -84,7 +84,7 @@ func jobRow(w *view.Words, j store.Job) view.JobRow {
 		row.Machine, row.MachineURL = cmp.Or(j.Name, j.Machine), "/machines/"+j.Machine
 	}
 	if j.State.Ended() {
-		row.Took = w.Duration(j.Ended.Sub(j.Created).Round(100 * time.Millisecond))
+		row.Took = took(w, j.Ended.Sub(j.Created))
 	} else {
 		row.Running = true
 		row.Progress = jobProgress(w, j)
@@ -126,6 +126,14 @@ func jobProgress(w *view.Words, j store.Job) *view.Progress {
 		part = float64(min(step.Done, step.Total)) / float64(step.Total)
 	}
 	return &view.Progress{Percent: int((float64(n-1) + part) * 100 / float64(len(j.Steps))), Known: true}
+}
+
+// took is how long something took, no more precisely than is worth reading.
+func took(w *view.Words, d time.Duration) string {
+	if d > 10*time.Second {
+		return w.Duration(d.Round(time.Second))
+	}
+	return w.Duration(d)
 }
 
 func stepName(w *view.Words, name string) string { return sentence(w.Named("step", name)) }
@@ -173,7 +181,7 @@ func jobFacts(v visit, j store.Job) []view.Fact {
 	w := v.words
 	list := []view.Fact{{Label: w.T("began"), Value: w.Time(j.Created)}}
 	if j.State.Ended() {
-		list = append(list, view.Fact{Label: w.T("took"), Value: w.Duration(j.Ended.Sub(j.Created).Round(10 * time.Millisecond))})
+		list = append(list, view.Fact{Label: w.T("took"), Value: took(w, j.Ended.Sub(j.Created))})
 	} else {
 		list = append(list, view.Fact{Label: w.T("took"), Since: j.Created})
 	}
@@ -195,7 +203,7 @@ func stepOf(w *view.Words, i int, s store.Step) view.Step {
 	step := view.Step{ID: fmt.Sprintf("step-%d", i+1), Name: stepName(w, s.Name), State: jobBadge(w, s.State), Evidence: facts(w, s.Evidence)}
 	switch {
 	case !s.Ended.IsZero() && !s.Started.IsZero():
-		step.Took = w.Duration(s.Ended.Sub(s.Started).Round(time.Millisecond))
+		step.Took = took(w, s.Ended.Sub(s.Started))
 	case s.State == store.InProgress:
 		step.Started = s.Started
 		if s.Total > 0 {

@@ -74,7 +74,7 @@ func (k *Console) machine(v visit) (built, error) {
 	if counted(m) {
 		limit = r.policies[m.Policy].RPOThreshold.Seconds()
 	}
-	mv.RPO = view.Draw(w, rpoPlot(w, "machine-rpo-chart", w.T("chart.rpo"), rep.Time, limit), view.Values{Name: w.T("rpo"), Class: "one", Samples: mr.RPO})
+	mv.RPO = view.Draw(w, rpoPlot(w, "machine-rpo-chart", len(mr.RPO), rep.Time, limit), view.Values{Name: w.T("rpo"), Class: "one", Samples: mr.RPO})
 	mv.Disks = diskRows(w, m)
 	mv.Drill = drillCard(v, r, m)
 	for _, j := range jobs {
@@ -199,7 +199,7 @@ func drillCard(v visit, r records, m store.Machine) view.DrillCard {
 		c.Facts = []view.Fact{{Label: w.T("since"), Value: w.Short(m.Test.Started, v.now)}, {Label: w.T("network"), Value: network}, {Label: w.T("point"), Value: string(m.Test.Point)}}
 	case m.LastDrill != nil:
 		d := m.LastDrill
-		c.Text = w.T("drill.last", "Time", w.Time(d.Finished), "Took", w.Duration(d.Finished.Sub(d.Started).Round(time.Second)))
+		c.Text = w.T("drill.last", "Time", w.Time(d.Finished), "Took", took(w, d.Finished.Sub(d.Started)))
 		if d.Notes != "" {
 			c.Text += " – " + d.Notes
 		}
@@ -229,7 +229,7 @@ func facts(w *view.Words, list []store.Fact) []view.Fact {
 var windows = []struct {
 	value string
 	span  time.Duration // 0: all there is
-}{{"1h", time.Hour}, {"24h", 24 * time.Hour}, {"all", 0}}
+}{{"10m", 10 * time.Minute}, {"1h", time.Hour}, {"24h", 24 * time.Hour}, {"all", 0}}
 
 // timelineSlots bounds what is drawn: points closer than one part in so many
 // share a sign.
@@ -244,10 +244,11 @@ func inWindow(points []replication.RecoveryPoint, window string, now time.Time) 
 			chosen, found = w, true
 		}
 	}
-	if !found { // the shortest that shows something
+	if !found && len(points) > 0 { // the shortest that shows all, or else an hour, or else something
+		newest, oldest := now.Sub(points[0].Time), now.Sub(points[len(points)-1].Time)
 		for _, w := range windows {
 			chosen = w
-			if len(points) > 0 && (w.span == 0 || now.Sub(points[0].Time) < w.span) {
+			if oldest < w.span || w.span >= time.Hour && newest < w.span {
 				break
 			}
 		}

@@ -143,6 +143,9 @@ func machineRow(v visit, r records, rep Report, m store.Machine) view.MachineRow
 
 // activity is what replication does with a machine just now.
 func activity(w *view.Words, m store.Machine, report MachineReport) string {
+	if report.Activity == "" && counted(m) && !m.Paused || report.Activity == "idle" {
+		return w.T("machine.idle")
+	}
 	if report.Activity == "" {
 		return w.Named("state", string(m.State))
 	}
@@ -190,7 +193,7 @@ func (k *Console) discovered(v visit, search string) ([]view.DiscoveredGroup, er
 			}
 		}
 		var others []string
-		if protected > 0 {
+		if protected > 0 && len(g.Rows) > 0 {
 			others = append(others, w.N("machines.others-protected", protected))
 		}
 		if replicas > 0 {

@@ -330,7 +330,7 @@ func rpoChart(w *view.Words, r records, rep Report, s summary) view.Chart {
 		}
 	}
 	worst, middle = worst[report.HistorySamples-longest:], middle[report.HistorySamples-longest:]
-	plot := rpoPlot(w, "overview-rpo-chart", w.T("chart.rpo"), rep.Time, limit)
+	plot := rpoPlot(w, "overview-rpo-chart", longest, rep.Time, limit)
 	values := []view.Values{{Name: w.T("chart.worst"), Class: "one", Samples: worst}}
 	if len(histories) > 2 {
 		values = append(values, view.Values{Name: w.T("chart.middle"), Class: "three", Samples: middle})
@@ -339,8 +339,9 @@ func rpoChart(w *view.Words, r records, rep Report, s summary) view.Chart {
 }
 
 // rpoPlot is a logarithmic plot: seconds and hours must both be readable.
-func rpoPlot(w *view.Words, id, title string, now time.Time, limit float64) view.Plot {
-	return view.Plot{ID: id, Title: title, Now: now, Every: SampleEvery, Span: report.HistorySamples, Log: true,
+func rpoPlot(w *view.Words, id string, samples int, now time.Time, limit float64) view.Plot {
+	span := view.SpanFor(samples)
+	return view.Plot{ID: id, Title: w.T("chart.rpo", "Span", w.Duration(time.Duration(span)*SampleEvery)), Now: now, Every: SampleEvery, Span: span, Log: true,
 		Ticks: []float64{1, 2, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400},
 		Limit: limit, LimitName: w.T("chart.threshold", "Limit", w.Duration(seconds(limit))),
 		Format: func(s float64) string { return w.Duration(seconds(math.Round(s))) }, Empty: w.T("chart.rpo-empty")}
@@ -349,8 +350,9 @@ func rpoPlot(w *view.Words, id, title string, now time.Time, limit float64) view
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 func sentChart(w *view.Words, rep Report) view.Chart {
-	return view.Draw(w, view.Plot{ID: "overview-sent-chart", Title: w.T("chart.sent"), Now: rep.Time, Every: SampleEvery,
-		Span: report.HistorySamples, Format: w.Rate, Area: true, Empty: w.T("chart.sent-empty")},
+	span := view.SpanFor(len(rep.Throughput))
+	return view.Draw(w, view.Plot{ID: "overview-sent-chart", Title: w.T("chart.sent", "Span", w.Duration(time.Duration(span)*SampleEvery)), Now: rep.Time, Every: SampleEvery,
+		Span: span, Format: w.Rate, Area: true, Empty: w.T("chart.sent-empty")},
 		view.Values{Name: w.T("chart.sent-line"), Class: "one", Samples: rep.Throughput})
 }
 
@@ -398,7 +400,11 @@ func (k *Console) eventRows(v visit, severity, machine, before string, limit int
 
 // eventRow tells an event in the reader's language, by its code.
 func eventRow(w *view.Words, e store.Event, named bool) view.EventRow {
-	row := view.EventRow{ID: e.ID, Tone: toneOf(e.Severity), Time: e.Time, Text: eventText(w, e), Action: sentence(w.Said(e.Action))}
+	tone := toneOf(e.Severity)
+	if tone == view.Info && strings.HasSuffix(e.Code, ".succeeded") {
+		tone = view.OK
+	}
+	row := view.EventRow{ID: e.ID, Tone: tone, Time: e.Time, Text: eventText(w, e), Action: sentence(w.Said(e.Action))}
 	if named && e.Machine != "" {
 		row.Machine, row.MachineURL = cmp.Or(e.Name, e.Machine), "/machines/"+e.Machine
 	}

@@ -65,6 +65,20 @@ type Plot struct {
 	Empty     string
 }
 
+// Spans are how many samples a plot of a history may show: the shortest that holds
+// what there is. A young history is not a speck at the right end.
+var spans = []int{30, 90, 180, 360}
+
+// SpanFor is the span of a plot for so many samples.
+func SpanFor(samples int) int {
+	for _, s := range spans {
+		if samples <= s {
+			return s
+		}
+	}
+	return spans[len(spans)-1]
+}
+
 // plotTop leaves room above the highest value.
 const plotTop = 4.0
 
