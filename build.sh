@@ -60,7 +60,7 @@ needs=(
 	qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils qemu-ga:qemu-guest-agent
 	libvirtd:libvirt-daemon-system virsh:libvirt-clients
 	nbdkit:nbdkit nbdinfo:libnbd-bin nbdcopy:libnbd-bin
-	busybox:busybox-static cpio:cpio
+	busybox:busybox-static
 	mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
 	chromium:chromium
 )
