@@ -49,10 +49,8 @@ func (d *disk) touched(from, to replication.PointID) ([]replication.Extent, erro
 	if err == nil && from != "" {
 		_, first, err = d.locate(from)
 	}
-	for _, l := range d.lost {
-		if err == nil && l.to > first && l.from < last {
-			err = lostProblem(d.id, to, l)
-		}
+	if err == nil {
+		err = errors.Join(d.trusted(to, last), d.trusted(from, first))
 	}
 	if err != nil {
 		d.mu.Unlock()

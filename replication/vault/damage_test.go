@@ -418,3 +418,81 @@ func TestAFullDiskLosesNothingAndGoesOn(t *testing.T) {
 	s.vault = open(t, disk, "v", Options{segmentBytes: 128 << 10})
 	s.check()
 }
+
+// A disk that cannot be opened says why; the others are not concerned, and marks that
+// nobody can look up are not taken for lost.
+func TestOneSickDiskDoesNotTakeTheOthersAlong(t *testing.T) {
+	disk := vfs.NewSim(7)
+	o := Options{segmentBytes: 32 << 10}
+	v := open(t, disk, "v", o)
+	a, b := newSender(t, v, "a", 100_000), newSender(t, v, "b", 100_000)
+	both := func(point replication.PointID) {
+		for _, s := range []*sender{a, b} {
+			noise := make([]byte, 30_000)
+			fillNoise(noise, uint64(s.sequence))
+			s.write(replication.Change{Extent: replication.Extent{Length: 30_000}, Data: noise})
+			s.sequence++
+			m := replication.Mark{Disk: s.id, Epoch: 1, Sequence: s.sequence, Point: point, Size: 100_000, Members: []replication.DiskID{"a", "b"}}
+			if err := v.Mark(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+			s.points = append(s.points, modelPoint{id: point, content: bytes.Clone(s.head), members: m.Members})
+		}
+	}
+	both("p00001")
+	both("p00002")
+	a.marks = 2
+	a.mark()
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A segment of another copy of the vault: whole, but of another history.
+	f, err := disk.Open(segmentPath("b", 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, segmentHeaderSize)
+	if err := readFull(f, p, 0); err != nil {
+		t.Fatal(err)
+	}
+	h, err := parseSegmentHeader(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.chain++
+	if _, err := f.WriteAt(h.encode(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Remove(filepath.Join("v", disksName, "disk-b.d", catalogName)); err != nil {
+		t.Fatal(err)
+	}
+	a.vault = open(t, disk, "v", o)
+	if _, err := a.vault.View(t.Context(), "b", ""); !hasCode(err, CodeDamaged) {
+		t.Errorf("view: %v, want %s", err, CodeDamaged)
+	}
+	if _, err := a.vault.Prepare(t.Context(), replication.Disk{ID: "b", Size: 5}, 1); !hasCode(err, CodeDamaged) {
+		t.Errorf("prepare: %v, want %s", err, CodeDamaged)
+	}
+	list := a.vault.Disks()
+	if len(list) != 2 || list[0].Trouble != nil || list[1].Disk.ID != "b" || list[1].Trouble == nil || list[1].StoredBytes == 0 {
+		t.Errorf("%+v, want the second disk with its trouble", list)
+	}
+	report, err := a.vault.Verify(t.Context(), VerifyOptions{})
+	if err != nil || len(report.Damage) != 1 || report.Damage[0].Disk != "b" || report.Damage[0].Harmless {
+		t.Errorf("%+v, %v; want damage to b", report, err)
+	}
+	a.shows("", a.head)
+	if err := a.vault.Drop(t.Context(), "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range a.points {
+		a.shows(p.id, p.content)
+	}
+	if err := a.vault.Erase(t.Context(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	newSender(t, a.vault, "b", 10).write(change(0, 10, 1))
+}

@@ -17,6 +17,7 @@ type disk struct {
 	vault  *Vault
 	id     replication.DiskID
 	folder string
+	sick   error // why it could not be opened; set while the vault is opened
 
 	mu      sync.Mutex    // guards all below
 	changed chan struct{} // closed and replaced when something below changed
@@ -158,7 +159,7 @@ func (d *disk) failed(err error) error {
 func (d *disk) exists() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.serial > 0 && !d.erased
+	return (d.serial > 0 || d.sick != nil) && !d.erased
 }
 
 // close waits for the append under way, refuses what waits, and remembers the state
@@ -175,7 +176,7 @@ func (d *disk) close(why error) error {
 		<-changed
 		d.mu.Lock()
 	}
-	tidy := broken == nil && !d.distrusted && !d.erased && d.serial > 0 && !d.vault.options.ReadOnly
+	tidy := broken == nil && d.sick == nil && !d.distrusted && !d.erased && d.serial > 0 && !d.vault.options.ReadOnly
 	files := make([]*mapFile, 0, len(d.tiles)+len(d.folds))
 	for _, t := range d.tiles {
 		files = append(files, t.mapFile)
@@ -202,7 +203,7 @@ func (d *disk) close(why error) error {
 // uncertain. The caller holds mu.
 func (d *disk) trusted(id replication.PointID, at serial) error {
 	for _, l := range d.lost {
-		if at > l.from && (d.mended < l.to || at < d.mended) {
+		if d.doubts(l, at) {
 			return lostProblem(d.id, id, l)
 		}
 	}

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"riparo/replication"
 )
@@ -28,7 +29,9 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	for _, p := range complete {
 		whole[p.ID] = true
 	}
-	if err := d.dropPoints(ctx, points, whole); err != nil {
+	// The marks of a disk that could not be opened are not known.
+	sick := slices.ContainsFunc(v.list(), func(d *disk) bool { return d.sick != nil })
+	if err := d.dropPoints(ctx, points, whole, sick); err != nil {
 		return err
 	}
 	// The drop is done. That its space comes back may take another try.
@@ -40,8 +43,9 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	return nil
 }
 
-// dropPoints drops points; whole are the complete ones.
-func (d *disk) dropPoints(ctx context.Context, points []replication.PointID, whole map[replication.PointID]bool) error {
+// dropPoints drops points; whole are the complete ones, and with sick that is not
+// certain of the others.
+func (d *disk) dropPoints(ctx context.Context, points []replication.PointID, whole map[replication.PointID]bool, sick bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.lead(ctx); err != nil {
@@ -57,7 +61,7 @@ func (d *disk) dropPoints(ctx context.Context, points []replication.PointID, who
 	for i := len(d.points) - 1; i >= 0; i-- {
 		p := d.points[i]
 		newest := i == len(d.points)-1 || whole[p.id] && !newer
-		abandoned := !whole[p.id] && newer
+		abandoned := !whole[p.id] && newer && !sick
 		switch {
 		case wanted[p.id] && newest:
 			return fmt.Errorf("drop point %s of disk %s: it is the newest one", p.id, d.id)

@@ -22,12 +22,12 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	d, err := v.find(id)
+	d, err := v.findAny(id)
 	if err != nil {
 		return err
 	}
 	for _, other := range v.list() {
-		if other != d {
+		if other != d && other.sick == nil {
 			if err := other.releaseMember(ctx, id); err != nil {
 				return fmt.Errorf("erase disk %s: %w", id, err)
 			}

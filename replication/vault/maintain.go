@@ -45,7 +45,7 @@ func (d *disk) spill(always bool) error {
 		c := *l
 		layers[i] = &c
 	}
-	from, to := serial(0), d.serial
+	from, to, mapped := serial(0), layers[len(layers)-1].last, d.serial
 	if n := len(d.tiles); n > 0 {
 		from = d.tiles[n-1].upTo
 	}
@@ -70,7 +70,7 @@ func (d *disk) spill(always bool) error {
 	}
 	d.memory = memory{}
 	d.tiles = append(d.tiles, tile{m, to})
-	d.mapped = to
+	d.mapped = mapped
 	return nil
 }
 

@@ -13,7 +13,7 @@ type DiskInfo struct {
 	LogicalBytes int64 // of the head that hold data: not zero, not a hole
 	StoredBytes  int64 // that the disk takes in the vault, with everything
 	Damaged      int   // blocks found damaged by reading since the vault was opened
-	Trouble      error // why work on its maps in the background failed last; nil if it did not
+	Trouble      error // why it could not be opened, or why work on its maps failed last; else nil
 }
 
 // State tells what is durable of a disk. The error wraps ErrUnknownDisk.

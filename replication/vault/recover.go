@@ -28,9 +28,9 @@ func (d *disk) recover(ctx context.Context) error {
 // errMisfit: the catalog does not fit the log.
 var errMisfit = errors.New("the catalog does not fit the log")
 
-// forget drops all state, to begin anew.
+// forget closes all files and drops all state, to begin anew.
 func (d *disk) forget() error {
-	var errs []error
+	errs := []error{d.log.close()}
 	for _, t := range d.tiles {
 		errs = append(errs, t.use.close())
 	}
@@ -38,7 +38,7 @@ func (d *disk) forget() error {
 		errs = append(errs, f.use.close())
 	}
 	fresh := newDisk(d.vault, d.id)
-	d.state, d.log = fresh.state, fresh.log
+	d.state, d.log, d.unsealed = fresh.state, fresh.log, nil
 	return errors.Join(errs...)
 }
 
@@ -179,19 +179,19 @@ func (r *replayer) unreadable(number uint32, err error) error {
 	return fmt.Errorf("read segment %s of disk %s: %w", segmentName(number), r.id, err)
 }
 
-// clean removes files that nothing needs: segments that an inventory does without,
-// and maps that the catalog does not name.
-func (r *replayer) clean(c *catalog) error {
+// sort tells the segments that the log needs from those that an inventory does
+// without.
+func (r *replayer) sort() {
 	newest := uint32(0)
 	if n := len(r.segments); n > 0 {
 		newest = r.segments[n-1].number
 	}
-	var needed, leftover []uint32
+	var needed []uint32
 	for _, n := range r.there {
 		if _, ok := r.segmentInfo(n); ok || n > newest {
 			needed = append(needed, n)
 		} else {
-			leftover = append(leftover, n)
+			r.leftover = append(r.leftover, n)
 		}
 		r.log.last = max(r.log.last, n)
 	}
@@ -199,22 +199,36 @@ func (r *replayer) clean(c *catalog) error {
 	for _, g := range r.segments {
 		r.log.last = max(r.log.last, g.number)
 	}
-	files, err := r.vault.fs.ReadDir(r.folder)
+}
+
+// mapFiles lists the numbers of the map files that exist.
+func (d *disk) mapFiles() ([]uint32, error) {
+	files, err := d.vault.fs.ReadDir(d.folder)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("list the files of disk %s: %w", r.id, err)
+		return nil, fmt.Errorf("list the maps of disk %s: %w", d.id, err)
 	}
-	var errs []error
+	var numbers []uint32
 	for _, f := range files {
-		if n, ok := mapNumber(f.Name); ok && !r.usesMap(n) {
-			r.nextMap = max(r.nextMap, n)
-			if !r.vault.options.ReadOnly {
-				errs = append(errs, r.vault.fs.Remove(filepath.Join(r.folder, f.Name)))
-			}
+		if n, ok := mapNumber(f.Name); ok {
+			numbers = append(numbers, n)
 		}
 	}
-	if !r.vault.options.ReadOnly {
-		for _, n := range leftover {
-			errs = append(errs, r.vault.fs.Remove(filepath.Join(r.folder, segmentName(n))))
+	return numbers, nil
+}
+
+// clean removes files that nothing needs: dead segments that a crash left, and maps
+// that are none of the disk's. It comes last, when the log has shown that the
+// catalog is right.
+func (r *replayer) clean(maps []uint32) error {
+	var errs []error
+	for _, n := range r.leftover {
+		errs = append(errs, r.vault.fs.Remove(filepath.Join(r.folder, segmentName(n))))
+	}
+	for _, n := range maps {
+		// What the replay itself made superfluous goes after the next catalog.
+		waits := slices.ContainsFunc(r.garbage, func(m *mapFile) bool { return m.number == n })
+		if !waits && !r.usesMap(n) {
+			errs = append(errs, r.vault.fs.Remove(filepath.Join(r.folder, mapName(n))))
 		}
 	}
 	return errors.Join(errs...)

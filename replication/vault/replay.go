@@ -13,6 +13,7 @@ type replayer struct {
 	*disk
 	ctx       context.Context
 	there     []uint32 // segments that exist
+	leftover  []uint32 // of those, the ones that nothing needs
 	base      serial   // up to here a snapshot knows all but memory
 	at        serial   // the last record that was read
 	chain     uint32   // its sum
@@ -41,8 +42,13 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 	} else if err := r.findInventory(); err != nil {
 		return err
 	}
-	if err := r.clean(c); err != nil {
+	r.sort()
+	maps, err := d.mapFiles()
+	if err != nil {
 		return err
+	}
+	for _, n := range maps {
+		d.nextMap = max(d.nextMap, n) // no number is used twice
 	}
 	if len(r.there) == 0 && len(d.segments) == 0 {
 		return nil // the disk was being created when the power went
@@ -70,12 +76,13 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 			return err
 		}
 		if !d.vault.options.ReadOnly {
+			r.closeUpTo(min(r.at, r.base))
 			if err := d.spill(false); err != nil {
 				return writeProblem(d.id, err)
 			}
 		}
 	}
-	return r.end(c)
+	return r.end(c, maps)
 }
 
 func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
@@ -206,20 +213,22 @@ func (r *replayer) missing(l serialRange) {
 }
 
 // end finishes the replay.
-func (r *replayer) end(c *catalog) error {
+func (r *replayer) end(c *catalog, maps []uint32) error {
 	r.closeUpTo(r.base)
 	if c != nil && r.at < c.serial {
 		// Records that the catalog witnesses are not there any more.
 		r.missing(serialRange{max(r.at, r.mapped), c.serial})
 		r.state.serial, r.log.serial, r.log.chain = c.serial, c.serial, c.chain
 	}
-	if r.vault.options.ReadOnly || c != nil {
+	if r.vault.options.ReadOnly {
 		return nil
 	}
-	if err := r.writeCatalog(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
-		return writeProblem(r.id, err)
+	if c == nil {
+		if err := r.writeCatalog(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+			return writeProblem(r.id, err)
+		}
 	}
-	return nil
+	return r.clean(maps)
 }
 
 // records reads the records of a segment, as far as limit if it is not negative.

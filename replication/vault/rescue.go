@@ -60,7 +60,19 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 	if len(doubtful) == 0 && keep > 0 && s.header != nil && s.size == end && c != nil && c.serial == r.at {
 		return r.reopen(s, records)
 	}
-	if err := r.rescue(s, doubtful); err != nil {
+	err := r.rescue(s, doubtful)
+	if errors.Is(err, vfs.ErrNoSpace) {
+		// They can be read where they are. Nothing more is acknowledged until the vault
+		// is opened with space to write them again.
+		for i := range doubtful {
+			if err := r.take(&doubtful[i]); err != nil {
+				return err
+			}
+		}
+		r.broken = err
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return r.sealOld(s, records, end)

@@ -70,6 +70,9 @@ func (d *disk) sweep(ctx context.Context, changed bool) error {
 
 // unreferenced lists the sealed segments that no map refers to. The caller holds mu.
 func (d *disk) unreferenced() []uint32 {
+	if d.forgive(); len(d.lost) > 0 {
+		return nil // what no map knows may be what cannot be read
+	}
 	needed := map[uint32]bool{}
 	for _, t := range d.tiles {
 		for _, r := range t.refs {
@@ -176,4 +179,20 @@ func (d *disk) removeDead() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// forgive forgets lost records that no point and not the head builds on any more.
+// The caller holds mu.
+func (s *state) forgive() {
+	s.lost = slices.DeleteFunc(slices.Clone(s.lost), func(l serialRange) bool {
+		if s.doubts(l, s.serial) {
+			return false
+		}
+		return !slices.ContainsFunc(s.points, func(p *point) bool { return s.doubts(l, p.serial) })
+	})
+}
+
+// doubts reports whether lost records make what happened up to a serial uncertain.
+func (s *state) doubts(l serialRange, at serial) bool {
+	return at > l.from && (s.mended < l.to || at < s.mended)
 }

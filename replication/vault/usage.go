@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"riparo/replication"
 )
 
 // Usage is the room that a vault takes, in bytes.
@@ -19,6 +21,12 @@ type Usage struct {
 func (v *Vault) Usage() Usage {
 	var u Usage
 	for _, d := range v.list() {
+		if d.sick != nil {
+			stored, segments := d.storedBytes()
+			u.StoredBytes += stored
+			u.Segments += segments
+			continue
+		}
 		m := d.measured()
 		u.LogicalBytes += m.logical
 		u.StoredBytes += m.stored
@@ -34,6 +42,11 @@ func (v *Vault) Usage() Usage {
 func (v *Vault) Disks() []DiskInfo {
 	var list []DiskInfo
 	for _, d := range v.list() {
+		if d.sick != nil {
+			stored, _ := d.storedBytes()
+			list = append(list, DiskInfo{DiskState: replication.DiskState{Disk: replication.Disk{ID: d.id}}, StoredBytes: stored, Trouble: d.sick})
+			continue
+		}
 		points, err := v.Points(d.id)
 		if err != nil {
 			continue // erased meanwhile

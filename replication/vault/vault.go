@@ -110,7 +110,9 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 		run, v.stop = context.WithCancel(context.WithoutCancel(ctx))
 		v.idle = make(chan struct{})
 		for _, d := range v.disks {
-			v.nudge(d)
+			if d.sick == nil {
+				v.nudge(d)
+			}
 		}
 		go v.background(run)
 	}
@@ -328,10 +330,17 @@ func (v *Vault) openDisks(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := d.recover(ctx); err != nil {
-			return err
-		}
 		v.disks[id] = d
+		if d.sick = d.recover(ctx); d.sick == nil {
+			continue
+		}
+		if err := d.forget(); err != nil {
+			return fmt.Errorf("close disk %s: %w", id, err)
+		}
+		if version := (*versionError)(nil); errors.As(d.sick, &version) || ctx.Err() != nil {
+			return d.sick
+		}
+		// One disk that cannot be opened does not take the others along.
 	}
 	return nil
 }
@@ -354,8 +363,17 @@ func diskOfFolder(name string) (replication.DiskID, bool) {
 	return id, hasPrefix && hasSuffix && id.Check() == nil
 }
 
-// find gives a disk that exists.
+// find gives a disk that exists and could be opened.
 func (v *Vault) find(id replication.DiskID) (*disk, error) {
+	d, err := v.findAny(id)
+	if err == nil && d.sick != nil {
+		return nil, d.sick
+	}
+	return d, err
+}
+
+// findAny gives a disk that exists.
+func (v *Vault) findAny(id replication.DiskID) (*disk, error) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	if v.closed {
@@ -377,7 +395,7 @@ func (v *Vault) findOrCreate(id replication.DiskID) (*disk, error) {
 		return nil, closedProblem(v.dir)
 	}
 	if d := v.disks[id]; d != nil {
-		return d, nil
+		return d, d.sick
 	}
 	for other := range v.disks {
 		if strings.EqualFold(string(other), string(id)) {

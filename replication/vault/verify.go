@@ -61,7 +61,7 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 		}
 	}
 	for _, id := range o.Disks {
-		if _, err := v.find(id); err != nil {
+		if _, err := v.findAny(id); err != nil {
 			return report, fmt.Errorf("verify: %w", err)
 		}
 	}
@@ -71,6 +71,11 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
 	}
 	for _, d := range disks {
+		if d.sick != nil {
+			report.Disks++
+			report.Damage = append(report.Damage, Damage{Disk: d.id, Head: true, Reason: d.sick.Error()})
+			continue
+		}
 		c := check{disk: d, report: &report, progress: func() {
 			if o.Progress != nil {
 				o.Progress(min(report.Bytes, total), total)
