@@ -50,9 +50,12 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	d.leading = true
 	defer d.follow()
 	d.mu.Unlock()
-	err = d.erase()
+	erased, err := d.erase()
 	d.mu.Lock()
-	if err != nil {
+	if !erased {
+		// The next opening finds the marker or not. Until then nothing may be
+		// acknowledged that could be lost with it.
+		d.broken = brokenProblem(id, err)
 		return fmt.Errorf("erase disk %s: %w", id, err)
 	}
 	d.erased = true
@@ -62,6 +65,9 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	delete(v.disks, id)
 	v.mu.Unlock()
 	d.mu.Lock()
+	if err != nil {
+		return fmt.Errorf("disk %s is erased, but not all of its files could be removed yet: %w", id, err)
+	}
 	return nil
 }
 
@@ -91,10 +97,10 @@ func (d *disk) releaseMember(ctx context.Context, member replication.DiskID) err
 	return d.write(r)
 }
 
-// erase removes the files of the disk. From now on, no view that is closed later may
-// remove a file by its name: a new disk may have the same names.
-func (d *disk) erase() error {
-	d.gone.Store(true)
+// erase removes the files of the disk. It reports erased as soon as there is no way
+// back. From then on, no view that is closed later may remove a file by its name: a
+// new disk may have the same names.
+func (d *disk) erase() (erased bool, err error) {
 	fsys := d.vault.fs
 	marker, err := fsys.Create(filepath.Join(d.folder, erasedName))
 	if err == nil {
@@ -104,8 +110,9 @@ func (d *disk) erase() error {
 		err = fsys.SyncDir(d.folder)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
+	d.gone.Store(true)
 	errs := []error{d.log.close()}
 	for _, t := range d.tiles {
 		errs = append(errs, t.use.close())
@@ -113,10 +120,7 @@ func (d *disk) erase() error {
 	for _, f := range d.folds {
 		errs = append(errs, f.use.close())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return d.vault.removeFolder(d.folder)
+	return true, errors.Join(append(errs, d.vault.removeFolder(d.folder))...)
 }
 
 // removeFolder removes a folder of files. The marker goes last.

@@ -144,6 +144,9 @@ func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error 
 	name := filepath.Join(r.folder, segmentName(s.number))
 	if len(records) == 0 {
 		r.segments = slices.DeleteFunc(slices.Clone(r.segments), func(g segmentInfo) bool { return g.number == s.number })
+		if err := s.close(); err != nil { // Windows removes no file that is open
+			return r.unreadable(s.number, err)
+		}
 		return r.removeSegment(s.number)
 	}
 	footer, err := footerOf(s, records)

@@ -133,4 +133,12 @@ func (r *segmentReader) checkPayload(rec *record) error {
 	return nil
 }
 
-func (r *segmentReader) close() error { return r.file.Close() }
+// close closes the file. It may be called twice.
+func (r *segmentReader) close() error {
+	if r.file == nil {
+		return nil
+	}
+	f := r.file
+	r.file = nil
+	return f.Close()
+}

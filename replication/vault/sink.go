@@ -38,7 +38,7 @@ func (v *Vault) Prepare(ctx context.Context, want replication.Disk, epoch replic
 	}
 	if d.serial == 0 {
 		d.mu.Unlock()
-		err := v.makeFolder(d.folder)
+		err := v.emptyFolder(d.folder)
 		d.mu.Lock()
 		if err != nil {
 			return replication.DiskState{}, writeProblem(d.id, fmt.Errorf("make folder %s: %w", d.folder, err))

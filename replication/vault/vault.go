@@ -196,6 +196,19 @@ func (v *Vault) makeFolder(name string) error {
 	return nil
 }
 
+// emptyFolder makes the folder of a new disk. What an erased one of the same name
+// left there is removed first.
+func (v *Vault) emptyFolder(name string) error {
+	_, err := v.fs.Stat(filepath.Join(name, erasedName))
+	if err == nil {
+		err = v.removeFolder(name)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return v.makeFolder(name)
+}
+
 const (
 	headerMagic = "RIPAROVT"
 	headerSize  = 64
