@@ -33,7 +33,7 @@ func Accelerator(ctx context.Context, emulator, note string) (string, error) {
 		}
 	}
 	now.Accelerator = "tcg"
-	if virtualizes() && runsProgram(ctx, emulator) {
+	if virtualizes() && runsProgram(ctx, emulator, "kvm") {
 		now.Accelerator = "kvm"
 	}
 	if err := ctx.Err(); err != nil {
@@ -87,16 +87,17 @@ const (
 	probeStatus = probeAnswer<<1 | 1
 )
 
-// bootSector is a program that a BIOS runs: mov al, probeAnswer; out 0xf4, al; hlt.
+// bootSector is a program that a BIOS runs: mov al, probeAnswer; out 0xf4, al; hlt. A
+// disk of a single sector would not be booted.
 func bootSector() []byte {
-	sector := make([]byte, 512)
+	sector := make([]byte, 1<<20)
 	copy(sector, []byte{0xb0, probeAnswer, 0xe6, 0xf4, 0xf4})
 	sector[510], sector[511] = 0x55, 0xaa
 	return sector
 }
 
-// runsProgram boots the boot sector with kvm.
-func runsProgram(ctx context.Context, emulator string) bool {
+// runsProgram boots the boot sector.
+func runsProgram(ctx context.Context, emulator, accelerator string) bool {
 	file, err := os.CreateTemp("", "riparo-probe-*")
 	if err != nil {
 		return false
@@ -108,7 +109,7 @@ func runsProgram(ctx context.Context, emulator string) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeLimit)
 	defer cancel()
-	err = exec.CommandContext(ctx, emulator, probeArguments("kvm", file.Name())...).Run()
+	err = exec.CommandContext(ctx, emulator, probeArguments(accelerator, file.Name())...).Run()
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	return ok && exit.ExitCode() == probeStatus
 }

@@ -18,26 +18,43 @@
 //
 // The job is used for the instant and the filter for the rest:
 //
-//  1. Two scratch files per disk are made. "window" is a qcow2 file whose space
-//     ([windowBytes]) is allocated beforehand; "late" is a sparse raw file.
+//  1. Each disk gets two qcow2 scratch files, one above the other and both above the
+//     disk: "late", and on it "window", whose space ([windowBytes]) is allocated
+//     beforehand.
 //  2. One transaction for all disks: the bitmap since the last point is disabled,
 //     the bitmap of the new point is added, and a sync=none backup into "window"
-//     starts. This is the instant.
+//     starts. This is the instant. It takes 2 to 5 ms.
 //  3. Each disk gets a filter above the job's, with "late" as its target. Then the
-//     jobs are canceled. The window between 2 and 3 lasts some 10 ms, and what the
-//     guest overwrites in it goes where space is reserved already.
-//  4. "window" becomes an overlay on a snapshot-access node of the filter: what was
-//     overwritten in the window comes from "window", everything else from the
-//     filter, which has it from "late" or, unchanged, from the disk itself. This
-//     overlay is served read-only over NBD, with the disabled bitmap.
+//     jobs are canceled. The time between 2 and 3, the window, is some 10 ms (through
+//     libvirt 100 ms), and what the guest overwrites in it goes where space is
+//     reserved already.
+//  4. "window" is served read-only over NBD, with the disabled bitmap. What was
+//     overwritten in the window is in "window", what was overwritten later in "late",
+//     and everything else comes from the disk itself.
+//  5. Each read counts only after a witness confirmed it: a snapshot-access node of
+//     the filter, which refuses reads from the moment when the filter could not keep
+//     something. See [witness].
 //
-// Between the filter and the job stands a raw node that passes everything through.
-// It looks idle and is needed: QEMU keeps the filter's own bitmaps on the node below
-// it, and canceling a job closes the job's node; closing a node with bitmaps is an
-// assertion that ends QEMU (block.c, bdrv_close, seen with 7.2).
+// # What QEMU does to those who do it differently
 //
-// QEMU before 9.0 dies when a node is added above a disk that has an iothread. Such
-// machines are refused, see [ErrIOThread].
+// All of this was seen with QEMU 7.2 and shapes the code:
+//
+//   - Canceling a job closes the node of its filter. If another filter sits directly
+//     on it, that one's own bitmaps are on this node, and closing a node with bitmaps
+//     is an assertion that ends QEMU (block.c, bdrv_close). So a throttle node without
+//     limits stands between them. It has to be a filter in QEMU's sense: only through
+//     filters does QEMU recognize that "late" lies above the very disk that is being
+//     copied, and puts reads and copies in order.
+//   - The block status of a snapshot-access node tells of the disk as it is now. Data
+//     that was zeroed after the instant would be taken for zero.
+//   - Two requests at once for the same place of such a node are an assertion (mended
+//     in 9.1). The witness asks for one sector, one question at a time.
+//   - Block status of overlays is asked level by level, without keeping the guest from
+//     writing in between. A zero region counts only if it is certain; see regions.
+//   - A node that is added above a disk with an iothread ends QEMU before 9.0. Such
+//     machines are refused, see [ErrIOThread].
+//   - QEMU that is told to quit while it formats an image ends in an assertion. So the
+//     scratch files are formatted here ([EmptyImage]).
 //
 // # Bitmaps
 //
@@ -46,7 +63,7 @@
 // While a capture is open there are two: that of the last point, disabled, which
 // tells what to read, and that of the new point. Commit drops the older, Rollback
 // merges the newer into it and lets it record again; both in one transaction.
-// [Begin] first brings into this order whatever a crash left behind; see [planFor]
+// [Begin] first brings into this order whatever a crash left behind; see planFor
 // for the rules. Point names sort by age, which tells leftovers that are newer than
 // the last good point from those that are older.
 //

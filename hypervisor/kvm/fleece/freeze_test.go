@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 // fakeAgent is a guest with an agent that may be slow, deaf or mistaken.
 type fakeAgent struct {
+	mu         sync.Mutex // guards the fields that change
 	frozen     bool
 	marked     bool
 	freezeTime time.Duration // how long a freeze takes to be answered
@@ -25,6 +27,20 @@ type fakeAgent struct {
 }
 
 func (a *fakeAgent) Execute(ctx context.Context, command string, _, result any) error {
+	if command == "guest-fsfreeze-freeze" && !a.refuse && !a.none {
+		a.mu.Lock()
+		a.frozen, a.frozenAt = true, time.Now() // the guest freezes, the answer comes later
+		a.mu.Unlock()
+		select {
+		case <-time.After(a.freezeTime):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		*result.(*int) = 2
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.wakes > 0 && a.frozen && time.Since(a.frozenAt) >= a.wakes {
 		a.frozen = false
 	}
@@ -33,16 +49,6 @@ func (a *fakeAgent) Execute(ctx context.Context, command string, _, result any) 
 		if a.refuse {
 			return &qga.Error{Command: command, Desc: "VSS failed"}
 		}
-		if a.none {
-			return nil
-		}
-		a.frozen, a.frozenAt = true, time.Now() // the guest freezes, the answer comes later
-		select {
-		case <-time.After(a.freezeTime):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		*result.(*int) = 2
 	case "guest-fsfreeze-thaw":
 		a.thaws++
 		if a.thawFails > 0 {
@@ -54,6 +60,12 @@ func (a *fakeAgent) Execute(ctx context.Context, command string, _, result any) 
 		*result.(*string) = map[bool]string{true: "frozen", false: "thawed"}[a.frozen]
 	}
 	return nil
+}
+
+func (a *fakeAgent) isFrozen() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.frozen
 }
 
 func (a *fakeAgent) machine() *Machine {
@@ -71,19 +83,19 @@ func TestAFreezeIsAlwaysEnded(t *testing.T) {
 	const limit = 10 * time.Second
 	for _, c := range []struct {
 		name       string
-		agent      fakeAgent
+		agent      *fakeAgent
 		instant    time.Duration // how long QEMU takes for it
 		consistent bool
 		warning    string
 		stood      time.Duration // at most
 	}{
-		{name: "all is well", agent: fakeAgent{freezeTime: time.Second}, instant: time.Second, consistent: true, stood: 2 * time.Second},
-		{name: "the agent refuses", agent: fakeAgent{refuse: true}, warning: "VSS failed", stood: 0},
-		{name: "nothing can be frozen", agent: fakeAgent{none: true}, warning: "no file system", stood: 0},
-		{name: "the answer comes too late", agent: fakeAgent{freezeTime: time.Minute}, warning: "limit of 10s", stood: limit},
-		{name: "QEMU is slow", agent: fakeAgent{freezeTime: time.Second}, instant: time.Minute, warning: "limit of 10s", stood: time.Minute + time.Second},
-		{name: "Windows ends the freeze", agent: fakeAgent{wakes: 3 * time.Second}, instant: 5 * time.Second, warning: "by itself", stood: 5 * time.Second},
-		{name: "the first thaws fail", agent: fakeAgent{thawFails: 3}, instant: time.Second, consistent: true, stood: 2 * time.Second},
+		{name: "all is well", agent: &fakeAgent{freezeTime: time.Second}, instant: time.Second, consistent: true, stood: 2 * time.Second},
+		{name: "the agent refuses", agent: &fakeAgent{refuse: true}, warning: "VSS failed", stood: 0},
+		{name: "nothing can be frozen", agent: &fakeAgent{none: true}, warning: "no file system", stood: 0},
+		{name: "the answer comes too late", agent: &fakeAgent{freezeTime: time.Minute}, warning: "limit of 10s", stood: limit},
+		{name: "QEMU is slow", agent: &fakeAgent{freezeTime: time.Second}, instant: time.Minute, warning: "limit of 10s", stood: time.Minute + time.Second},
+		{name: "Windows ends the freeze", agent: &fakeAgent{wakes: 3 * time.Second}, instant: 5 * time.Second, warning: "by itself", stood: 5 * time.Second},
+		{name: "the first thaws fail", agent: &fakeAgent{thawFails: 3}, instant: time.Second, consistent: true, stood: 2 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			a := c.agent
@@ -98,8 +110,8 @@ func TestAFreezeIsAlwaysEnded(t *testing.T) {
 			if err != nil || !taken {
 				t.Errorf("%s: instant taken %t, %v", c.name, taken, err)
 			}
-			if a.frozen || a.marked {
-				t.Errorf("%s: frozen %t, marked %t at the end", c.name, a.frozen, a.marked)
+			if a.isFrozen() || a.marked {
+				t.Errorf("%s: frozen %t, marked %t at the end", c.name, a.isFrozen(), a.marked)
 			}
 			if f.consistent != c.consistent || c.consistent == (len(f.warnings) > 0) || !strings.Contains(strings.Join(f.warnings, " "), c.warning) {
 				t.Errorf("%s: consistent %t with warnings %q: want %t, %q", c.name, f.consistent, f.warnings, c.consistent, c.warning)
@@ -118,7 +130,7 @@ func TestTheWatchdogThawsWhileQEMUIsBusy(t *testing.T) {
 		began := time.Now()
 		_, err := a.machine().frozen(t.Context(), 2*time.Second, func() error {
 			time.Sleep(5 * time.Second)
-			if a.frozen || time.Since(began) < 5*time.Second {
+			if a.isFrozen() || time.Since(began) < 5*time.Second {
 				t.Error("the guest is still frozen after the limit")
 			}
 			return errors.New("QEMU refused the transaction")
