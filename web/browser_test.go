@@ -252,18 +252,28 @@ func (c *chrome) signIn() {
 	c.until("the overview", `location.pathname === "/"`)
 }
 
+// TestAPageSaysWhenItIsStaleAndComesBack restarts the console under an open page.
 func TestAPageSaysWhenItIsStaleAndComesBack(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	c := h.openChrome()
 	c.signIn()
-	c.visit("/jobs")
+	c.visit("/jobs/" + runningJob)
 	c.until("the socket", `document.querySelector("#live").textContent === "Live"`)
-	c.js(`(window.Real = WebSocket, window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006}), 10) } close() {} }, 0)`)
 	h.console.Close()
 	c.until("the banner", `!document.querySelector("#stale").hidden && document.querySelector("#stale").textContent.includes("old")`)
 	if said := c.js(`document.querySelector("#live").textContent`); said != "Not connected" {
 		t.Errorf("the page says %q while it is not connected", said)
 	}
+	age := c.js(`document.querySelector("#job-head time.age").textContent`)
+	if err := h.appliance.change(runningJob, func(j *store.Job) { j.Steps[2].Done = 30 * gib }); err != nil {
+		t.Fatal(err)
+	}
+	c.until("the banner to count", `/ [5-9] s old/.test(document.querySelector("#stale").textContent)`)
+	if now := c.js(`document.querySelector("#job-head time.age").textContent`); now != age {
+		t.Errorf("an age went on from %s to %s although nobody knows", age, now)
+	}
+	h.open()
+	c.until("the page to catch up", `document.querySelector("#stale").hidden && document.querySelector("#step-3").textContent.includes("30 GiB")`)
 }
 
 // pages that are looked at in every width.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -32,6 +33,7 @@ type house struct {
 	identity  *identity.Identity
 	appliance *appliance
 	console   *web.Console
+	serving   atomic.Pointer[web.Console]
 	server    *httptest.Server
 	token     string // to claim it
 }
@@ -67,12 +69,8 @@ func newHouse(t *testing.T, furnished bool) *house {
 			t.Fatal(err)
 		}
 	}
-	h.console, err = web.New(web.Config{Store: st, Appliance: h.appliance, Identity: id, Version: "0.1.0-test", Docs: manual,
-		Logger: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.server = httptest.NewUnstartedServer(h.console)
+	h.open()
+	h.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serving.Load().ServeHTTP(w, r) }))
 	h.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	h.server.StartTLS()
 	t.Cleanup(func() {
@@ -80,6 +78,18 @@ func newHouse(t *testing.T, furnished bool) *house {
 		h.server.Close()
 	})
 	return h
+}
+
+// open opens the console, again after it was closed: as after a restart.
+func (h *house) open() {
+	h.Helper()
+	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Version: "0.1.0-test", Docs: manual,
+		Logger: slog.New(slog.NewTextHandler(testWriter{h.T}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.console = console
+	h.serving.Store(console)
 }
 
 type testWriter struct{ t *testing.T }

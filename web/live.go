@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,9 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"riparo/replication"
 	"riparo/store"
-	"riparo/web/view"
 )
 
 // Pace and limits of the live socket.
@@ -234,110 +231,4 @@ func (k *Console) find(v visit, target string) (page, visit, error) {
 	}
 	v.path, v.query, v.id = u.RequestURI(), u.Query(), f.request.PathValue("id")
 	return f.page, v, nil
-}
-
-// renderPage prints the parts of a page, and all of it in case its shape changed.
-func (k *Console) renderPage(p page, v visit) (*renderedPage, error) {
-	v.now = k.Now()
-	b, err := p.build(k, v)
-	if replication.AsProblem(err) != nil { // it has gone, or cannot be read now
-		problem := replication.AsProblem(err)
-		if isMissing(err) {
-			problem = &replication.Problem{Cause: "there is nothing here (any more)", Action: "go back to the overview"}
-		}
-		b = built{shape: "problem", body: view.ProblemCard(messageOf(v.words, problem), "/")}
-	}
-	counts, err := k.counts(v)
-	if err != nil {
-		return nil, err
-	}
-	for _, place := range []string{"machines", "jobs"} {
-		b.parts = append(b.parts, part{"count-" + place, view.Count(counts[place])})
-	}
-	out := &renderedPage{shape: b.shape, on: b.on}
-	ctx := view.With(v.ctx, v.words)
-	for _, each := range b.parts {
-		var html bytes.Buffer
-		if err := each.body.Render(ctx, &html); err != nil {
-			return nil, err
-		}
-		out.parts = append(out.parts, renderedPart{id: each.id, html: html.Bytes(), sum: maphash.Bytes(seed, html.Bytes())})
-	}
-	var whole bytes.Buffer
-	if err := view.Main(b.body).Render(ctx, &whole); err != nil {
-		return nil, err
-	}
-	out.whole = append([]renderedPart{{id: "main", html: whole.Bytes(), sum: maphash.Bytes(seed, whole.Bytes())}}, out.parts[max(0, len(out.parts)-2):]...)
-	return out, nil
-}
-
-var seed = maphash.MakeSeed()
-
-// rendered keeps what was printed for one browser for the others that look at the
-// same page in the same language: each change is printed once.
-type rendered struct {
-	mu    sync.Mutex // guards pages
-	pages map[string]*renderedPage
-}
-
-// maxRendered bounds the pages that are kept; beyond it all are printed anew.
-const maxRendered = 256
-
-type renderedPage struct {
-	mu    sync.Mutex // held while the page is printed
-	at    time.Time  // when printing began
-	parts []renderedPart
-	whole []renderedPart
-	shape string
-	on    []string
-}
-
-type renderedPart struct {
-	id   string
-	html []byte
-	sum  uint64
-}
-
-// get gives a page that was printed after a change was noticed.
-func (r *rendered) get(key string, noticed time.Time, print func() (*renderedPage, error)) (*renderedPage, error) {
-	r.mu.Lock()
-	kept := r.pages[key]
-	if kept == nil {
-		if len(r.pages) >= maxRendered {
-			clear(r.pages)
-		}
-		kept = &renderedPage{}
-		r.pages[key] = kept
-	}
-	r.mu.Unlock()
-	kept.mu.Lock()
-	defer kept.mu.Unlock()
-	if !kept.at.IsZero() && !kept.at.Before(noticed) {
-		return kept.copy(), nil
-	}
-	at := time.Now()
-	fresh, err := print()
-	if err != nil {
-		return nil, err
-	}
-	kept.at, kept.parts, kept.whole, kept.shape, kept.on = at, fresh.parts, fresh.whole, fresh.shape, fresh.on
-	return kept.copy(), nil
-}
-
-// copy is the page without its lock. What it points to does not change any more.
-func (p *renderedPage) copy() *renderedPage {
-	return &renderedPage{at: p.at, parts: p.parts, whole: p.whole, shape: p.shape, on: p.on}
-}
-
-// watches gives the changes that concern a page that was printed before.
-func (r *rendered) watches(key string) ([]string, bool) {
-	r.mu.Lock()
-	kept := r.pages[key]
-	r.mu.Unlock()
-	if kept == nil {
-		return nil, false
-	}
-	kept.mu.Lock()
-	defer kept.mu.Unlock()
-	return kept.on, !kept.at.IsZero()
 }

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -223,105 +222,4 @@ func facts(w *view.Words, list []store.Fact) []view.Fact {
 		out = append(out, view.Fact{Label: w.Named("evidence", f.Name), Value: f.Value})
 	}
 	return out
-}
-
-// windows are the stretches of time that a timeline can show.
-var windows = []struct {
-	value string
-	span  time.Duration // 0: all there is
-}{{"10m", 10 * time.Minute}, {"1h", time.Hour}, {"24h", 24 * time.Hour}, {"all", 0}}
-
-// timelineSlots bounds what is drawn: points closer than one part in so many
-// share a sign.
-const timelineSlots = 200
-
-// inWindow gives the points of a window, its name and its length.
-func inWindow(points []replication.RecoveryPoint, window string, now time.Time) ([]replication.RecoveryPoint, string, time.Duration) {
-	chosen := windows[0]
-	found := false
-	for _, w := range windows {
-		if w.value == window {
-			chosen, found = w, true
-		}
-	}
-	if !found && len(points) > 0 { // the shortest that shows all, or else an hour, or else something
-		newest, oldest := now.Sub(points[0].Time), now.Sub(points[len(points)-1].Time)
-		for _, w := range windows {
-			chosen = w
-			if oldest < w.span || w.span >= time.Hour && newest < w.span {
-				break
-			}
-		}
-	}
-	span := chosen.span
-	if span == 0 {
-		span = time.Minute
-		if len(points) > 0 {
-			span = max(span, now.Sub(points[len(points)-1].Time))
-		}
-	}
-	var in []replication.RecoveryPoint
-	for _, p := range points {
-		if now.Sub(p.Time) <= span {
-			in = append(in, p)
-		}
-	}
-	return in, chosen.value, span
-}
-
-func timelineOf(v visit, points []replication.RecoveryPoint, window string, link func(window string) string) view.Timeline {
-	w := v.words
-	l := view.Timeline{Title: w.T("machine.points")}
-	if len(points) == 0 {
-		l.Empty = &view.Empty{Icon: "point", Title: w.T("timeline.none"), Text: w.T("timeline.none-text")}
-		return l
-	}
-	in, chosen, span := inWindow(points, window, v.now)
-	for _, each := range windows {
-		l.Windows = append(l.Windows, view.Choice{Href: link(each.value), Text: w.T("timeline." + each.value), Selected: each.value == chosen})
-	}
-	type slot struct {
-		at   int
-		kind replication.Consistency
-	}
-	drawn := map[slot]int{}
-	counts := map[replication.Consistency]int{}
-	// Oldest first, so that the rarer signs of later kinds lie on top of the marks.
-	for _, kind := range []replication.Consistency{replication.CrashConsistent, replication.AppConsistent, replication.Clean} {
-		for _, p := range in {
-			if p.Consistency != kind {
-				continue
-			}
-			counts[kind]++
-			share := place(p.Time, v.now, span)
-			s := slot{int(share * timelineSlots), kind}
-			if i, ok := drawn[s]; ok {
-				l.Points[i].Count++
-				l.Points[i].Title = w.N("timeline.several", l.Points[i].Count, "Kind", kindName(w, kind), "Time", w.Short(p.Time, v.now))
-				continue
-			}
-			drawn[s] = len(l.Points)
-			l.Points = append(l.Points, view.TimelinePoint{At: fmt.Sprintf("%.2f%%", share*100), Kind: string(kind), Count: 1,
-				Title: w.Short(p.Time, v.now) + " · " + kindName(w, kind)})
-		}
-		if counts[kind] > 0 {
-			l.Counts = append(l.Counts, view.Fact{Label: kindName(w, kind), Value: w.Int(int64(counts[kind])), Note: string(kind)})
-		}
-	}
-	for _, share := range []float64{0, 0.25, 0.5, 0.75} {
-		at := v.now.Add(-time.Duration((1 - share) * float64(span)))
-		label := w.Clock(at)
-		if span > 36*time.Hour {
-			label = w.Day(at)
-		}
-		l.X = append(l.X, view.Mark{At: fmt.Sprintf("%.0f%%", share*100), Label: label})
-	}
-	l.Description = w.N("timeline.description", len(in), "Span", w.Duration(span.Round(time.Second)),
-		"App", w.Int(int64(counts[replication.AppConsistent])), "Clean", w.Int(int64(counts[replication.Clean])))
-	return l
-}
-
-// place is where an instant lies in a window that ends now, 0 to 1.
-func place(t, now time.Time, span time.Duration) float64 {
-	return min(max(1-float64(now.Sub(t))/float64(span), 0), 1)
 }

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"riparo/replication/lifecycle"
 	"riparo/replication/report"
 	"riparo/store"
-	"riparo/web/api"
 	"riparo/web/view"
 )
 
@@ -383,62 +381,5 @@ func (k *Console) start(v visit, r records) view.Start {
 	}
 	return view.Start{Steps: steps}
 }
-
-// eventRows reads a page of events.
-func (k *Console) eventRows(v visit, severity, machine, before string, limit int) ([]view.EventRow, error) {
-	var events []store.Event
-	err := k.Store.View(func(tx *store.Tx) (err error) {
-		events, err = api.EventPage(tx, severity, machine, before, limit)
-		return err
-	})
-	var rows []view.EventRow
-	for _, e := range events {
-		rows = append(rows, eventRow(v.words, e, machine == ""))
-	}
-	return rows, err
-}
-
-// eventRow tells an event in the reader's language, by its code.
-func eventRow(w *view.Words, e store.Event, named bool) view.EventRow {
-	tone := toneOf(e.Severity)
-	if tone == view.Info && strings.HasSuffix(e.Code, ".succeeded") {
-		tone = view.OK
-	}
-	row := view.EventRow{ID: e.ID, Tone: tone, Time: e.Time, Text: eventText(w, e), Action: sentence(w.Said(e.Action))}
-	if named && e.Machine != "" {
-		row.Machine, row.MachineURL = cmp.Or(e.Name, e.Machine), "/machines/"+e.Machine
-	}
-	if e.Job != "" {
-		row.JobURL = "/jobs/" + e.Job
-	}
-	return row
-}
-
-// eventText is an event in the reader's language: by its code and what it carries
-// when the catalog has it, and otherwise as it was told. The machine's name stands
-// beside it already.
-func eventText(w *view.Words, e store.Event) string {
-	if key := "event." + e.Code; w.Has(key) {
-		blanks := []any{}
-		for name, value := range e.Args {
-			switch name {
-			case "kind":
-				value = jobKind(w, value)
-			case "step":
-				value = w.Named("step", value)
-			case "cause", "effect", "question", "threshold":
-				value = w.Said(value)
-			}
-			blanks = append(blanks, name, value)
-		}
-		if text := w.T(key, blanks...); !strings.Contains(text, noValue) {
-			return sentence(text)
-		}
-	}
-	return sentence(w.Said(strings.TrimPrefix(e.Text, e.Name+": ")))
-}
-
-// noValue is what a template prints for a blank that it was not given.
-const noValue = "<no value>"
 
 func machineHref(m store.Machine) string { return fmt.Sprintf("/machines/%s", m.ID) }

@@ -3,7 +3,6 @@ package web
 import (
 	"net/http"
 	"slices"
-	"time"
 
 	"riparo/hypervisor"
 	"riparo/replication"
@@ -224,58 +223,6 @@ func networkChoices(w *view.Words, prefix string, networks []hypervisor.Network)
 		choices = append(choices, view.Choice{Value: n.Name, Text: text})
 	}
 	return choices
-}
-
-// maxChoices bounds the list of a picker: beyond it only every so many crash-
-// consistent points are offered, and all others.
-const maxChoices = 300
-
-// pickerOf offers recovery points. Without a script it is a list.
-func pickerOf(v visit, points []replication.RecoveryPoint, m store.Machine, verb lifecycle.Verb) view.Picker {
-	w := v.words
-	p := view.Picker{Now: v.now}
-	p.Timeline = timelineOf(v, points, v.query.Get("window"), func(window string) string { return address(verbHref(m, verb), "window", window) })
-	p.Windows = p.Timeline.Windows
-	in, _, span := inWindow(points, v.query.Get("window"), v.now)
-	chosen := v.query.Get("point")
-	if chosen == "" && verb == lifecycle.ChangePoint && m.Failover != nil { // from where one stands
-		chosen = string(m.Failover.Point)
-	}
-	// What would be lost counts from the failover for a machine that has failed over
-	// already, and from now for one that runs.
-	end := v.now
-	if m.Failover != nil {
-		end = m.Failover.Started
-	}
-	loss := func(t time.Time) string { return w.Duration(max(0, end.Sub(t).Truncate(time.Second))) }
-	at := func(t time.Time) string { return w.Number100(place(t, v.now, span)) }
-	if verb != lifecycle.ChangePoint && len(points) > 0 {
-		p.Choices = append(p.Choices, view.PointChoice{Value: "", Text: w.T("picker.latest", "Time", w.Short(points[0].Time, v.now)),
-			Kind: string(points[0].Consistency), Loss: loss(points[0].Time), At: at(points[0].Time)})
-		if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.Consistency == replication.AppConsistent }); i >= 0 {
-			p.Choices = append(p.Choices, view.PointChoice{Value: "app", Text: w.T("picker.app", "Time", w.Short(points[i].Time, v.now)),
-				Kind: string(replication.AppConsistent), Loss: loss(points[i].Time), At: at(points[i].Time)})
-		}
-	}
-	step := max(1, (len(in)+maxChoices-1)/maxChoices)
-	for i, point := range in {
-		if i%step != 0 && point.Consistency == replication.CrashConsistent && string(point.ID) != chosen {
-			continue
-		}
-		text := w.Short(point.Time, v.now) + " · " + kindName(w, point.Consistency)
-		if m.Failover != nil && point.ID == m.Failover.Point {
-			text += " · " + w.T("picker.current")
-		}
-		p.Choices = append(p.Choices, view.PointChoice{Value: string(point.ID), Text: text, Kind: string(point.Consistency),
-			Loss: loss(point.Time), At: at(point.Time), Selected: chosen != "" && string(point.ID) == chosen})
-	}
-	if step > 1 {
-		p.Shown = w.T("picker.shown", "Shown", w.Int(int64(len(p.Choices))), "All", w.Int(int64(len(in))))
-	}
-	if len(p.Choices) > 0 && !slices.ContainsFunc(p.Choices, func(c view.PointChoice) bool { return c.Selected }) {
-		p.Choices[0].Selected = true
-	}
-	return p
 }
 
 // ask does what a page asked back for.

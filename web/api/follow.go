@@ -1,0 +1,83 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"riparo/store"
+)
+
+// News is one message of the stream: exactly one of the three is set.
+type News struct {
+	Event  *store.Event
+	Change *Change
+	Beat   *Beat
+}
+
+// maxNews bounds one message of the stream.
+const maxNews = 1 << 20
+
+// Follow calls got with each message of the event stream until ctx ends, got
+// returns an error, or the connection breaks. after, if not empty, is the ID of
+// the last event that is known already.
+func (c *Client) Follow(ctx context.Context, after string, got func(News) error) error {
+	response, err := c.send(ctx, http.MethodGet, "/api/v1/events", queryOf("after", after), nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(make([]byte, 0, 64<<10), maxNews)
+	kind := ""
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "event":
+			kind = value
+		case "data":
+			news, err := readNews(kind, value)
+			if err != nil {
+				return err
+			}
+			if err := got(news); err != nil {
+				return err
+			}
+		case "":
+			kind = ""
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := lines.Err(); err != nil {
+		return c.unreachable(ctx, err)
+	}
+	return c.unreachable(ctx, io.ErrUnexpectedEOF)
+}
+
+func readNews(kind, value string) (News, error) {
+	var n News
+	var into any
+	switch kind {
+	case "event":
+		n.Event = new(store.Event)
+		into = n.Event
+	case "change":
+		n.Change = new(Change)
+		into = n.Change
+	case "beat":
+		n.Beat = new(Beat)
+		into = n.Beat
+	default: // of a newer appliance
+		return n, nil
+	}
+	if err := json.Unmarshal([]byte(value), into); err != nil {
+		return n, fmt.Errorf("read the event stream: %w", err)
+	}
+	return n, nil
+}
