@@ -122,32 +122,3 @@ func (d *disk) erase() (erased bool, err error) {
 	}
 	return true, errors.Join(append(errs, d.vault.removeFolder(d.folder))...)
 }
-
-// removeFolder removes a folder of files. The marker goes last.
-func (v *Vault) removeFolder(folder string) error {
-	files, err := v.fs.ReadDir(folder)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	marked := false
-	for _, f := range files {
-		if f.Name == erasedName {
-			marked = true
-			continue
-		}
-		errs = append(errs, v.fs.Remove(filepath.Join(folder, f.Name)))
-	}
-	if err := errors.Join(append(errs, v.fs.SyncDir(folder))...); err != nil {
-		return err
-	}
-	if marked {
-		if err := v.fs.Remove(filepath.Join(folder, erasedName)); err != nil {
-			return err
-		}
-	}
-	if err := v.fs.Remove(folder); err != nil {
-		return err
-	}
-	return v.fs.SyncDir(filepath.Dir(folder))
-}

@@ -3,15 +3,12 @@ package vault
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -176,150 +173,6 @@ func (v *Vault) exists() (bool, error) {
 	return false, nil
 }
 
-// makeFolder makes a folder and those above it, durably.
-func (v *Vault) makeFolder(name string) error {
-	var made []string
-	for dir := filepath.Clean(name); ; dir = filepath.Dir(dir) {
-		if _, err := v.fs.Stat(dir); err == nil || dir == filepath.Dir(dir) {
-			break
-		}
-		made = append(made, dir)
-	}
-	if err := v.fs.MkdirAll(name); err != nil {
-		return err
-	}
-	for _, dir := range slices.Backward(made) {
-		if err := v.fs.SyncDir(filepath.Dir(dir)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// emptyFolder makes the folder of a new disk. What an erased one of the same name
-// left there is removed first.
-func (v *Vault) emptyFolder(name string) error {
-	_, err := v.fs.Stat(filepath.Join(name, erasedName))
-	if err == nil {
-		err = v.removeFolder(name)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return v.makeFolder(name)
-}
-
-const (
-	headerMagic = "RIPAROVT"
-	headerSize  = 64
-)
-
-// readHeader reads the vault's own file, makes it where there is none, and begins a
-// new session.
-func (v *Vault) readHeader() error {
-	name := filepath.Join(v.dir, headerName)
-	p, err := v.readFile(name, headerSize)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		there, err := v.exists()
-		if err != nil {
-			return fmt.Errorf("open vault %s: %w", v.dir, err)
-		}
-		if !there {
-			if _, err := rand.Read(v.id[:]); err != nil {
-				return fmt.Errorf("name vault %s: %w", v.dir, err)
-			}
-			break
-		}
-		if err := v.headerFromSegments(); err != nil {
-			return err
-		}
-	case err != nil:
-		return fmt.Errorf("read %s: %w", name, err)
-	default:
-		var version *versionError
-		if err := v.parseHeader(p); errors.As(err, &version) {
-			return versionProblem(name, version)
-		} else if err != nil {
-			if err := v.headerFromSegments(); err != nil {
-				return err
-			}
-		}
-	}
-	if v.options.ReadOnly {
-		return nil
-	}
-	v.session++
-	if err := v.makeFolder(filepath.Join(v.dir, disksName)); err != nil {
-		return fmt.Errorf("make vault %s: %w", v.dir, err)
-	}
-	if err := v.replaceFile(v.dir, headerName, v.encodeHeader()); err != nil {
-		return writeProblem("", fmt.Errorf("begin a session of vault %s: %w", v.dir, err))
-	}
-	return nil
-}
-
-func (v *Vault) encodeHeader() []byte {
-	p := make([]byte, headerSize)
-	copy(p, headerMagic)
-	binary.LittleEndian.PutUint32(p[8:], formatVersion)
-	copy(p[16:32], v.id[:])
-	binary.LittleEndian.PutUint64(p[32:], v.session)
-	binary.LittleEndian.PutUint32(p[headerSize-4:], checksum(p[:headerSize-4]))
-	return p
-}
-
-func (v *Vault) parseHeader(p []byte) error {
-	if len(p) < headerSize || string(p[:8]) != headerMagic || checksum(p[:headerSize-4]) != binary.LittleEndian.Uint32(p[headerSize-4:]) {
-		return errors.New("the header of the vault is damaged")
-	}
-	if version := binary.LittleEndian.Uint32(p[8:]); version != formatVersion {
-		return &versionError{found: version}
-	}
-	copy(v.id[:], p[16:32])
-	v.session = binary.LittleEndian.Uint64(p[32:])
-	return nil
-}
-
-// lostSessions is added when the session must be guessed from the segments: more
-// openings than ever went by without a new segment.
-const lostSessions = 1 << 20
-
-// headerFromSegments finds out what the lost header said.
-func (v *Vault) headerFromSegments() error {
-	folders, err := v.fs.ReadDir(filepath.Join(v.dir, disksName))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open vault %s: %w", v.dir, err)
-	}
-	found := false
-	for _, folder := range folders {
-		dir := filepath.Join(v.dir, disksName, folder.Name)
-		files, err := v.fs.ReadDir(dir)
-		if err != nil {
-			continue
-		}
-		for _, file := range files {
-			if _, ok := segmentNumber(file.Name); !ok {
-				continue
-			}
-			p, err := v.readFile(filepath.Join(dir, file.Name), segmentHeaderSize)
-			if err != nil {
-				continue
-			}
-			if h, err := parseSegmentHeader(p); err == nil {
-				v.id, found = h.vault, true
-				v.session = max(v.session, h.session+lostSessions)
-			}
-		}
-	}
-	if !found {
-		if _, err := rand.Read(v.id[:]); err != nil {
-			return fmt.Errorf("name vault %s: %w", v.dir, err)
-		}
-	}
-	return nil
-}
-
 // openDisks opens every disk of the vault.
 func (v *Vault) openDisks(ctx context.Context) error {
 	folders, err := v.fs.ReadDir(filepath.Join(v.dir, disksName))
@@ -438,54 +291,4 @@ func (v *Vault) now() time.Time {
 		return v.options.Clock()
 	}
 	return time.Now()
-}
-
-// readFile reads up to limit bytes of a file.
-func (v *Vault) readFile(name string, limit int64) (_ []byte, err error) {
-	f, err := v.fs.OpenRead(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	p := make([]byte, min(size, limit))
-	if err := readFull(f, p, 0); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// readFull fills p from offset; a file that ends before is io.ErrUnexpectedEOF.
-func readFull(f io.ReaderAt, p []byte, offset int64) error {
-	n, err := f.ReadAt(p, offset)
-	if n == len(p) {
-		return nil
-	}
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// replaceFile puts content in the place of a file, so that after a crash there is
-// the old or the new one.
-func (v *Vault) replaceFile(dir, name string, content []byte) error {
-	temporary := filepath.Join(dir, name+".new")
-	f, err := v.fs.Create(temporary)
-	if err != nil {
-		return err
-	}
-	if _, err = f.WriteAt(content, 0); err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, v.fs.Remove(temporary))
-	}
-	if err := v.fs.Rename(temporary, filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return v.fs.SyncDir(dir)
 }

@@ -1,0 +1,218 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// life is one vault on a simulated disk that loses its power again and again.
+type life struct {
+	ctx    context.Context
+	random *rand.Rand
+	disk   *vfs.Sim
+	vault  *Vault
+	model  *model   // after all that was acknowledged
+	later  []*model // after what was under way, one more step each
+	points int
+	clock  time.Time
+	held   []heldView
+	cuts   int
+	calm   bool // no step cuts the power by itself
+	faults map[string]int
+	trace  []string
+}
+
+// heldView is a view that stays open while the vault changes.
+type heldView struct {
+	view *View
+	want []byte
+}
+
+func newLife(ctx context.Context, seed uint64) *life {
+	return &life{
+		ctx: ctx, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
+		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{},
+	}
+}
+
+func (l *life) note(format string, args ...any) {
+	l.trace = append(l.trace, fmt.Sprintf(format, args...))
+}
+
+func (l *life) options() Options {
+	return Options{
+		Create: true, Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
+		segmentBytes: 48 << 10, memoryEntries: 12, manual: true,
+	}
+}
+
+// run lives until the power was cut a number of times.
+func (l *life) run(boots int) error {
+	for range boots {
+		if err := l.boot(); err != nil {
+			return err
+		}
+		l.arm()
+		for {
+			err := l.step()
+			if err == nil && *everyStep {
+				if err := l.model.matches(l.ctx, l.vault); err != nil && !l.disk.PowerIsCut() {
+					return fmt.Errorf("%w after a step: %w", errViolation, err)
+				}
+			}
+			if err == nil {
+				continue
+			}
+			if l.disk.PowerIsCut() {
+				if !errors.Is(err, vfs.ErrPowerCut) && replication.AsProblem(err).Code != CodeBroken {
+					return fmt.Errorf("after the power cut: %w", err)
+				}
+				break
+			}
+			if errors.Is(err, errViolation) {
+				return err
+			}
+			if errors.Is(err, vfs.ErrIO) {
+				// The storage failed once. The vault must be opened again.
+				l.note("broken: %v", err)
+				l.faults["eio"]++
+				l.shut()
+				if l.random.IntN(2) == 0 {
+					l.disk.Evict()
+				}
+				if err := l.boot(); err != nil {
+					return err
+				}
+				l.arm()
+				continue
+			}
+			return fmt.Errorf("without a fault: %w", err)
+		}
+		l.shut()
+		l.disk = l.disk.Restart()
+		l.cuts++
+		l.note("power cut")
+	}
+	return l.boot()
+}
+
+// arm chooses when the power goes next, and sometimes an fsync that fails.
+func (l *life) arm() {
+	l.disk.CutPower(l.random.IntN(120))
+	if l.random.IntN(8) == 0 {
+		l.disk.FailSync(l.random.IntN(20))
+	}
+}
+
+// shut drops the vault without telling it: a process that ends.
+func (l *life) shut() {
+	for _, h := range l.held {
+		h.view.Close()
+	}
+	l.held = nil
+	if l.vault != nil {
+		l.vault.kill()
+		l.vault = nil
+	}
+}
+
+// kill lets go of the lock and the handles without writing anything.
+func (v *Vault) kill() {
+	for _, d := range v.disks {
+		d.log.close()
+	}
+	if v.lock != nil {
+		v.lock.Close()
+	}
+}
+
+// boot opens the vault, perhaps with more cuts while it recovers, and compares it
+// with the model.
+func (l *life) boot() error {
+	l.shut()
+	if l.disk.PowerIsCut() { // while views were closed
+		l.disk = l.disk.Restart()
+		l.cuts++
+	}
+	if l.random.IntN(5) == 0 {
+		l.disk.CutPower(1 << 30)
+		if err := l.loseCatalogs(); err != nil {
+			return err
+		}
+	}
+	for {
+		if l.random.IntN(2) == 0 {
+			l.disk.CutPower(l.random.IntN(25))
+		}
+		v, err := Open(l.ctx, l.disk, "v", l.options())
+		if err != nil && l.disk.PowerIsCut() {
+			l.disk = l.disk.Restart()
+			l.cuts++
+			l.faults["cut in recovery"]++
+			l.note("power cut in recovery")
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("open: %w", err)
+		}
+		l.vault = v
+		if l.disk.PowerIsCut() {
+			l.shut()
+			l.disk = l.disk.Restart()
+			l.cuts++
+			continue
+		}
+		break
+	}
+	l.disk.CutPower(1 << 30) // not while it is compared
+	first := l.model.matches(l.ctx, l.vault)
+	if first == nil {
+		l.later = nil
+		return nil
+	}
+	var others []error
+	for _, m := range l.later {
+		err := m.matches(l.ctx, l.vault)
+		if err == nil {
+			l.model, l.later = m, nil
+			return nil
+		}
+		others = append(others, err)
+	}
+	return fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+}
+
+// loseCatalogs removes what can be made again from the log, so that it is.
+func (l *life) loseCatalogs() error {
+	names, _ := l.disk.Files()
+	for _, name := range names {
+		if filepath.Base(name) == catalogName {
+			if err := l.disk.Remove(name); err != nil {
+				return err
+			}
+			if err := l.disk.SyncDir(filepath.Dir(name)); err != nil {
+				return err
+			}
+			l.faults["catalog lost"]++
+		}
+	}
+	return nil
+}
+
+// try runs an operation that leads from the model to next.
+func (l *life) try(what string, next *model, operation func() error) error {
+	l.note("%s", what)
+	l.later = append(l.later, next)
+	if err := operation(); err != nil {
+		return err
+	}
+	l.model, l.later = next, nil
+	return nil
+}
