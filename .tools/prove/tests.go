@@ -45,7 +45,7 @@ func (p proof) run(short bool) result {
 			continue
 		}
 		r.output += e.Output
-		if figure, ok := figureOf(e.Output); ok && e.Test != "" {
+		if figure, ok := figureOf(e.Test, e.Output); ok {
 			r.Figures = append(r.Figures, figure)
 		}
 	}
@@ -58,11 +58,21 @@ func (p proof) run(short bool) result {
 
 var logged = regexp.MustCompile(`^\s+\w+_test\.go:\d+: (.+)$`)
 
-// figureOf is what a test said with t.Log.
-func figureOf(output string) (string, bool) {
+// longestFigure, in characters: what comes after is for whoever runs the test.
+const longestFigure = 140
+
+// figureOf is what a test said with t.Log, behind the name of its subtest.
+func figureOf(test, output string) (string, bool) {
 	m := logged.FindStringSubmatch(strings.TrimRight(output, "\n"))
-	if m == nil {
+	if m == nil || test == "" {
 		return "", false
 	}
-	return m[1], true
+	figure := strings.TrimSpace(m[1])
+	if _, sub, ok := strings.Cut(test, "/"); ok {
+		figure = strings.ReplaceAll(sub, "_", " ") + ": " + figure
+	}
+	if long := []rune(figure); len(long) > longestFigure {
+		figure = string(long[:longestFigure]) + "…"
+	}
+	return figure, true
 }
