@@ -179,3 +179,48 @@ func FuzzCatalog(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpen writes bytes over a place of one file of a vault and opens it. Nothing may
+// panic, and no wrong byte may be given without an error.
+func FuzzOpen(f *testing.F) {
+	l := newLife(f.Context(), 3)
+	l.calm = true
+	if err := l.boot(); err != nil {
+		f.Fatal(err)
+	}
+	for range 60 {
+		if err := l.step(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := l.reopen(); err != nil {
+		f.Fatal(err)
+	}
+	if err := l.vault.Close(); err != nil {
+		f.Fatal(err)
+	}
+	names, sizes := l.disk.Files()
+	for i := range names {
+		f.Add(uint8(i), uint32(sizes[i]/2), []byte{0xff, 0, 1})
+	}
+	f.Fuzz(func(t *testing.T, file uint8, offset uint32, p []byte) {
+		i := int(file) % len(names)
+		if sizes[i] == 0 || len(p) == 0 || len(p) > 4096 {
+			return
+		}
+		disk := l.disk.Clone()
+		w, err := disk.Open(names[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := int64(offset) % sizes[i]
+		if _, err := w.WriteAt(p[:min(int64(len(p)), sizes[i]-at)], at); err != nil {
+			t.Fatal(err)
+		}
+		life := *l
+		life.ctx = t.Context()
+		if _, err := flipped(&life, disk); err != nil {
+			t.Fatalf("%d bytes at %d of %s: SILENT: %v", len(p), at, names[i], err)
+		}
+	})
+}
