@@ -74,6 +74,18 @@ type testDisk struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
+	w := emptyWorld(t, seed)
+	// The last one ends in the middle of a cluster.
+	for i, size := range []int64{4 << 20, 2 << 20, 1<<20 + 3*512} {
+		w.add([]string{"raw", "qcow2", "raw"}[i], size).content = make([]byte, size)
+	}
+	w.start()
+	return w
+}
+
+// emptyWorld is one without disks, that is not yet started.
+func emptyWorld(t *testing.T, seed uint64) *world {
+	t.Helper()
 	for _, program := range []string{"qemu-system-x86_64", "qemu-img"} {
 		if _, err := exec.LookPath(program); err != nil {
 			if os.Getenv("CI") == "true" {
@@ -84,18 +96,20 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), folder: t.TempDir()}
 	w.scratch = w.folder
-	// The last one ends in the middle of a cluster.
-	for i, size := range []int64{4 << 20, 2 << 20, 1<<20 + 3*512} {
-		d := &testDisk{key: fmt.Sprintf("vd%c", 'a'+i), format: []string{"raw", "qcow2", "raw"}[i], content: make([]byte, size)}
-		d.path = filepath.Join(w.folder, d.key)
-		w.disks = append(w.disks, d)
-		if out, err := exec.Command("qemu-img", "create", "-q", "-f", d.format, d.path, fmt.Sprint(size)).CombinedOutput(); err != nil {
-			t.Fatalf("qemu-img create: %v: %s", err, out)
-		}
-	}
-	w.start()
 	t.Cleanup(func() { w.end(true) })
 	return w
+}
+
+// add makes an empty disk.
+func (w *world) add(format string, size int64) *testDisk {
+	w.t.Helper()
+	d := &testDisk{key: fmt.Sprintf("vd%c", 'a'+len(w.disks)), format: format}
+	d.path = filepath.Join(w.folder, d.key)
+	w.disks = append(w.disks, d)
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", format, d.path, fmt.Sprint(size)).CombinedOutput(); err != nil {
+		w.t.Fatalf("qemu-img create: %v: %s", err, out)
+	}
+	return d
 }
 
 func (w *world) start() {
