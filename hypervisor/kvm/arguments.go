@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 
@@ -41,9 +42,13 @@ const (
 
 // nodes are the block nodes of a disk, lowest first, for blockdev-add or -blockdev.
 func (s *Site) nodes(disk DiskDefinition) ([]fields, error) {
+	driver := "file"
+	if info, err := os.Stat(s.diskPath(disk)); err == nil && info.Mode()&os.ModeDevice != 0 {
+		driver = "host_device"
+	}
 	top := fields{
 		"driver": disk.Format, "node-name": diskNode(disk.Key), "discard": "unmap",
-		"file": fields{"driver": "file", "filename": s.diskPath(disk), "discard": "unmap"},
+		"file": fields{"driver": driver, "filename": s.diskPath(disk), "discard": "unmap"},
 	}
 	if disk.Format == "raw" {
 		return []fields{top}, nil

@@ -44,6 +44,12 @@ func (s *Site) openEither(ctx context.Context, d *Definition) (fleece.Monitor, f
 		return nil, nil, err
 	}
 	defer release()
+	if p.capture != nil {
+		return nil, nil, &replication.Problem{
+			Code: "kvm.captured", Cause: fmt.Sprintf("a recovery point of %s is being read", d.Name), Effect: "the copy did not begin",
+			Action: "it is tried again when that has ended", Remedy: replication.Retry,
+		}
+	}
 	if s.observe(ctx, d.Name) == guestDown {
 		if err := s.settle(ctx, d, p); err != nil {
 			return nil, nil, err

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -224,21 +227,36 @@ func (s *Site) Networks(context.Context) ([]hypervisor.Network, error) {
 	return networks, nil
 }
 
-// Close ends what this process holds of the machines: open disks of stopped ones.
-// Machines go on running.
+// closeWait is how long Close waits for operations under way.
+const closeWait = 10 * time.Second
+
+// Close ends what this process holds of the machines: open captures, which the next
+// one rolls back, and open disks of stopped machines. Machines go on running.
 func (s *Site) Close() error {
 	s.mu.Lock()
-	var open []*storage
-	for _, seat := range s.machines {
-		if seat.storage != nil {
-			open = append(open, seat.storage)
-			seat.storage = nil
-		}
-	}
+	seats := slices.Collect(maps.Values(s.machines))
 	s.mu.Unlock()
+	busy := time.NewTimer(closeWait)
+	defer busy.Stop()
 	var err error
-	for _, st := range open {
-		err = errors.Join(err, st.end())
+	for _, p := range seats {
+		select {
+		case <-p.lock:
+		case <-busy.C:
+			return errors.Join(err, fmt.Errorf("close site %s: a machine is busy", s.folder))
+		}
+		if p.capture != nil {
+			p.capture.supersede()
+			p.capture = nil
+		}
+		s.mu.Lock()
+		st := p.storage
+		p.storage = nil
+		s.mu.Unlock()
+		if st != nil {
+			err = errors.Join(err, st.end())
+		}
+		p.lock <- struct{}{}
 	}
 	return err
 }

@@ -80,6 +80,9 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 	if err := removeViews(ctx, monitor, m); err != nil {
 		return err
 	}
+	if err := refuseOtherJobs(ctx, monitor); err != nil {
+		return err
+	}
 	g, err := readGraph(ctx, monitor)
 	if err != nil {
 		return err
@@ -227,6 +230,25 @@ func (c *Capture) resume(ctx context.Context, monitor Monitor) error {
 		return err
 	}
 	return c.machine.brokenProblem(c.disks[0].key, errors.New("more was overwritten at the instant than was allocated for it"))
+}
+
+// refuseOtherJobs: a disk that is being copied, committed or mirrored cannot be
+// captured at the same time.
+func refuseOtherJobs(ctx context.Context, monitor Monitor) error {
+	jobs, err := queryJobs(ctx, monitor)
+	if err != nil {
+		return err
+	}
+	for id, j := range jobs {
+		if isCaptureJob(id) || j.Status == "concluded" || j.Type == "create" {
+			continue
+		}
+		return &replication.Problem{
+			Code: "kvm.job", Cause: fmt.Sprintf("QEMU works on the disks of the machine (%s job %s)", j.Type, id), Effect: "no recovery point was taken",
+			Action: "it is tried again when that has ended", Remedy: replication.Retry,
+		}
+	}
+	return nil
 }
 
 // refuseIOThreads: see the package comment.

@@ -232,6 +232,7 @@ func removeNodes(ctx context.Context, monitor Monitor) error {
 
 type job struct {
 	ID     string `json:"id"`
+	Type   string `json:"type"`
 	Status string `json:"status"`
 }
 

@@ -19,9 +19,21 @@ const streamLook = 250 * time.Millisecond
 // (virDomainBlockPull). The job runs inside QEMU and goes on when this process ends; a
 // second call joins it.
 func (h *Host) Flatten(ctx context.Context, ref hypervisor.Ref, progress func(done, total int64)) error {
+	p, release, err := h.hold(ctx, ref)
+	if err != nil {
+		return err
+	}
+	captured := p.capture != nil
+	release()
 	dom, err := h.find(ctx, ref)
 	if err != nil {
 		return err
+	}
+	if captured {
+		return &replication.Problem{
+			Code: "kvm.captured", Cause: fmt.Sprintf("a recovery point of %s is being read", dom.Name), Effect: "the copy did not begin",
+			Action: "it is tried again when that has ended", Remedy: replication.Retry,
+		}
 	}
 	state, _, err := h.power(ctx, dom)
 	if err != nil {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
 
@@ -104,13 +107,31 @@ func (h *Host) Describe() hypervisor.Description {
 	return hypervisor.Description{Kind: Kind, Address: h.address}
 }
 
-// Close ends the connection. Domains go on running.
+// closeWait is how long Close waits for operations under way.
+const closeWait = 10 * time.Second
+
+// Close ends the connection, and open captures, which the next one rolls back. Domains
+// go on running.
 func (h *Host) Close() error {
 	h.mu.Lock()
-	connection, site := h.connection, h.site
+	connection, site, seats := h.connection, h.site, slices.Collect(maps.Values(h.seats))
 	h.connection, h.site = nil, nil
 	h.mu.Unlock()
+	busy := time.NewTimer(closeWait)
+	defer busy.Stop()
 	var err error
+	for _, p := range seats {
+		select {
+		case <-p.lock:
+			if p.capture != nil {
+				p.capture.supersede()
+				p.capture = nil
+			}
+			p.lock <- struct{}{}
+		case <-busy.C:
+			err = fmt.Errorf("close %s: a machine is busy", h.address)
+		}
+	}
 	if site != nil {
 		err = site.Close()
 	}
