@@ -8,7 +8,7 @@
 // Go alone: no Node, no bundler, nothing from a content network. What a library
 // would do for this console is little, because the server renders everything:
 //
-//   - live.js (some 250 lines) keeps one WebSocket, morphs fragments into the page
+//   - live.js (some 300 lines) keeps one WebSocket, morphs fragments into the page
 //     without losing focus, scroll position or what somebody types, opens pages as
 //     dialogs, arms type-to-confirm buttons and moves the slider of recovery
 //     points. Without it every page still works: links lead to pages, forms post.
