@@ -198,6 +198,9 @@ func (a *Appliance) Close() error {
 			errs = append(errs, err)
 		}
 	}
+	if a.sites != nil {
+		errs = append(errs, a.sites.Close())
+	}
 	if a.vault != nil {
 		errs = append(errs, a.vault.Close())
 	}

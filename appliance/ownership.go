@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
+	"riparo/appliance/protection"
 	"riparo/hypervisor"
-	"riparo/replication"
 	"riparo/replication/lifecycle"
 	"riparo/store"
 )
@@ -19,7 +19,6 @@ const ownershipEvery = 5 * time.Second
 func (a *Appliance) watchOwnership(ctx context.Context) error {
 	tick := time.NewTicker(ownershipEvery)
 	defer tick.Stop()
-	known := map[replication.MachineID]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,18 +39,17 @@ func (a *Appliance) watchOwnership(ctx context.Context) error {
 			return err
 		}
 		for _, m := range owned {
-			both := replicaOwns(m.State) && a.sourceRuns(m)
-			if both == known[m.ID] {
-				continue
+			runs, known := a.sourceRuns(m)
+			both := replicaOwns(m.State) && runs
+			if replicaOwns(m.State) && !known || both == protection.IsBothActive(m) {
+				continue // what cannot be seen changes nothing
 			}
 			if both {
 				a.fenceSource(ctx, m)
 			}
 			if err := a.protect.BothActive(m.ID, both); err != nil {
 				a.log.Error("both copies of a machine are active and it was not recorded", "machine", m.Name, "error", err)
-				continue
 			}
-			known[m.ID] = both
 		}
 	}
 }
@@ -59,24 +57,27 @@ func (a *Appliance) watchOwnership(ctx context.Context) error {
 // replicaOwns reports whether the replica has the machine's identity in s.
 func replicaOwns(s lifecycle.State) bool {
 	switch s {
-	case lifecycle.CommitPending, lifecycle.ChangingPoint, lifecycle.Committed, lifecycle.ProtectedReverse, lifecycle.Migrated:
+	case lifecycle.CommitPending, lifecycle.ChangingPoint, lifecycle.Committed, lifecycle.Reversing, lifecycle.ProtectedReverse, lifecycle.Migrated:
 		return true
 	}
 	return false
 }
 
-func (a *Appliance) sourceRuns(m store.Machine) bool {
+// sourceRuns tells whether the source of a machine runs, and whether that is known:
+// its site may be away.
+func (a *Appliance) sourceRuns(m store.Machine) (runs, known bool) {
 	for _, s := range a.sites.Seen() {
-		if s.Site.Name != m.Source.Site || s.Problem != nil {
+		if s.Site.Name != m.Source.Site || s.Problem != nil || s.Listed.IsZero() {
 			continue
 		}
 		for _, seen := range s.Machines {
 			if string(seen.Ref) == m.Source.Ref {
-				return seen.Power == hypervisor.Running
+				return seen.Power == hypervisor.Running, true
 			}
 		}
+		return false, true // it is gone there
 	}
-	return false
+	return false, false
 }
 
 // fenceSource keeps a source that came back from starting once more after somebody

@@ -131,6 +131,9 @@ func (a *Appliance) Ask(ctx context.Context, r api.Request) (string, error) {
 	case lifecycle.Pause, lifecycle.Resume:
 		return "", a.pause(m.ID, r)
 	}
+	if r.Verb == lifecycle.PlannedFailover && r.Point != "" {
+		return "", replication.Stopf("point.planned", "leave the recovery point out, or ask for an unplanned failover", "a planned failover of %s sends the last changes and starts from them: it takes no older recovery point", m.Name)
+	}
 	if r.Point != "" {
 		// Looked up now: a wrong name is told to who typed it, not to a job.
 		if _, err := a.protect.Choose(m, r.Point); err != nil {
@@ -197,12 +200,34 @@ func (a *Appliance) pause(id replication.MachineID, r api.Request) error {
 
 // CancelJob stops a job and lets it undo what it began.
 func (a *Appliance) CancelJob(_ context.Context, _, job string) error {
+	if err := a.newestJob(job); err != nil {
+		return err
+	}
 	return a.jobs.Cancel(job)
 }
 
 // RestartJob lets a failed job go on at the step that failed.
 func (a *Appliance) RestartJob(_ context.Context, _, job string) error {
+	if err := a.newestJob(job); err != nil {
+		return err
+	}
 	return a.jobs.Restart(job)
+}
+
+// newestJob refuses a job that others of its machine have followed: what it would
+// go on with is not there any more.
+func (a *Appliance) newestJob(id string) error {
+	return a.store.View(func(tx *store.Tx) error {
+		job, err := tx.Jobs().Get(id)
+		if err != nil || job.Machine == "" {
+			return err
+		}
+		newest, err := tx.JobsOf(replication.MachineID(job.Machine)).Page("", 1, true)
+		if err == nil && len(newest) > 0 && newest[0].ID != id {
+			err = replication.Stopf("job.overtaken", "start the verb anew", "job %s was followed by %s (%s) of the same machine", id, newest[0].Kind, newest[0].ID)
+		}
+		return err
+	})
 }
 
 // AnswerJob gives a waiting job its input.

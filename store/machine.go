@@ -72,6 +72,9 @@ type Disk struct {
 	Size     int64              `json:"size"`
 	Boot     bool               `json:"boot,omitempty"`
 	Excluded bool               `json:"excluded,omitempty"`
+	// Removed: excluded because the machine had it no more, not by a person. When it
+	// is seen again it is protected again.
+	Removed bool `json:"removed,omitempty"`
 }
 
 // HealthLevel is the worst of a machine's findings.

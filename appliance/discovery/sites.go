@@ -93,9 +93,7 @@ func (s *Sites) Run(ctx context.Context) error {
 			}
 		}
 	})
-	err := group.Wait()
-	s.closeAll()
-	return err
+	return group.Wait()
 }
 
 // watch listens to one provider and lists the site again after each change. A
@@ -209,10 +207,13 @@ func (s *Sites) connect(ctx context.Context, record store.Site) (hypervisor.Prov
 // Provider gives the provider of a configured site.
 func (s *Sites) Provider(name string) (hypervisor.Provider, error) {
 	s.mu.Lock()
-	known := s.seen[name]
+	var open hypervisor.Provider
+	if known := s.seen[name]; known != nil {
+		open = known.provider
+	}
 	s.mu.Unlock()
-	if known != nil && known.provider != nil {
-		return known.provider, nil
+	if open != nil {
+		return open, nil
 	}
 	var record store.Site
 	err := s.store.View(func(tx *store.Tx) (err error) {
@@ -295,13 +296,17 @@ func (s *Sites) forgetOthers(records []store.Site) {
 	}
 }
 
-func (s *Sites) closeAll() {
+// Close releases the connections. It is called when nothing works with them any
+// more: a cycle that was cut off still rolls back through its provider.
+func (s *Sites) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var errs []error
 	for _, k := range s.seen {
 		if k.provider != nil {
-			k.provider.Close()
+			errs = append(errs, k.provider.Close())
 			k.provider = nil
 		}
 	}
+	return errors.Join(errs...)
 }

@@ -163,7 +163,7 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			// The vault already holds something of this disk: what a cut-off first
 			// transfer left, or a disk whose tracking was lost. Send what differs.
 			source = resync.Differences(captured, p.sink, disk.ID, nil)
-			if mode == hypervisor.Unknown && !o.Compare && state.Point != "" {
+			if mode == hypervisor.Unknown && !o.Compare && state.Point != "" && m.Failures == 0 {
 				out.News = append(out.News, store.Event{Severity: "warning", Code: "tracking.lost", Machine: string(m.ID), Name: m.Name,
 					Text:   fmt.Sprintf("change tracking of disk %s was lost (%s); it is compared with the vault by checksum, older points stay", disk.Key, reason),
 					Args:   map[string]string{"disk": disk.Key, "reason": reason},
@@ -244,6 +244,10 @@ func adoptDisks(m *store.Machine, seen []hypervisor.Disk) (news []store.Event) {
 			tell("info", "disk.adopted", s.Key, fmt.Sprintf("disk %s was added to the machine and is protected from now on; only it is copied", s.Key))
 			continue
 		}
+		if d := &m.Disks[i]; d.Removed {
+			d.Excluded, d.Removed = false, false
+			tell("info", "disk.adopted", s.Key, fmt.Sprintf("disk %s is part of the machine again and is compared with the vault", s.Key))
+		}
 		if d := &m.Disks[i]; d.Size != s.Size && !d.Excluded {
 			tell("info", "disk.resized", s.Key, fmt.Sprintf("disk %s changed its size from %d to %d bytes", s.Key, d.Size, s.Size))
 			d.Size = s.Size
@@ -254,7 +258,7 @@ func adoptDisks(m *store.Machine, seen []hypervisor.Disk) (news []store.Event) {
 		if d.Excluded || slices.ContainsFunc(seen, func(s hypervisor.Disk) bool { return s.Key == d.Key }) {
 			continue
 		}
-		d.Excluded = true
+		d.Excluded, d.Removed = true, true
 		tell("warning", "disk.removed", d.Key, fmt.Sprintf("disk %s was removed from the machine; new points are without it, older ones keep it", d.Key))
 	}
 	return news

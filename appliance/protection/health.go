@@ -78,8 +78,8 @@ func (p *Protector) review(id replication.MachineID) {
 func (p *Protector) watchRPO(m store.Machine, policy replication.Policy) {
 	late := breached(m, policy, p.now())
 	known := slices.ContainsFunc(m.Health.Findings, func(f store.Finding) bool { return f.Code == codeRPO })
-	if late == known {
-		return
+	if late == known || !late && !cycles(m.State) {
+		return // a machine that is not replicated neither meets nor breaks its objective
 	}
 	var events []store.Event
 	if late {
@@ -111,13 +111,18 @@ func breached(m store.Machine, policy replication.Policy, now time.Time) bool {
 	return now.Sub(m.LastPoint.Time) > policy.RPOThreshold
 }
 
+// IsBothActive reports whether the alarm stands that both copies of a machine run.
+func IsBothActive(m store.Machine) bool {
+	return slices.ContainsFunc(m.Health.Findings, func(f store.Finding) bool { return f.Code == codeBothActive })
+}
+
 // BothActive records whether the source of a machine that failed over was seen
 // running beside its replica.
 func (p *Protector) BothActive(id replication.MachineID, both bool) error {
 	var events []store.Event
 	if both {
 		events = append(events, store.Event{Severity: "critical", Code: codeBothActive,
-			Text:   "the source runs again while the replica owns the machine: both are active",
+			Text:   "the source runs while the replica owns the machine: both are active",
 			Action: "shut the source down; it cannot write to the vault any more"})
 	}
 	_, err := p.Change(id, func(m *store.Machine) error {

@@ -12,21 +12,39 @@ import (
 )
 
 // Points are a machine's recovery points, newest first. They are what the vault
-// has, never what a record remembers.
+// has, never what a record remembers. Disks come and go, so a point may be of some
+// of the disks only.
 func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error) {
+	var all []replication.RecoveryPoint
+	known := map[replication.PointID]bool{}
+	var unknown error
 	for _, d := range m.Disks {
-		if d.Excluded {
+		points, err := p.sink.Points(d.ID)
+		if errors.Is(err, replication.ErrUnknownDisk) {
+			unknown = fmt.Errorf("points of disk %s: %w", d.ID, err)
 			continue
 		}
-		// A complete point is listed by each of its members; one disk is enough.
-		points, err := p.sink.Points(d.ID)
 		if err != nil {
 			return nil, fmt.Errorf("points of disk %s: %w", d.ID, err)
 		}
-		slices.Reverse(points)
-		return points, nil
+		for _, point := range points {
+			// A complete point is listed by each of its members.
+			if !known[point.ID] {
+				known[point.ID] = true
+				all = append(all, point)
+			}
+		}
 	}
-	return nil, nil
+	if len(all) == 0 && unknown != nil {
+		return nil, unknown
+	}
+	slices.SortFunc(all, func(a, b replication.RecoveryPoint) int {
+		if a.Later(b) {
+			return -1
+		}
+		return 1
+	})
+	return all, nil
 }
 
 // Choose finds a point by its ID; "" is the newest one, "app" the newest
@@ -75,32 +93,33 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 	if len(drop) == 0 {
 		return nil
 	}
+	var problems []error // of one disk; the others are thinned all the same
 	for _, d := range m.Disks {
-		// A disk that left the machine, or came later, lacks some of the points.
 		held, err := p.held(d.ID, drop)
-		if err != nil {
-			return err
+		if err == nil && len(held) > 0 {
+			err = p.sink.Drop(ctx, d.ID, held)
 		}
-		if err := p.sink.Drop(ctx, d.ID, held); err != nil {
-			return fmt.Errorf("drop %d points of disk %s: %w", len(held), d.ID, err)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("drop points of disk %s: %w", d.ID, err))
 		}
 	}
 	p.changed("machine/" + string(id))
-	return nil
+	return errors.Join(problems...)
 }
 
-// held gives those of the points that a disk has.
+// held gives those of the points that a disk has and may lose: a disk that left the
+// machine, or came later, lacks some of them, and the newest of each disk stays.
 func (p *Protector) held(disk replication.DiskID, points []replication.PointID) ([]replication.PointID, error) {
 	has, err := p.sink.Points(disk)
 	if errors.Is(err, replication.ErrUnknownDisk) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("points of disk %s: %w", disk, err)
+		return nil, err
 	}
 	known := make(map[replication.PointID]bool, len(has))
-	for _, point := range has {
-		known[point.ID] = true
+	for i, point := range has {
+		known[point.ID] = i < len(has)-1
 	}
 	return slices.DeleteFunc(slices.Clone(points), func(id replication.PointID) bool { return !known[id] }), nil
 }

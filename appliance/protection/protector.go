@@ -59,7 +59,7 @@ type Protector struct {
 	changed   func(string)
 	slots     chan struct{} // one per cycle under way
 
-	mu      sync.Mutex // guards workers and points
+	mu      sync.Mutex // guards workers
 	workers map[replication.MachineID]*worker
 	meter   meter
 	wake    chan struct{}

@@ -40,6 +40,13 @@ func (p *Protector) distrust(_ context.Context, w *jobs.Work) error {
 
 func (p *Protector) compareAll(ctx context.Context, w *jobs.Work) error {
 	id := machineOf(w)
+	m, _, err := p.machine(id)
+	if err != nil {
+		return err
+	}
+	if !cycles(m.State) { // a failed job was restarted when the machine had moved on
+		return replication.Stopf("resync.late", "nothing: it is not needed any more", "%s is %s now", m.Name, m.State)
+	}
 	out, err := p.takeFor(ctx, w, id, CycleOptions{Want: replication.CrashConsistent, Compare: true})
 	if err != nil {
 		return err

@@ -87,6 +87,7 @@ func (w *worker) hold(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		w.mu.Lock()
 		w.holders--
+		w.nudgeLocked() // the cycle that was canceled for it is due again
 		w.mu.Unlock()
 		return nil, ctx.Err()
 	}
@@ -154,6 +155,12 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	}
 	defer func() { <-w.busy }()
 
+	// What was read above may be old: a job can have come and gone while this waited
+	// for its turn, and the machine may belong to its replica now.
+	m, policy, err = w.p.machine(w.id)
+	if err != nil || !cycles(m.State) || m.Paused {
+		return idle
+	}
 	cycle, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w.mu.Lock()

@@ -29,7 +29,7 @@ func (r *Recovery) changePointJob() jobs.Definition {
 	}
 }
 
-func (r *Recovery) chooseOther(ctx context.Context, w *jobs.Work) error {
+func (r *Recovery) chooseOther(_ context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
 		return err
@@ -38,10 +38,7 @@ func (r *Recovery) chooseOther(ctx context.Context, w *jobs.Work) error {
 	if _, err := r.replication.Choose(m, replication.PointID(w.Param(ParamPoint))); err != nil {
 		return err
 	}
-	if err := r.move(w, lifecycle.CommitPending, lifecycle.ChangePointStarted, nil); err != nil {
-		return err
-	}
-	return r.choosePoint(ctx, w)
+	return r.move(w, lifecycle.CommitPending, lifecycle.ChangePointStarted, nil)
 }
 
 func (r *Recovery) removeReplica(ctx context.Context, w *jobs.Work) error {
@@ -49,20 +46,22 @@ func (r *Recovery) removeReplica(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	return r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica)
+	if err := r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica); err != nil {
+		return err
+	}
+	if _, err := r.change(w, func(m *store.Machine) error { m.Target.Ref = ""; return nil }); err != nil {
+		return err
+	}
+	// The record names the new point only now: until here the old one was running.
+	return r.choosePoint(ctx, w)
 }
 
 func (r *Recovery) pointChanged(_ context.Context, w *jobs.Work) error {
 	return r.move(w, lifecycle.ChangingPoint, lifecycle.ChangePointDone, nil)
 }
 
-// backToCommitPending leaves the choice open: another point can be tried.
+// backToCommitPending leaves the choice open: another point can be tried. Commit
+// refuses until a replica runs.
 func (r *Recovery) backToCommitPending(_ context.Context, w *jobs.Work) error {
-	_, err := r.change(w, func(m *store.Machine) error {
-		if m.State != lifecycle.ChangingPoint {
-			return nil
-		}
-		return step(m, lifecycle.ChangePointAborted, r.now())
-	}, store.Event{Severity: "critical", Code: "point.unchanged", Text: "the replica did not start from the chosen recovery point", Action: "change to another recovery point"})
-	return err
+	return r.move(w, lifecycle.ChangingPoint, lifecycle.ChangePointAborted, nil)
 }

@@ -2,10 +2,12 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"riparo/appliance/jobs"
 	"riparo/hypervisor"
+	"riparo/replication"
 	"riparo/replication/lifecycle"
 	"riparo/store"
 )
@@ -28,6 +30,9 @@ func (r *Recovery) flatten(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
+	if err := r.replicaRuns(ctx, m); err != nil {
+		return err
+	}
 	booter, err := r.sites.OverlayBooter(m.Target.Site)
 	if err != nil {
 		return err
@@ -37,6 +42,20 @@ func (r *Recovery) flatten(ctx context.Context, w *jobs.Work) error {
 	}
 	w.Evidence("disks", "no disk reads from the vault any more")
 	return r.withdraw(m, forReplica)
+}
+
+// replicaRuns refuses to go on with a replica that is not there or does not run, as
+// after a change of the recovery point that was canceled half way.
+func (r *Recovery) replicaRuns(ctx context.Context, m store.Machine) error {
+	provider, err := r.sites.Provider(m.Target.Site)
+	if err != nil {
+		return err
+	}
+	seen, err := provider.Machine(ctx, hypervisor.Ref(m.Target.Ref))
+	if m.Target.Ref == "" || errors.Is(err, hypervisor.ErrNoMachine) || err == nil && seen.Power != hypervisor.Running {
+		return replication.Stopf("replica.down", "change the recovery point, which makes the replica anew, then commit", "the replica of %s does not run", m.Name)
+	}
+	return err
 }
 
 func (r *Recovery) committed(_ context.Context, w *jobs.Work) error {
@@ -99,7 +118,9 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 		m.Direction = lifecycle.Reverse
 		m.LastPoint = &point
 		for i := range m.Disks { // a disk that came after the point is not part of the replica
-			m.Disks[i].Excluded = m.Disks[i].Excluded || !contains(point.Disks, m.Disks[i].ID)
+			if d := &m.Disks[i]; !d.Excluded && !contains(point.Disks, d.ID) {
+				d.Excluded, d.Removed = true, true
+			}
 		}
 		return nil
 	})

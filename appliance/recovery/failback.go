@@ -172,7 +172,7 @@ func (r *Recovery) shutDownReplica(ctx context.Context, w *jobs.Work) error {
 		return fmt.Errorf("shut down the replica of %s: %w", m.Name, err)
 	}
 	w.Evidence("replica", string(outcome))
-	return nil
+	return r.fence(ctx, w, m.Target, "failback to "+m.Source.Site+" is under way")
 }
 
 func (r *Recovery) sendLastReplicaChanges(ctx context.Context, w *jobs.Work) error {
@@ -182,6 +182,13 @@ func (r *Recovery) sendLastReplicaChanges(ctx context.Context, w *jobs.Work) err
 		return err
 	}
 	defer release()
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	if err := r.stillStopped(ctx, m.Target); err != nil {
+		return err
+	}
 	point, facts, err := r.replication.TakePoint(ctx, id, w.Progress)
 	if err != nil {
 		return fmt.Errorf("send the last changes of the replica: %w", err)
@@ -229,7 +236,15 @@ func (r *Recovery) observeOriginal(ctx context.Context, w *jobs.Work) error {
 	return r.observe(ctx, w, m, m.Source.Site, hypervisor.Ref(m.Source.Ref))
 }
 
-func (r *Recovery) failedBack(_ context.Context, w *jobs.Work) error {
+func (r *Recovery) failedBack(ctx context.Context, w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil {
+		return err
+	}
+	w.Set("old replica", m.Target.Ref)
+	if err := w.Save(ctx); err != nil {
+		return err
+	}
 	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackDone, func(m *store.Machine) {
 		m.Direction, m.Failover = lifecycle.Forward, nil
 	}); err != nil {
@@ -241,8 +256,11 @@ func (r *Recovery) failedBack(_ context.Context, w *jobs.Work) error {
 
 func (r *Recovery) removeOldReplica(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
-	if err != nil || m.Target.Ref == "" {
+	if err != nil {
 		return err
+	}
+	if m.Target.Ref == "" || m.Target.Ref != w.Get("old replica") || m.Failover != nil {
+		return nil // it is gone, or what stands there now belongs to a later failover
 	}
 	if err := r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica); err != nil {
 		return err
@@ -253,7 +271,9 @@ func (r *Recovery) removeOldReplica(ctx context.Context, w *jobs.Work) error {
 }
 
 // undoFailback lets the replica work on: the original is stopped and fenced again,
-// and the replica starts if it had been shut down.
+// and the replica starts if it had been shut down. The order is what keeps two
+// copies from running: whatever fails here ends the undo, and it is tried again
+// from the beginning.
 func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
@@ -262,17 +282,27 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	if m.State != lifecycle.FailingBack {
 		return nil // the failback is done; only the old replica was not removed
 	}
-	var problems []error
 	if w.Get("original started") == "true" {
-		problems = append(problems, r.stopAndFence(ctx, w, m.Source, "failback was undone"), r.own(ctx, w, m, "epoch of undo"))
+		if err := r.stopAndFence(ctx, w, m.Source, "failback was undone"); err != nil {
+			return err
+		}
+		if err := r.own(ctx, w, m, "epoch of undo"); err != nil {
+			return err
+		}
 	}
 	if w.Get("replica stopped") == "true" {
-		newest, err := r.replication.Choose(m, "")
-		problems = append(problems, err, r.startAgain(ctx, m.Target, newest.ID))
+		// Without a point to track since: its disks may be younger than the newest one.
+		// What its tracking remembers is still good, and otherwise the next cycle
+		// compares.
+		if err := r.startAgain(ctx, m.Target, ""); err != nil {
+			return err
+		}
 	}
-	problems = append(problems, r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil))
+	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil); err != nil {
+		return err
+	}
 	r.replication.Nudge(m.ID)
-	return errors.Join(problems...)
+	return nil
 }
 
 // stopAndFence sees a machine stopped and keeps it from starting. A machine that

@@ -102,6 +102,10 @@ func (r *Recovery) shutDownSource(ctx context.Context, w *jobs.Work) error {
 		return fmt.Errorf("shut down %s: %w", m.Name, err)
 	}
 	w.Evidence("source", string(outcome))
+	// Fenced at once: nobody starts it while its last changes wait to be sent.
+	if err := r.fence(ctx, w, m.Source, "failing over to "+m.Target.Site); err != nil {
+		return err
+	}
 	_, err = r.change(w, func(m *store.Machine) error { m.Failover.SourceStopped = true; return nil })
 	return err
 }
@@ -119,10 +123,14 @@ func (r *Recovery) sendLastChanges(ctx context.Context, w *jobs.Work) error {
 		return err
 	}
 	defer release()
-	_, facts, err := r.replication.TakePoint(ctx, m.ID, w.Progress)
+	if err := r.stillStopped(ctx, m.Source); err != nil {
+		return err
+	}
+	point, facts, err := r.replication.TakePoint(ctx, m.ID, w.Progress)
 	if err != nil {
 		return fmt.Errorf("send the last changes of %s: %w", m.Name, err)
 	}
+	w.Set("last point", string(point.ID))
 	for _, f := range facts {
 		w.Evidence(f.Name, f.Value)
 	}
@@ -134,7 +142,11 @@ func (r *Recovery) choosePoint(_ context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	point, err := r.replication.Choose(m, replication.PointID(w.Param(ParamPoint)))
+	wanted := w.Param(ParamPoint)
+	if last := w.Get("last point"); wanted == "" && last != "" {
+		wanted = last // the one that was just sent, not merely the newest
+	}
+	point, err := r.replication.Choose(m, replication.PointID(wanted))
 	if err != nil {
 		return err
 	}
@@ -217,15 +229,37 @@ func (r *Recovery) undoFailover(ctx context.Context, w *jobs.Work) error {
 	if err := r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica); err != nil {
 		return err
 	}
-	var problems []error
 	if w.Get("source stopped") == "true" {
-		problems = append(problems, r.startAgain(ctx, m.Source, ""))
+		// Production first, the label last: whatever fails is tried again.
+		if err := r.startAgain(ctx, m.Source, ""); err != nil {
+			return err
+		}
 	}
 	err = r.move(w, lifecycle.FailingOver, lifecycle.FailoverAborted, func(m *store.Machine) {
 		m.Target.Ref, m.Failover = "", nil
 	})
 	r.replication.Nudge(m.ID)
-	return errors.Join(append(problems, err)...)
+	return err
+}
+
+// stillStopped looks once more at a machine whose last changes are about to be
+// taken: somebody may have started it since it was shut down, while the job waited.
+func (r *Recovery) stillStopped(ctx context.Context, place store.Place) error {
+	provider, err := r.sites.Provider(place.Site)
+	if err != nil {
+		return err
+	}
+	seen, err := provider.Machine(ctx, hypervisor.Ref(place.Ref))
+	if err != nil {
+		return fmt.Errorf("look at %s at site %s: %w", place.Ref, place.Site, err)
+	}
+	if seen.Power == hypervisor.Stopped {
+		return nil
+	}
+	if _, err := provider.Stop(ctx, hypervisor.Ref(place.Ref), stopGrace); err != nil {
+		return fmt.Errorf("shut down %s, which was started meanwhile: %w", seen.Name, err)
+	}
+	return nil
 }
 
 // startAgain lets a machine start and starts it.

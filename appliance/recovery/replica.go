@@ -143,6 +143,11 @@ func (r *Recovery) own(ctx context.Context, w *jobs.Work, m store.Machine, name 
 			return err
 		}
 	}
+	// The record first: one that is ahead of the vault is harmless, one that is behind
+	// would be refused there for good.
+	if _, err := r.change(w, func(m *store.Machine) error { m.Epoch = max(m.Epoch, epoch); return nil }); err != nil {
+		return err
+	}
 	for _, d := range m.Disks {
 		state, err := r.vault.State(d.ID)
 		if errors.Is(err, replication.ErrUnknownDisk) {
@@ -156,8 +161,7 @@ func (r *Recovery) own(ctx context.Context, w *jobs.Work, m store.Machine, name 
 		}
 	}
 	w.Evidence("ownership epoch", fmt.Sprint(epoch))
-	_, err := r.change(w, func(m *store.Machine) error { m.Epoch = max(m.Epoch, epoch); return nil })
-	return err
+	return nil
 }
 
 // fence keeps a machine from starting, where its site can.

@@ -62,6 +62,12 @@ func restore(ctx context.Context, disk hypervisor.OpenedDisk, from replication.S
 			progress(at, from.Size())
 		}
 	}
+	// What a larger original has beyond the point is not part of the machine.
+	for at := from.Size(); at < disk.Size(); at += restorePiece {
+		if err := disk.Zero(replication.Extent{Offset: at, Length: min(restorePiece, disk.Size()-at)}); err != nil {
+			return did, fmt.Errorf("clear the original disk beyond the recovery point: %w", err)
+		}
+	}
 	if err := disk.Sync(); err != nil {
 		return did, fmt.Errorf("make the original disk durable: %w", err)
 	}

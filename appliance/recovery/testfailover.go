@@ -56,8 +56,18 @@ func (r *Recovery) beginTest(_ context.Context, w *jobs.Work) error {
 	return err
 }
 
-func (r *Recovery) createTest(ctx context.Context, w *jobs.Work) error {
+// tested reads the machine, whose test failover must still be this job's: a failed
+// job can be restarted long after its test was cleaned up.
+func (r *Recovery) tested(w *jobs.Work) (store.Machine, error) {
 	m, err := r.machine(w)
+	if err == nil && (m.Test == nil || m.Test.Job != w.Job().ID) {
+		err = replication.Stopf("drill.gone", "start a new test failover", "the test failover of %s was cleaned up", m.Name)
+	}
+	return m, err
+}
+
+func (r *Recovery) createTest(ctx context.Context, w *jobs.Work) error {
+	m, err := r.tested(w)
 	if err != nil {
 		return err
 	}
@@ -74,7 +84,7 @@ func (r *Recovery) createTest(ctx context.Context, w *jobs.Work) error {
 }
 
 func (r *Recovery) startTest(ctx context.Context, w *jobs.Work) error {
-	m, err := r.machine(w)
+	m, err := r.tested(w)
 	if err != nil {
 		return err
 	}
@@ -90,7 +100,7 @@ func (r *Recovery) startTest(ctx context.Context, w *jobs.Work) error {
 }
 
 func (r *Recovery) observeTest(ctx context.Context, w *jobs.Work) error {
-	m, err := r.machine(w)
+	m, err := r.tested(w)
 	if err != nil {
 		return err
 	}

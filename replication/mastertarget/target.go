@@ -23,7 +23,14 @@ type Target struct {
 	log    *slog.Logger
 
 	mu    sync.Mutex // guards views
-	views map[string]*vault.View
+	views map[string]published
+}
+
+// published is a point that is served.
+type published struct {
+	*vault.View
+	disk  replication.DiskID
+	point replication.PointID
 }
 
 // socketLimit is what fits the address of a unix socket on Linux, less the
@@ -42,7 +49,7 @@ func New(v *vault.Vault, dir string, log *slog.Logger) (*Target, error) {
 			Cause:  fmt.Sprintf("the address %s is longer than the %d bytes a socket may have", socket, socketLimit),
 			Effect: "recovery points cannot be served", Action: "use a data folder with a shorter name", Remedy: replication.Stop}
 	}
-	return &Target{vault: v, socket: socket, server: nbd.NewServer(nbd.ServerOptions{Log: log}), log: log, views: map[string]*vault.View{}}, nil
+	return &Target{vault: v, socket: socket, server: nbd.NewServer(nbd.ServerOptions{Log: log}), log: log, views: map[string]published{}}, nil
 }
 
 // Run serves until ctx ends.
@@ -69,7 +76,10 @@ func (t *Target) Publish(ctx context.Context, name string, disk replication.Disk
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	uri = nbd.URI("unix", t.socket, name)
-	if _, served := t.views[name]; served {
+	if now, served := t.views[name]; served {
+		if now.disk != disk || now.point != point {
+			return "", fmt.Errorf("serve point %s of disk %s as %s: point %s of disk %s has that name", point, disk, name, now.point, now.disk)
+		}
 		return uri, nil
 	}
 	view, err := t.vault.View(ctx, disk, point)
@@ -79,7 +89,7 @@ func (t *Target) Publish(ctx context.Context, name string, disk replication.Disk
 	if err := t.server.Add(name, nbd.Export{Source: view}); err != nil {
 		return "", errors.Join(fmt.Errorf("serve point %s of disk %s: %w", point, disk, err), view.Close())
 	}
-	t.views[name] = view
+	t.views[name] = published{view, disk, point}
 	return uri, nil
 }
 
