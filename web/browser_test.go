@@ -18,6 +18,10 @@ import (
 	"riparo/store"
 )
 
+// patience is for a machine on which much else happens. Nothing waits for it that
+// goes well.
+const patience = 90 * time.Second
+
 // chrome is a real browser on the console.
 type chrome struct {
 	*testing.T
@@ -44,7 +48,7 @@ func (h *house) openChrome() *chrome {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.IgnoreCertErrors, chromedp.UserDataDir(h.TempDir()), chromedp.WindowSize(1440, 900),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("lang", "en-US"), chromedp.Env("TZ=Europe/Rome"))
-	ctx, stop := context.WithTimeout(h.Context(), 4*time.Minute)
+	ctx, stop := context.WithTimeout(h.Context(), 8*time.Minute)
 	ctx, end := chromedp.NewExecAllocator(ctx, options...)
 	ctx, leave := chromedp.NewContext(ctx)
 	c := &chrome{T: h.T, ctx: ctx, base: h.server.URL}
@@ -76,7 +80,7 @@ func (h *house) openChrome() *chrome {
 
 func (c *chrome) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
 	if err := chromedp.Do(ctx, actions...); err != nil {
 		c.Fatalf("%s: %v", what, err)
@@ -86,12 +90,13 @@ func (c *chrome) do(what string, actions ...chromedp.Action[chromedp.Void]) {
 func (c *chrome) visit(path string) {
 	c.Helper()
 	c.do("visit "+path, chromedp.Navigate(c.base+path), chromedp.WaitReady("main"))
+	c.until("the script", `document.readyState === "complete"`)
 }
 
 // js evaluates an expression to a text.
 func (c *chrome) js(expression string) string {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
 	text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("String("+expression+")"))
 	if err != nil {
@@ -104,7 +109,7 @@ func (c *chrome) js(expression string) string {
 // the page may be left for another one meanwhile.
 func (c *chrome) until(what, expression string) {
 	c.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.ctx, patience)
 	defer cancel()
 	look := time.NewTicker(40 * time.Millisecond)
 	defer look.Stop()
@@ -156,7 +161,7 @@ func TestTheStoryOfAnOperator(t *testing.T) {
 	c.press(kb.Enter)
 	c.until("the overview", `location.pathname === "/" && document.querySelector("h1").textContent.includes("3 of 6")`)
 	c.do("sign out", chromedp.Submit(`form[action="/logout"]`))
-	c.until("the sign-in", `location.pathname === "/login"`)
+	c.until("the sign-in", `location.pathname === "/login" && document.activeElement.id === "name"`)
 	c.press(user + kb.Tab + password + kb.Enter)
 	c.until("the overview again", `location.pathname === "/" && document.querySelector("#live")?.textContent === "Live"`)
 	c.until("times in the zone of the reader", `!document.body.innerText.includes("UTC")`)
@@ -248,6 +253,7 @@ func TestTypingTheNameArmsAFailover(t *testing.T) {
 func (c *chrome) signIn() {
 	c.Helper()
 	c.visit("/login")
+	c.until("the sign-in", `document.activeElement.id === "name"`)
 	c.press(user + kb.Tab + password + kb.Enter)
 	c.until("the overview", `location.pathname === "/"`)
 }

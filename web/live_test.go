@@ -37,7 +37,7 @@ func (b *browser) dial(page string, header http.Header) (*tap, int) {
 
 // frame reads the next frame; the error is that of a socket that was closed.
 func (t *tap) frame() (string, error) {
-	t.conn.SetReadDeadline(time.Now().Add(15 * time.Second))
+	t.conn.SetReadDeadline(time.Now().Add(patience))
 	_, text, err := t.conn.ReadMessage()
 	return string(text), err
 }
