@@ -87,9 +87,9 @@ install_needs() {
 	done
 }
 
-# Packages whose tests start guests, browsers or whole daemons: the race detector
-# would slow those down, not what it is to look at.
-guests='/hypervisor/kvm|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
+# Packages whose tests start guests, browsers or whole daemons, or judge gigabytes:
+# the race detector would slow those down, not what it is to look at.
+guests='/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
 
 test_all() {
 	need_go
@@ -103,8 +103,8 @@ test_all() {
 	done
 	can_race || say "Without a C compiler the race detector cannot run; the tests run without it."
 	{
-		[ ${#race[@]} -eq 0 ] || CGO_ENABLED=1 go test -json -race -timeout 10m "${race[@]}" || true
-		[ ${#plain[@]} -eq 0 ] || go test -json -timeout 15m "${plain[@]}" || true
+		[ ${#race[@]} -eq 0 ] || CGO_ENABLED=1 go test -json -race -timeout 20m "${race[@]}" || true
+		[ ${#plain[@]} -eq 0 ] || go test -json -timeout 30m "${plain[@]}" || true
 	} | own testsummary
 }
 
