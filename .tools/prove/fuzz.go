@@ -35,7 +35,7 @@ func fuzzTargets() ([]target, error) {
 
 const (
 	// fewExecutions: a target that hardly ran proves nothing and does not pass.
-	fewExecutions = 500
+	fewExecutions = 100
 	// minimizeTries: the go command makes an interesting input smaller before it goes
 	// on, by default for a minute. With inputs of 4 KiB it did nothing else.
 	minimizeTries = "20x"
