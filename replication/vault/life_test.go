@@ -167,6 +167,8 @@ func (l *life) boot() error {
 			l.shut()
 			l.disk = l.disk.Restart()
 			l.cuts++
+			l.faults["cut in recovery"]++
+			l.note("power cut in recovery")
 			continue
 		}
 		break

@@ -55,6 +55,48 @@ func TestDroppedPointsGiveTheirSpaceBack(t *testing.T) {
 	}
 }
 
+func TestAViewKeepsWhatItNeedsUntilItIsClosed(t *testing.T) {
+	disk := vfs.NewSim(9)
+	v := open(t, disk, "v", Options{segmentBytes: 64 << 10, memoryEntries: 8})
+	s := newSender(t, v, "d", 200_000)
+	for i := range 8 {
+		noise := make([]byte, 200_000)
+		fillNoise(noise, uint64(i))
+		s.write(replication.Change{Extent: replication.Extent{Length: 200_000}, Data: noise})
+		s.mark()
+	}
+	points := slices.Clone(s.points)
+	var held []*View
+	for _, p := range points {
+		w, err := v.View(t.Context(), "d", p.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, w)
+	}
+	full := v.Usage().Segments
+	s.drop(points[0].id, points[1].id, points[2].id)
+	s.rewind(points[5].id)
+	s.write(change(0, 100, 1))
+	s.drop(points[3].id)
+	s.check()
+	for i, w := range held {
+		if err := viewShows(w, points[i].content); err != nil {
+			t.Errorf("the view of %s: %v", points[i].id, err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := v.disks["d"].maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := v.Usage().Segments; left > full/2 {
+		t.Errorf("%d of %d segments are left after the views were closed", left, full)
+	}
+	s.check()
+}
+
 func TestTheNewestPointCannotBeDropped(t *testing.T) {
 	v := open(t, vfs.NewSim(2), "v", Options{})
 	a, b := newSender(t, v, "a", 1000), newSender(t, v, "b", 1000)

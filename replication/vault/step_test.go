@@ -132,6 +132,9 @@ func (l *life) write(id replication.DiskID, n int) error {
 		mark = &m
 	}
 	l.note("write %s %d batches from %d, mark %v", id, n, batches[0].Sequence, mark != nil)
+	if !l.calm && l.random.IntN(15) == 0 {
+		l.disk.CutPower(l.random.IntN(2)) // data that is torn is the most common case
+	}
 	var err error
 	if n == 1 {
 		err = l.vault.Write(l.ctx, batches[0])
@@ -326,14 +329,14 @@ func (l *life) another(id replication.DiskID) error {
 		return err
 	}
 	l.note("full disk, then other data")
-	for _, room := range []int64{int64(1000 + l.random.IntN(8000)), 0} {
+	for _, room := range []int64{2*vfs.Sector + int64(l.random.IntN(vfs.Sector)), 0} {
 		var batches []replication.Batch
 		next := l.model
 		for i := range 3 {
 			next = next.clone()
-			// With header and table, a record of four sectors: a write that is cut off
-			// between two records leaves the second one as it was before.
-			noise := make([]byte, 4*vfs.Sector-recordHeaderSize-blockRowSize)
+			// With header and table, a record of one sector: a write that loses the
+			// second one leaves there what was written first.
+			noise := make([]byte, vfs.Sector-recordHeaderSize-blockRowSize)
 			fillNoise(noise, l.random.Uint64())
 			b := replication.Batch{Disk: id, Epoch: d.state.Epoch, Sequence: d.state.Sequence + replication.Sequence(i) + 1}
 			b.Changes = []replication.Change{{Extent: replication.Extent{Offset: int64(i) * 1000, Length: int64(len(noise))}, Data: noise}}
