@@ -61,6 +61,7 @@ type Appliance struct {
 
 	listener net.Listener
 	server   *http.Server
+	console  *web.Console
 	// URL is where the console is, and Fingerprint what its certificate has.
 	URL         string
 	Fingerprint string
@@ -176,6 +177,10 @@ const shutdownLimit = 5 * time.Second
 
 func (a *Appliance) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
+		// Live sockets and event streams would outlast a shutdown that waits for them.
+		if err := a.console.Close(); err != nil {
+			a.log.Warn("the console did not close in order", "error", err)
+		}
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 		defer cancel()
 		if err := a.server.Shutdown(bounded); err != nil {
@@ -214,6 +219,7 @@ func (a *Appliance) Close() error {
 }
 
 // handler is what answers on the TLS port.
-func (a *Appliance) handler() (http.Handler, error) {
-	return web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Logger: a.log, Version: a.config.Version, Docs: docs.Manual})
+func (a *Appliance) handler() (_ http.Handler, err error) {
+	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Logger: a.log, Version: a.config.Version, Docs: docs.Manual})
+	return a.console, err
 }
