@@ -14,7 +14,7 @@ import (
 
 // View is a disk as it was at one recovery point, or its head. It is a
 // [replication.Source]: ReadAt may be called from several goroutines. It stays
-// valid while points are dropped, rewound and erased, until it is closed.
+// valid while points are dropped and rewound, until it is closed or its disk erased.
 type View struct {
 	disk    *disk
 	size    int64
