@@ -14,8 +14,8 @@ import (
 )
 
 // bootLimit is how long a guest may take to come to a line of its console. It takes
-// 3 s on a quiet machine without virtualization.
-const bootLimit = 90 * time.Second
+// 3 s on a quiet machine without virtualization, and ten times that on a busy one.
+const bootLimit = 3 * time.Minute
 
 // needGuests skips a test that boots guests, with the reason, where it cannot run;
 // in CI a missing program is a failure.
@@ -101,20 +101,11 @@ func newSite(t *testing.T, options kvm.Options) *site {
 // diskBytes is the size of the guests' disks: room for two minutes of counting.
 const diskBytes = 96 << 20
 
-// source defines a machine with two empty disks of a format that counts on them.
-func (s *site) source(name, format string, more ...string) hypervisor.Ref {
-	s.t.Helper()
-	return s.define(name, map[string]string{"vda": format, "vdb": format}, more...)
-}
-
-// mixedSource defines one with a raw and a qcow2 disk.
+// mixedSource defines a machine with an empty raw and an empty qcow2 disk that counts on
+// them.
 func (s *site) mixedSource(name string, more ...string) hypervisor.Ref {
 	s.t.Helper()
-	return s.define(name, map[string]string{"vda": "raw", "vdb": "qcow2"}, more...)
-}
-
-func (s *site) define(name string, formats map[string]string, more ...string) hypervisor.Ref {
-	s.t.Helper()
+	formats := map[string]string{"vda": "raw", "vdb": "qcow2"}
 	d := kvm.Definition{
 		Name: name, MemoryMiB: 192, CPUs: 1, GuestAgent: true, Network: "user",
 		Kernel: s.kit.Kernel, Initrd: s.kit.Initrd, Append: guest.Append(guest.Count, more...),
@@ -231,56 +222,4 @@ func (s *site) power(ref hypervisor.Ref) hypervisor.Power {
 		s.t.Fatal(err)
 	}
 	return m.Power
-}
-
-// TestMachinesOutliveWhoStartedThemAndStopInOrder walks through the life of a
-// machine as seen by two sites on the same folder, as after a restart of the daemon.
-func TestMachinesOutliveWhoStartedThemAndStopInOrder(t *testing.T) {
-	s := newSite(t, kvm.Options{})
-	ctx := t.Context()
-	ref := s.source("web01", "raw")
-	if power := s.power(ref); power != hypervisor.Stopped {
-		t.Fatalf("power before the start: %s", power)
-	}
-	s.start(ref, hypervisor.StartOptions{})
-	s.start(ref, hypervisor.StartOptions{}) // harmless
-	s.awaitCount(ref, 2)
-	s.Close()
-
-	again, err := kvm.Open(ctx, s.folder, kvm.Options{Accelerator: "tcg"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Site = again
-	machines, err := s.Discover(ctx)
-	if err != nil || len(machines) != 1 {
-		t.Fatalf("discovered %+v, %v", machines, err)
-	}
-	m := machines[0]
-	if m.Power != hypervisor.Running || len(m.Disks) != 2 || m.Disks[0].Size != diskBytes || m.BootID == "" || len(m.Obstacles) != 0 || m.Replica || !m.GuestAgent {
-		t.Errorf("discovered %+v", m)
-	}
-	outcome, err := s.Stop(ctx, ref, bootLimit)
-	if err != nil || outcome != hypervisor.ShutDown {
-		t.Fatalf("stop with grace: %q, %v", outcome, err)
-	}
-	if console := s.console(ref); !has(console, "BYE") {
-		t.Errorf("the guest did not end in order: %s", tail(console))
-	}
-	if outcome, err := s.Stop(ctx, ref, 0); err != nil || outcome != hypervisor.AlreadyStopped {
-		t.Errorf("stop of a stopped machine: %q, %v", outcome, err)
-	}
-	if power := s.power(ref); power != hypervisor.Stopped {
-		t.Errorf("power after the stop: %s", power)
-	}
-	s.start(ref, hypervisor.StartOptions{})
-	s.awaitCount(ref, 4)
-	if outcome, err := s.Stop(ctx, ref, 0); err != nil || outcome != hypervisor.PoweredOff {
-		t.Errorf("stop without grace: %q, %v", outcome, err)
-	}
-}
-
-func has(console []byte, words string) bool {
-	_, ok := guest.Said(console, words)
-	return ok
 }

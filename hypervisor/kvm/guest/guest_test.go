@@ -1,11 +1,13 @@
 package guest_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -83,7 +85,7 @@ func TestGuestCountsShutsDownInOrderAndIsFoundWhole(t *testing.T) {
 		}
 		return read, func() { command.Wait() }, power
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 
 	read, wait, power := boot(guest.Count)
@@ -117,5 +119,31 @@ func TestGuestCountsShutsDownInOrderAndIsFoundWhole(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("%s", console)
+	}
+
+	// The check can fail: one checksum is altered on the disk.
+	path := filepath.Join(folder, "vda")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := regexp.MustCompile(`[0-9a-f]{32}  -\n`).Find(content)
+	if sum == nil {
+		t.Fatal("no checksum was found on the disk")
+	}
+	// The journal has a copy of it.
+	altered := bytes.Clone(sum)
+	altered[0] ^= 1
+	content = bytes.ReplaceAll(content, bytes.Clone(sum), altered)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, wait, _ = boot(guest.Verify)
+	if console, err = guest.WaitLine(ctx, read, "DONE"); err != nil {
+		t.Fatal(err)
+	}
+	wait()
+	if f := guest.ReadFindings(console); f.Bad != 1 {
+		t.Errorf("a file that differs from its checksum: %d bad files of %d, want 1: %s", f.Bad, f.Files, console)
 	}
 }

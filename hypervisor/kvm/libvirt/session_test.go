@@ -69,11 +69,6 @@ func runAsNobody() (int, error) {
 	environment := append(os.Environ(), envFolder+"="+folder, "HOME="+folder, "TMPDIR="+folder)
 	copies := map[string]string{self: "test"}
 	if len(guest.Missing()) == 0 {
-		release, err := guest.Turn(context.Background())
-		if err != nil {
-			return 0, err
-		}
-		defer release()
 		kit, err := guest.Build(context.Background())
 		if err != nil {
 			return 0, err
