@@ -137,3 +137,13 @@ func (w *world) overfill(makeRoom func()) {
 	}
 	w.expectNothingLeft()
 }
+
+// fill overwrites a whole disk.
+func (w *world) fill(d *testDisk, pattern byte) {
+	for i := range d.content {
+		d.content[i] = pattern
+	}
+	for offset := 0; offset < len(d.content); offset += 64 << 10 {
+		w.io(d, fmt.Sprintf("write -P %d %d %d", pattern, offset, min(64<<10, len(d.content)-offset)))
+	}
+}

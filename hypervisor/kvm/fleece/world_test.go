@@ -295,16 +295,6 @@ func (w *world) read(c *fleece.Capture) error {
 	return nil
 }
 
-// fill overwrites a whole disk.
-func (w *world) fill(d *testDisk, pattern byte) {
-	for i := range d.content {
-		d.content[i] = pattern
-	}
-	for offset := 0; offset < len(d.content); offset += 64 << 10 {
-		w.io(d, fmt.Sprintf("write -P %d %d %d", pattern, offset, min(64<<10, len(d.content)-offset)))
-	}
-}
-
 // verify compares the vault with what the disks held at the instant.
 func (w *world) verify(when string) {
 	w.t.Helper()
