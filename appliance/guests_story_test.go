@@ -159,7 +159,8 @@ func (th *theater) failback() {
 	go func() { // the replica is removed at the end of the job: read what it says meanwhile
 		var said []byte
 		for ctx.Err() == nil {
-			if now, err := reader.Console(ctx, replica, 4<<10); err == nil {
+			// While it is removed, its console may be gone before the machine is.
+			if now, err := reader.Console(ctx, replica, 4<<10); err == nil && len(now) > 0 {
 				said = now
 			}
 			time.Sleep(20 * time.Millisecond)
