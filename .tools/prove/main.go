@@ -26,9 +26,9 @@ type proof struct {
 }
 
 var proofs = []proof{
-	{name: "the vault survives power cuts", pkg: "./replication/vault", test: "^TestPowerCuts$", short: "RIPARO_CUTS=20000", long: "RIPARO_CUTS=1000000"},
-	{name: "power cuts find planted bugs in the vault", pkg: "./replication/vault", test: "^TestPowerCutsFindPlantedBugs$", short: "RIPARO_PLANTED=1", long: "RIPARO_PLANTED=1"},
-	{name: "no flipped bit of a vault is silent", pkg: "./replication/vault", test: "^TestNoBitFlipIsSilent$", short: "RIPARO_FLIPS=2000", long: "RIPARO_FLIPS=50000"},
+	{name: "the vault survives power cuts", pkg: "./replication/vault", test: "^TestPowerCuts$", short: "RIPARO_CUTS=10000", long: "RIPARO_CUTS=1000000"},
+	{name: "power cuts find planted bugs in the vault", pkg: "./replication/vault", test: "^TestPowerCutsFindPlantedBugs$"},
+	{name: "no flipped bit of a vault is silent", pkg: "./replication/vault", test: "^TestNoBitFlipIsSilent$", short: "RIPARO_FLIPS=200", long: "RIPARO_FLIPS=10000"},
 	{name: "a copy-on-write disk survives power cuts", pkg: "./replication/nbd", test: "^TestOverlayLosesNothingThatWasSynced$", long: "RIPARO_LONG=1"},
 	{name: "a replication survives kill -9", pkg: "./appliance/cmd/riparo", test: "^TestKilledAtAnyMomentItGoesOn$", short: "RIPARO_KILLS=40", long: "RIPARO_KILLS=500"},
 	{name: "the appliance survives kill -9, with guests", pkg: "./appliance", test: "^TestKilledAtAnyMomentTheStoryGoesOn$", long: "RIPARO_KILLS=500", onlyLong: true},

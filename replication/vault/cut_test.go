@@ -2,11 +2,19 @@ package vault
 
 import (
 	"flag"
+	"maps"
 	"os"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"riparo/replication/planted"
 )
 
 var (
@@ -14,46 +22,123 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "run the power cuts of this seed only")
 )
 
-// lives runs seeds until a number of power cuts is reached and tells the figures.
-func lives(t *testing.T, cuts int, first uint64) {
-	// The heap stays small, and collecting it all the time would take half the run.
-	defer debug.SetGCPercent(debug.SetGCPercent(800))
-	begin := time.Now()
-	total := 0
-	faults := map[string]int{}
-	seed := first
-	for ; total < cuts; seed++ {
-		l := newLife(t.Context(), seed)
-		if err := l.run(6); err != nil {
-			for _, line := range l.trace[max(0, len(l.trace)-60):] {
-				t.Log(line)
-			}
-			t.Fatalf("seed %d, after %d cuts: %v (go test -run TestPowerCuts -seed %d)", seed, l.cuts, err, seed)
-		}
-		total += l.cuts
-		for k, n := range l.faults {
-			faults[k] += n
-		}
-	}
-	d := time.Since(begin)
-	t.Logf("%d lives, %d power cuts, 0 violations in %v: %.0f cuts/s; %v", seed-first, total, d.Round(time.Millisecond), float64(total)/d.Seconds(), faults)
-}
+// boots of one life; each but the last ends in a power cut.
+const boots = 8
+
+// leastInRecovery: the share of the cuts, in hundredths, that must have come while
+// the vault recovered from another one.
+const leastInRecovery = 10
 
 // TestPowerCuts cuts the power at every kind of moment, also while the vault
 // recovers, and compares every recovery point with a model after every cut. The
 // environment variable RIPARO_CUTS sets the number of cuts.
 func TestPowerCuts(t *testing.T) {
-	cuts := 3000
-	if text := os.Getenv("RIPARO_CUTS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("RIPARO_CUTS: %v", err)
+	r := lives{t: t, cuts: number(t, "RIPARO_CUTS", 3000), seeds: 1 << 40}
+	switch tries, bug := planted.Tries(); {
+	case *seedFlag != 0:
+		r.first, r.seeds = *seedFlag, 1
+	case bug:
+		r.first, r.seeds, r.cuts = 1, uint64(tries), 1<<40
+	default:
+		r.first = 1
+	}
+	r.run()
+}
+
+// number reads a number from the environment.
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// lives runs life after life, on every processor one, until the power was cut often
+// enough or the seeds are used up.
+type lives struct {
+	t            *testing.T
+	first, seeds uint64
+	cuts         int
+
+	next atomic.Uint64
+
+	mu     sync.Mutex // guards all below
+	total  int
+	ended  uint64
+	faults map[string]int
+	failed *life // of the lowest seed that failed
+	reason error
+}
+
+func (r *lives) run() {
+	// The heap stays small, and collecting it all the time would take half the run.
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
+	begin := time.Now()
+	r.faults = map[string]int{}
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for r.one(r.first + r.next.Add(1) - 1) {
+			}
+		})
+	}
+	workers.Wait()
+	if l := r.failed; l != nil {
+		for _, line := range l.trace[max(0, len(l.trace)-60):] {
+			r.t.Log(line)
 		}
-		cuts = n
+		r.t.Fatalf("seed %d, after %d cuts: %v (go test -run TestPowerCuts -seed %d)", l.seed, l.cuts, r.reason, l.seed)
 	}
-	if *seedFlag != 0 {
-		lives(t, 1, *seedFlag)
-		return
+	d := time.Since(begin)
+	recovering := r.faults["cut in recovery"]
+	r.t.Logf("%d power cuts in %d lives, 0 points lost, 0 mixed: %.0f cuts/s in %v; %d %% of the cuts during recovery",
+		r.total, r.ended, float64(r.total)/d.Seconds(), d.Round(time.Millisecond), 100*recovering/max(r.total, 1))
+	var figures []string
+	for _, kind := range slices.Sorted(maps.Keys(r.faults)) {
+		figures = append(figures, strconv.Itoa(r.faults[kind])+" "+kind)
 	}
-	lives(t, cuts, 1)
+	r.t.Logf("%s", strings.Join(figures, ", "))
+	if r.total < 1000 {
+		return // too few to say something of shares
+	}
+	if 100*recovering < leastInRecovery*r.total {
+		r.t.Errorf("%d of %d cuts came during recovery: want %d %%", recovering, r.total, leastInRecovery)
+	}
+	for _, kind := range []string{"eio", "full", "catalog lost"} {
+		if r.faults[kind]*100 < r.total {
+			r.t.Errorf("%q was met %d times in %d cuts: want one in a hundred", kind, r.faults[kind], r.total)
+		}
+	}
+}
+
+// one runs the life of a seed, and reports whether there is to be another.
+func (r *lives) one(seed uint64) bool {
+	r.mu.Lock()
+	enough := r.failed != nil || r.total >= r.cuts || seed-r.first >= r.seeds
+	r.mu.Unlock()
+	if enough {
+		return false
+	}
+	l := newLife(r.t.Context(), seed)
+	err := l.run(boots)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		if r.failed == nil || seed < r.failed.seed {
+			r.failed, r.reason = l, err
+		}
+		return false
+	}
+	r.ended++
+	r.total += l.cuts
+	for k, n := range l.faults {
+		r.faults[k] += n
+	}
+	return true
 }

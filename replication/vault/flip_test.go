@@ -1,77 +1,155 @@
 package vault
 
 import (
+	"fmt"
+	"maps"
 	"math/rand/v2"
-	"os"
-	"strconv"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"riparo/replication/vfs"
 )
 
+// flipsPerVault is how many copies of one vault get a flipped bit each.
+const flipsPerVault = 100
+
 // TestNoBitFlipIsSilent changes one bit of one file of a closed vault, opens it and
 // reads everything. The bytes of every point must be what they were, or an error or
-// Verify must say otherwise. RIPARO_FLIPS sets the number of flips.
+// Verify must say otherwise. RIPARO_FLIPS sets the number of flips in each format of
+// file that a vault has.
 func TestNoBitFlipIsSilent(t *testing.T) {
-	flips := 600
-	if text := os.Getenv("RIPARO_FLIPS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("RIPARO_FLIPS: %v", err)
-		}
-		flips = n
+	f := flips{t: t, perFormat: number(t, "RIPARO_FLIPS", 150), found: map[string]map[string]int{}, done: map[string]int{}}
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for f.vault(f.seed.Add(1)) {
+			}
+		})
 	}
-	const perVault = 100
-	found := map[string]int{}
-	for seed := uint64(1); flips > 0; seed++ {
-		l := newLife(t.Context(), seed)
-		l.calm = true
-		if err := l.boot(); err != nil {
-			t.Fatal(err)
+	workers.Wait()
+	for _, format := range slices.Sorted(maps.Keys(f.found)) {
+		var how []string
+		for _, kind := range slices.Sorted(maps.Keys(f.found[format])) {
+			how = append(how, fmt.Sprintf("%d %s", f.found[format][kind], kind))
 		}
-		for range 60 {
-			if err := l.step(); err != nil {
-				t.Fatalf("seed %d: %v", seed, err)
-			}
-		}
-		if err := l.reopen(); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		if err := l.vault.Close(); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		r := rand.New(rand.NewPCG(seed, 11))
-		for range perVault {
-			name, bit := randomBit(l.disk, r)
-			disk := l.disk.Clone()
-			if err := disk.FlipBit(name, bit); err != nil {
-				t.Fatal(err)
-			}
-			how, err := flipped(l, disk)
-			if err != nil {
-				t.Fatalf("seed %d: bit %d of %s: SILENT: %v", seed, bit, name, err)
-			}
-			kind := name[strings.LastIndexAny(name, `./\`)+1:]
-			found[kind+": "+how]++
-			flips--
-		}
+		t.Logf("%s: %d bit flips, 0 silent: %s", format, f.done[format], strings.Join(how, ", "))
 	}
-	for kind, n := range found {
-		t.Logf("%5d %s", n, kind)
+	for _, format := range []string{"vault", "catalog", "segment", "map"} {
+		if f.done[format] < f.perFormat && !t.Failed() {
+			t.Errorf("%s: %d flips, want %d", format, f.done[format], f.perFormat)
+		}
 	}
 }
 
-// randomBit chooses a bit of the files, every byte with the same chance but small
-// files not too rarely.
-func randomBit(disk *vfs.Sim, r *rand.Rand) (string, int64) {
-	names, sizes := disk.Files()
-	for {
-		i := r.IntN(len(names))
-		if sizes[i] > 0 {
-			return names[i], r.Int64N(8 * sizes[i])
+// flips counts what became of flipped bits, by the format of the file.
+type flips struct {
+	t         *testing.T
+	perFormat int
+	seed      atomic.Uint64
+
+	mu    sync.Mutex // guards all below
+	found map[string]map[string]int
+	done  map[string]int
+}
+
+// vault makes the vault of a seed and flips bits in copies of it. It reports whether
+// more are needed.
+func (f *flips) vault(seed uint64) bool {
+	l := newLife(f.t.Context(), seed)
+	l.calm = true
+	if err := l.boot(); err != nil {
+		f.t.Errorf("seed %d: %v", seed, err)
+		return false
+	}
+	for range 60 {
+		if err := l.step(); err != nil {
+			f.t.Errorf("seed %d: %v", seed, err)
+			return false
 		}
 	}
+	if err := l.reopen(); err != nil {
+		f.t.Errorf("seed %d: %v", seed, err)
+		return false
+	}
+	if err := l.vault.Close(); err != nil {
+		f.t.Errorf("seed %d: %v", seed, err)
+		return false
+	}
+	formats := formatsOf(l.disk)
+	r := rand.New(rand.NewPCG(seed, 11))
+	for i := range flipsPerVault {
+		format, ok := f.next(formats, i)
+		if !ok {
+			return false
+		}
+		name, bit := randomBit(formats[format], r)
+		disk := l.disk.Clone()
+		if err := disk.FlipBit(name, bit); err != nil {
+			f.t.Error(err)
+			return false
+		}
+		how, err := flipped(l, disk)
+		if err != nil {
+			f.t.Errorf("seed %d: bit %d of %s: SILENT: %v", seed, bit, name, err)
+			return false
+		}
+		f.note(format, how)
+	}
+	return true
+}
+
+// next is the format whose turn it is; not ok when none needs more.
+func (f *flips) next(formats map[string][]sizedFile, turn int) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var open []string
+	for _, format := range slices.Sorted(maps.Keys(formats)) {
+		if f.done[format] < f.perFormat {
+			open = append(open, format)
+		}
+	}
+	if len(open) == 0 || f.t.Failed() {
+		return "", false
+	}
+	return open[turn%len(open)], true
+}
+
+func (f *flips) note(format, how string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done[format]++
+	if f.found[format] == nil {
+		f.found[format] = map[string]int{}
+	}
+	f.found[format][how]++
+}
+
+type sizedFile struct {
+	name string
+	size int64
+}
+
+// formatsOf sorts the files of a vault by what is in them.
+func formatsOf(disk *vfs.Sim) map[string][]sizedFile {
+	formats := map[string][]sizedFile{}
+	names, sizes := disk.Files()
+	for i, name := range names {
+		if sizes[i] > 0 {
+			format := name[strings.LastIndexAny(name, `./\`)+1:]
+			formats[format] = append(formats[format], sizedFile{name, sizes[i]})
+		}
+	}
+	return formats
+}
+
+// randomBit chooses a bit, small files not more rarely than large ones.
+func randomBit(files []sizedFile, r *rand.Rand) (string, int64) {
+	f := files[r.IntN(len(files))]
+	return f.name, r.Int64N(8 * f.size)
 }
 
 // flipped tells how the flip shows. The error is that of a flip that does not.

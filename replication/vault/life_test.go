@@ -14,6 +14,7 @@ import (
 
 // life is one vault on a simulated disk that loses its power again and again.
 type life struct {
+	seed   uint64
 	ctx    context.Context
 	random *rand.Rand
 	disk   *vfs.Sim
@@ -25,6 +26,7 @@ type life struct {
 	held   []heldView
 	cuts   int
 	calm   bool // no step cuts the power by itself
+	habits habits
 	faults map[string]int
 	trace  []string
 }
@@ -35,11 +37,25 @@ type heldView struct {
 	want []byte
 }
 
+// habits differ from life to life, so that some do often what others hardly do: a
+// fault that needs several rare things in a row is met much sooner.
+type habits struct {
+	zeroes   int // changes in ten that are zero
+	maintain int // steps in a hundred that maintain, beside the usual ones
+}
+
 func newLife(ctx context.Context, seed uint64) *life {
-	return &life{
-		ctx: ctx, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
-		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{},
+	l := &life{
+		ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
+		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2},
 	}
+	if l.random.IntN(3) == 0 {
+		l.habits.zeroes = 7
+	}
+	if l.random.IntN(3) == 0 {
+		l.habits.maintain = 15
+	}
+	return l
 }
 
 func (l *life) note(format string, args ...any) {

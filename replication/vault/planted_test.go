@@ -1,15 +1,9 @@
 package vault
 
 import (
-	"cmp"
-	"encoding/json"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
-	"time"
+
+	"riparo/replication/planted"
 )
 
 // plantedBug is a mistake that somebody might make: one place of the real code, and
@@ -97,87 +91,20 @@ var plantedBugs = []plantedBug{
 		return l.undo(w, fresh, fmt.Errorf("write %d bytes`, ""},
 }
 
+const thisPackage = "replication/vault"
+
+func allPlanted() []planted.Bug {
+	var list []planted.Bug
+	for _, b := range plantedBugs {
+		list = append(list, planted.Bug{Name: b.name, File: b.file, Code: b.code, Bug: b.bug, Test: b.test})
+	}
+	return list
+}
+
 // TestPlantedBugsStillFitTheCode sees to it that each planted bug has its place.
-func TestPlantedBugsStillFitTheCode(t *testing.T) {
-	for _, b := range plantedBugs {
-		if _, err := b.plant(); err != nil {
-			t.Error(err)
-		}
-	}
-}
+func TestPlantedBugsStillFitTheCode(t *testing.T) { planted.Fit(t, thisPackage, allPlanted()) }
 
-// plant gives the file with the bug in it.
-func (b *plantedBug) plant() (string, error) {
-	source, err := os.ReadFile(b.file)
-	if err != nil {
-		return "", err
-	}
-	if n := strings.Count(string(source), b.code); n != 1 {
-		return "", fmt.Errorf("planted bug %q: its place occurs %d times in %s", b.name, n, b.file)
-	}
-	text := strings.Replace(string(source), b.code, b.bug, 1)
-	if strings.Contains(b.bug, "slices.") && !strings.Contains(text, `"slices"`) {
-		text = strings.Replace(text, "import (", "import (\n\t\"slices\"", 1)
-	}
-	return text, nil
-}
-
-// plantedCuts is how many power cuts a planted bug may survive.
-const plantedCuts = 4000
-
-// TestPowerCutsFindPlantedBugs builds this package once for every planted bug, by an
-// overlay that leaves the code alone, and runs the power cuts until they fail. It
-// takes minutes; the environment variable RIPARO_PLANTED=1 asks for it.
+// TestPowerCutsFindPlantedBugs runs the power cuts with one bug after another.
 func TestPowerCutsFindPlantedBugs(t *testing.T) {
-	if os.Getenv("RIPARO_PLANTED") == "" {
-		t.Skip("takes minutes: set RIPARO_PLANTED=1")
-	}
-	folder, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, b := range plantedBugs {
-		t.Run(b.name, func(t *testing.T) {
-			text, err := b.plant()
-			if err != nil {
-				t.Fatal(err)
-			}
-			dir := t.TempDir()
-			mutant := filepath.Join(dir, b.file)
-			if err := os.WriteFile(mutant, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(folder, b.file): mutant}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			list := filepath.Join(dir, "overlay.json")
-			if err := os.WriteFile(list, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			binary := filepath.Join(dir, "planted.test")
-			build := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", binary, ".")
-			if out, err := build.CombinedOutput(); err != nil {
-				t.Fatalf("build: %v\n%s", err, out)
-			}
-			run := exec.CommandContext(t.Context(), binary, "-test.run", "^"+cmp.Or(b.test, "TestPowerCuts")+"$", "-test.timeout", "10m")
-			run.Env = append(os.Environ(), fmt.Sprintf("RIPARO_CUTS=%d", plantedCuts))
-			begin := time.Now()
-			out, err := run.CombinedOutput()
-			if err == nil {
-				t.Fatalf("%d power cuts did not find it", plantedCuts)
-			}
-			t.Logf("found in %v: %s", time.Since(begin).Round(time.Millisecond), lastLine(string(out)))
-		})
-	}
-}
-
-// lastLine is the line that says what failed.
-func lastLine(out string) string {
-	for line := range strings.SplitSeq(out, "\n") {
-		if strings.Contains(line, "seed ") {
-			return strings.TrimSpace(line)
-		}
-	}
-	return strings.TrimSpace(out)
+	planted.Find(t, thisPackage, "TestPowerCuts", allPlanted())
 }

@@ -130,7 +130,7 @@ func (s *sender) check() {
 
 func (s *sender) shows(id replication.PointID, want []byte) {
 	s.t.Helper()
-	if err := sameContent(s.t.Context(), s.vault, s.id, id, want); err != nil {
+	if err := sameContent(s.t.Context(), s.vault, s.id, id, want, true); err != nil {
 		s.t.Fatal(err)
 	}
 }

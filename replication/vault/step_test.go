@@ -18,6 +18,10 @@ func (l *life) step() error {
 		return l.prepare(id, 1)
 	}
 	l.faults["steps"]++
+	if r.IntN(100) < l.habits.maintain {
+		l.note("maintain %s", id)
+		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
+	}
 	switch n := r.IntN(100); {
 	case n < 45:
 		return l.write(id, 1+r.IntN(4))
@@ -86,9 +90,9 @@ func (l *life) batch(id replication.DiskID, d *modelDisk, sequence replication.S
 		offset := at + r.Int64N(min(size-at, 4*longest))
 		length := 1 + r.Int64N(min(size-offset, longest))
 		c := replication.Change{Extent: replication.Extent{Offset: offset, Length: length}}
-		switch r.IntN(5) {
-		case 0: // zero
-		case 1: // noise
+		switch n := r.IntN(10); {
+		case n < l.habits.zeroes:
+		case n < l.habits.zeroes+2: // noise
 			c.Data = make([]byte, length)
 			for i := range c.Data {
 				c.Data[i] = byte(r.Uint32())
