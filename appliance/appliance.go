@@ -40,6 +40,8 @@ type Config struct {
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
 	// minute. The demonstration and tests shorten it.
 	RetryUnit time.Duration
+	// Scrub is the budget of the vault's scrub; the zero value is a pass a week.
+	Scrub vault.ScrubOptions
 }
 
 // Appliance is an open appliance.
@@ -162,6 +164,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	group.Go(func() error { return a.sites.Run(ctx) })
 	group.Go(func() error { return a.runLab(ctx) })
 	group.Go(func() error { return a.protect.Run(ctx) })
+	group.Go(func() error { return a.vault.Scrub(ctx, a.config.Scrub) })
 	group.Go(func() error { return a.jobs.Run(ctx) })
 	group.Go(func() error { return a.watchOwnership(ctx) })
 	group.Go(func() error { return a.serve(ctx) })

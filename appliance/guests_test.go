@@ -66,7 +66,8 @@ type theater struct {
 	*testing.T
 	kit  guest.Kit
 	a    *appliance.Appliance
-	port int // that the guest tries to reach
+	data string // its folder
+	port int    // that the guest tries to reach
 	id   replication.MachineID
 	ref  hypervisor.Ref
 
@@ -86,8 +87,16 @@ type count struct {
 // start opens an appliance in the test's own process and lets it work until the end.
 func (th *theater) start(data string) {
 	th.Helper()
-	log := slog.New(slog.NewTextHandler(testWriter{th.T}, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	a, err := openAppliance(th.T, data, log)
+	th.startWith(appliance.Config{Data: data})
+}
+
+// startWith is start with more to say about the appliance.
+func (th *theater) startWith(c appliance.Config) {
+	th.Helper()
+	c.Listen, c.RetryUnit = "127.0.0.1:0", 200*time.Millisecond
+	c.Log = slog.New(slog.NewTextHandler(testWriter{th.T}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	th.data = c.Data
+	a, err := appliance.Open(th.Context(), c)
 	if err != nil {
 		th.Fatal(err)
 	}

@@ -64,6 +64,18 @@ type RecoveryPoint struct {
 	// one before it; StoredBytes what that takes in the vault.
 	ChangedBytes int64 `json:"changed_bytes"`
 	StoredBytes  int64 `json:"stored_bytes"`
+
+	// Damage says which bytes of the point cannot be read back. A point with damage
+	// is never offered as the latest.
+	Damage []Damage `json:"damage,omitempty"`
+}
+
+// Damage is a place of a disk that a recovery point cannot give back. Length 0
+// means that the place is not known.
+type Damage struct {
+	Disk   DiskID `json:"disk"`
+	Offset int64  `json:"offset"` // bytes
+	Length int64  `json:"length"` // bytes
 }
 
 // Later orders points by time, then by name.

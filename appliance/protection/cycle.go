@@ -121,6 +121,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 			return out, fmt.Errorf("mark disk %s: %w", mark.Disk, err)
 		}
 	}
+	out.News = append(out.News, p.heal(ctx, *m, capture.Disks(), progress)...)
 	settled = true
 	// The point is durable: a failure to commit costs only a larger next delta, or
 	// a comparison, and the next cycle finds out by itself.

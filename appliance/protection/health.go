@@ -64,7 +64,7 @@ func (p *Protector) review(id replication.MachineID) {
 	}
 	_, err = p.Change(id, func(m *store.Machine) error {
 		clearFindings(m, func(code string) bool {
-			return code != codeBothActive && (code != codeRPO || !breached(*m, policy, p.now()))
+			return code != codeBothActive && !watched(code) && (code != codeRPO || !breached(*m, policy, p.now()))
 		})
 		return nil
 	})

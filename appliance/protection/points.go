@@ -44,28 +44,41 @@ func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error)
 		}
 		return 1
 	})
+	damage, err := p.damageOf(context.Background(), m)
+	if err != nil {
+		return nil, err
+	}
+	quarantine(all, damage)
 	return all, nil
 }
 
 // Choose finds a point by its ID; "" is the newest one, "app" the newest
-// application-consistent one.
+// application-consistent one, of those that are whole.
 func (p *Protector) Choose(m store.Machine, wanted replication.PointID) (replication.RecoveryPoint, error) {
 	points, err := p.Points(m)
 	if err != nil {
 		return replication.RecoveryPoint{}, err
 	}
+	damaged := 0
 	for _, point := range points {
 		switch {
-		case wanted == "", wanted == point.ID, wanted == "app" && point.Consistency == replication.AppConsistent:
+		case wanted == point.ID:
+			return point, nil
+		case len(point.Damage) > 0:
+			damaged++
+		case wanted == "", wanted == "app" && point.Consistency == replication.AppConsistent:
 			return point, nil
 		}
 	}
 	what := fmt.Sprintf("no recovery point %q", wanted)
 	switch wanted {
 	case "":
-		what = "no recovery point yet"
+		what = "no recovery point"
 	case "app":
 		what = "no application-consistent recovery point"
+	}
+	if damaged > 0 && (wanted == "" || wanted == "app") {
+		what += fmt.Sprintf(" that is whole; %d are damaged in the vault", damaged)
 	}
 	return replication.RecoveryPoint{}, &replication.Problem{Code: "point.unknown",
 		Cause: fmt.Sprintf("%s has %s", m.Name, what), Action: "choose one of the points that are listed", Remedy: replication.Stop, Err: replication.ErrUnknownPoint}

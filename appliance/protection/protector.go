@@ -15,6 +15,7 @@ import (
 	"riparo/replication"
 	"riparo/replication/lifecycle"
 	"riparo/replication/resync"
+	"riparo/replication/vault"
 	"riparo/store"
 )
 
@@ -26,6 +27,10 @@ type Vault interface {
 	Drop(ctx context.Context, id replication.DiskID, points []replication.PointID) error
 	Erase(ctx context.Context, id replication.DiskID) error
 	State(id replication.DiskID) (replication.DiskState, error)
+	// Found is the damage of a disk that is known, and HealFound mends it.
+	Found(ctx context.Context, id replication.DiskID) ([]vault.Damage, error)
+	HealFound(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []vault.Damage, err error)
+	ScrubState() vault.ScrubState
 }
 
 // Config is what a Protector is made of.
@@ -92,6 +97,7 @@ const reviewEvery = time.Second
 // Run protects machines until ctx ends. Cycles under way are rolled back.
 func (p *Protector) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.watch(ctx) })
 	group.Go(func() error {
 		tick := time.NewTicker(reviewEvery)
 		defer tick.Stop()

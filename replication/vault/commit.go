@@ -34,6 +34,8 @@ type pending struct {
 //
 // make builds the record; it is called without mu when the record's turn is near.
 func (d *disk) submit(ctx context.Context, sequence replication.Sequence, epoch replication.Epoch, known func() error, make func() (*draft, error)) error {
+	d.vault.traffic.Add(1) // the scrub gives way
+	defer d.vault.traffic.Add(-1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if durable, err := d.admit(ctx, sequence, epoch, known); durable || err != nil {

@@ -28,7 +28,8 @@ type disk struct {
 	dead    []deadSegment
 	// Segments that the last opening could not seal for want of space.
 	unsealed     []uint32
-	damaged      map[location]bool // blocks found damaged by reading; at most maxDamaged
+	damaged      map[location]*finding // blocks found damaged; at most maxDamaged
+	rotten       map[uint32][]Damage   // by segment, what the scrub found damaged that is no block
 	lastMeasures measures
 	turn         uint64 // counts what made waiting records void: Prepare and Rewind
 	broken       error  // after a failure of the storage; final until reopened
@@ -51,7 +52,8 @@ func newDisk(v *Vault, id replication.DiskID) *disk {
 		changed: make(chan struct{}),
 		queue:   map[replication.Sequence]*pending{},
 		pins:    map[uint64]bool{},
-		damaged: map[location]bool{},
+		damaged: map[location]*finding{},
+		rotten:  map[uint32][]Damage{},
 
 		maintaining: make(chan struct{}, 1),
 	}

@@ -27,6 +27,7 @@
 // # Layout of the folder (format version 1)
 //
 //	vault                          identity and session counter; derived but for the identity
+//	scrub                          where the scrub is; derived
 //	lock                           advisory lock, with a line about who has it
 //	disks/disk-ID.d/00000001.segment   the log of disk ID
 //	disks/disk-ID.d/00000001.map       parts of its map; derived

@@ -43,22 +43,13 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 		if damage[i].Harmless {
 			continue
 		}
-		same, data, err := readSame(source, b.row)
+		same, err := d.healBlock(ctx, b, damage[i].Head, source)
 		if err != nil {
-			return healed, left, fmt.Errorf("heal disk %s: read the source at %s: %w", id, b.row.extent, err)
+			return healed, left, err
 		}
-		switch {
-		case same:
-			if err := d.move(ctx, b.location, data, b.row.extent); err != nil {
-				return healed, left, err
-			}
+		if same {
 			healed = append(healed, damage[i])
-		case damage[i].Head:
-			if err := d.refresh(ctx, b, source); err != nil {
-				return healed, left, err
-			}
-			left = append(left, damage[i])
-		default:
+		} else {
 			left = append(left, damage[i])
 		}
 	}
@@ -66,6 +57,56 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 		return healed, left, err
 	}
 	return healed, left, nil
+}
+
+// HealFound is Heal for the damage that [Vault.Found] tells: it reads no more of the
+// source than that. Only after records of the log were lost, the whole head is
+// compared.
+func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []Damage, err error) {
+	if err := v.writable(); err != nil {
+		return nil, nil, err
+	}
+	d, err := v.find(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := d.assessed(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
+	}
+	for _, f := range found {
+		damage := f.damage(id)
+		same, err := d.healBlock(ctx, f.badBlock, damage.Head, source)
+		if err != nil {
+			return healed, left, err
+		}
+		if same {
+			healed = append(healed, damage)
+		} else {
+			left = append(left, damage)
+		}
+	}
+	return healed, left, d.mend(ctx, source)
+}
+
+// healBlock mends a damaged block when the source still has its content, and reports
+// whether it has. Otherwise a head that needs the block takes what the source has.
+func (d *disk) healBlock(ctx context.Context, b badBlock, head bool, source replication.Source) (same bool, err error) {
+	same, data, err := readSame(source, b.row)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, b.row.extent, err)
+	case same:
+		if err := d.move(ctx, b.location, data, b.row.extent); err != nil {
+			return false, err
+		}
+		d.mu.Lock()
+		delete(d.damaged, b.location)
+		d.mu.Unlock()
+	case head:
+		return false, d.refresh(ctx, b, source)
+	}
+	return same, nil
 }
 
 // mend makes the head equal to the source when records are lost, and writes down

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"riparo/replication"
@@ -45,6 +46,9 @@ type Vault struct {
 	due      sync.Mutex // guards dueDisks
 	dueDisks map[*disk]bool
 
+	traffic atomic.Int64 // calls of senders under way; see scrub.go
+	scrub   scrub
+
 	mu     sync.RWMutex // guards all below
 	disks  map[replication.DiskID]*disk
 	closed bool
@@ -65,7 +69,7 @@ const (
 func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, err error) {
 	v := &Vault{
 		fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{},
-		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{},
+		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{}, scrub: scrub{now: make(chan struct{}, 1)},
 	}
 	v.options.segmentBytes = cmp.Or(o.segmentBytes, sealBytes)
 	v.options.memoryEntries = cmp.Or(o.memoryEntries, runEntries)

@@ -93,6 +93,7 @@ type check struct {
 	disk     *disk
 	report   *VerifyReport
 	progress func()
+	pace     func(ctx context.Context, bytes int64) error // called for what was read; may be nil
 	bad      []badBlock
 }
 
@@ -103,17 +104,19 @@ type badBlock struct {
 	reason error
 }
 
-func (c *check) run(ctx context.Context) error {
+// begin tells which segments there are and where the records of the one that is
+// being written end, and reports those that are missing.
+func (c *check) begin(ctx context.Context) (numbers []uint32, end map[uint32]int64, err error) {
 	d := c.disk
 	d.mu.Lock()
 	if err := d.still(ctx); err != nil {
 		d.mu.Unlock()
-		return err
+		return nil, nil, err
 	}
-	points := slices.Clone(d.points)
+	points := len(d.points)
 	segments := slices.Clone(d.segments)
-	numbers, err := d.segmentFiles()
-	end := map[uint32]int64{}
+	numbers, err = d.segmentFiles()
+	end = map[uint32]int64{}
 	if w := d.log.current; w != nil {
 		end[w.number] = w.end
 	} else {
@@ -121,18 +124,27 @@ func (c *check) run(ctx context.Context) error {
 	}
 	d.mu.Unlock()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	c.report.Disks++
-	c.report.Points += len(points)
-	c.lost()
-	if err := c.derived(ctx); err != nil {
-		return err
-	}
+	c.report.Points += points
 	for _, g := range segments {
 		if !slices.Contains(numbers, g.number) {
 			c.damaged(g.number, 0, errors.New("the segment is missing"))
 		}
+	}
+	return numbers, end, nil
+}
+
+func (c *check) run(ctx context.Context) error {
+	d := c.disk
+	numbers, end, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	c.lost()
+	if err := c.derived(ctx); err != nil {
+		return err
 	}
 	for _, n := range numbers {
 		if err := context.Cause(ctx); err != nil {
@@ -142,11 +154,14 @@ func (c *check) run(ctx context.Context) error {
 			return err
 		}
 	}
+	d.remember(c.bad)
 	for _, b := range c.bad {
-		damage, err := d.assess(ctx, b)
+		f, err := d.assess(ctx, finding{badBlock: b})
 		if err != nil {
 			return err
 		}
+		damage := f.damage(d.id)
+		damage.Harmless = !damage.Head && len(damage.Points) == 0
 		c.report.Damage = append(c.report.Damage, damage)
 	}
 	return nil
@@ -294,6 +309,11 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 			chain, bound = rec.sum, true
 		}
 		c.payload(r, &rec)
+		if c.pace != nil {
+			if err := c.pace(ctx, rec.size()); err != nil {
+				return err
+			}
+		}
 		at += rec.size()
 	}
 	c.report.Bytes += r.size
@@ -337,60 +357,10 @@ func (c *check) payload(r *segmentReader, rec *record) {
 			err = errors.New("a block decompresses to something else than was written")
 		}
 		if err != nil {
-			c.bad = append(c.bad, badBlock{
-				location: location{e.segment, e.position},
-				row:      row{extent: e.extent(), stored: e.stored, crc: e.crc, sum: e.sum, codec: e.codec},
-				reason:   err,
-			})
+			c.bad = append(c.bad, badBlockOf(&e, err))
 		}
 	}
 	if !replication.IsZero(p) {
 		c.damaged(rec.segment, rec.position+rec.size()-int64(len(p)), errors.New("the padding is not zero"))
 	}
-}
-
-// assess finds out which points need a damaged block.
-func (d *disk) assess(ctx context.Context, b badBlock) (Damage, error) {
-	damage := Damage{Disk: d.id, Extent: b.row.extent, Segment: b.segment, Offset: int64(b.position), Reason: b.reason.Error()}
-	d.mu.Lock()
-	points := slices.Clone(d.points)
-	d.mu.Unlock()
-	needs := func(id replication.PointID) (bool, error) {
-		d.mu.Lock()
-		size, upTo, err := d.locate(id)
-		if err != nil {
-			d.mu.Unlock()
-			return false, err
-		}
-		w, err := d.view(size, upTo)
-		if err != nil {
-			return false, err
-		}
-		list, err := w.resolve(b.row.extent.Offset, min(b.row.extent.End(), w.size))
-		if err != nil {
-			return false, closing(err, w)
-		}
-		for i := range list {
-			if list[i].codec != codecZero && list[i].segment == b.segment && list[i].position == b.position {
-				return true, w.Close()
-			}
-		}
-		return false, w.Close()
-	}
-	for _, p := range points {
-		need, err := needs(p.id)
-		if errors.Is(err, replication.ErrUnknownPoint) {
-			continue // dropped meanwhile
-		}
-		if err != nil {
-			return damage, err
-		}
-		if need {
-			damage.Points = append(damage.Points, p.id)
-		}
-	}
-	var err error
-	damage.Head, err = needs("")
-	damage.Harmless = !damage.Head && len(damage.Points) == 0
-	return damage, err
 }

@@ -123,15 +123,15 @@ func (w *View) ReadAt(p []byte, offset int64) (int, error) {
 // maxDamaged bounds what is remembered of damage that was met.
 const maxDamaged = 100_000
 
-// noteDamage counts a block that could not be read.
+// noteDamage remembers a block that could not be read.
 func (d *disk) noteDamage(e *entry, err error) {
 	if p, ok := errors.AsType[*replication.Problem](err); !ok || p.Code != CodeDamaged {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.damaged) < maxDamaged {
-		d.damaged[e.location()] = true
+	if len(d.damaged) < maxDamaged && d.damaged[e.location()] == nil {
+		d.damaged[e.location()] = &finding{badBlock: badBlockOf(e, err)}
 	}
 }
 

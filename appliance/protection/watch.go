@@ -1,0 +1,47 @@
+package protection
+
+import (
+	"context"
+	"time"
+
+	"riparo/store"
+)
+
+// watchEvery is how often what surrounds the machines is looked at: damage that the
+// scrub found, and the room in the vault. Without findings it costs a read of the
+// records.
+const watchEvery = 2 * time.Second
+
+// watch keeps health in line with the vault until ctx ends.
+func (p *Protector) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		var machines []store.Machine
+		err := p.store.View(func(tx *store.Tx) error {
+			for m, err := range tx.Machines().All() {
+				if err != nil {
+					return err
+				}
+				machines = append(machines, m)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, m := range machines {
+			p.watchDamage(ctx, m)
+		}
+	}
+}
+
+// watched are the findings that a cycle's success says nothing about.
+func watched(code string) bool {
+	return code == codeDamaged
+}

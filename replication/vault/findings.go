@@ -1,0 +1,173 @@
+package vault
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"riparo/replication"
+)
+
+// finding is a damaged block that was met, by the scrub or by who read it, and who
+// needs it as far as was looked at. It is never changed once it is kept.
+type finding struct {
+	badBlock
+	looked bool
+	turn   uint64 // of the disk when it was looked at
+	upTo   serial // the newest point then
+	points []replication.PointID
+	head   bool // the head needed it then
+}
+
+// badBlockOf is the block that e refers to.
+func badBlockOf(e *entry, reason error) badBlock {
+	return badBlock{
+		location: location{e.segment, e.position},
+		row:      row{extent: replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, stored: e.stored, crc: e.crc, sum: e.sum, codec: e.codec},
+		reason:   reason,
+	}
+}
+
+// remember keeps damaged blocks as findings.
+func (d *disk) remember(bad []badBlock) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, b := range bad {
+		if len(d.damaged) < maxDamaged && d.damaged[b.location] == nil {
+			d.damaged[b.location] = &finding{badBlock: b}
+		}
+	}
+}
+
+// Found tells what damage of a disk is known and was not healed: what the scrub, a
+// verification or any reader met since the vault was opened. Damage that neither a
+// point nor the head needs any more is forgotten. It reads maps, not data.
+func (v *Vault) Found(ctx context.Context, id replication.DiskID) ([]Damage, error) {
+	d, err := v.find(id)
+	if err != nil {
+		return nil, err
+	}
+	found, err := d.assessed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []Damage
+	for _, f := range found {
+		list = append(list, f.damage(id))
+	}
+	report := VerifyReport{Damage: list}
+	c := check{disk: d, report: &report}
+	c.lost()
+	d.mu.Lock()
+	for _, n := range slices.Sorted(maps.Keys(d.rotten)) {
+		report.Damage = append(report.Damage, d.rotten[n]...)
+	}
+	d.mu.Unlock()
+	return report.Damage, nil
+}
+
+func (f *finding) damage(id replication.DiskID) Damage {
+	return Damage{Disk: id, Extent: f.row.extent, Points: slices.Clone(f.points), Head: f.head, Segment: f.segment, Offset: int64(f.position), Reason: f.reason.Error()}
+}
+
+// assessed gives the findings that somebody needs, by their place on the disk, and
+// forgets the others.
+func (d *disk) assessed(ctx context.Context) ([]*finding, error) {
+	d.mu.Lock()
+	known := slices.Collect(maps.Values(d.damaged))
+	d.mu.Unlock()
+	var list []*finding
+	for _, f := range known {
+		fresh, err := d.assess(ctx, *f)
+		if err != nil {
+			return nil, err
+		}
+		needed := fresh.head || len(fresh.points) > 0
+		d.mu.Lock()
+		if d.damaged[f.location] != nil { // not healed meanwhile
+			d.damaged[f.location] = &fresh
+			if !needed {
+				delete(d.damaged, f.location)
+			}
+		}
+		d.mu.Unlock()
+		if needed {
+			list = append(list, &fresh)
+		}
+	}
+	slices.SortFunc(list, func(a, b *finding) int { return cmp.Compare(a.row.extent.Offset, b.row.extent.Offset) })
+	return list, nil
+}
+
+// assess finds out which points need a damaged block. What was looked at before is
+// not looked at again: a block that the head does not need is needed by no later
+// point, unless the disk is rewound, and that changes its turn.
+func (d *disk) assess(ctx context.Context, f finding) (finding, error) {
+	d.mu.Lock()
+	points, turn := slices.Clone(d.points), d.turn
+	d.mu.Unlock()
+	if !f.looked || f.turn != turn {
+		f.points, f.head, f.upTo = nil, true, 0
+	}
+	there := make(map[replication.PointID]bool, len(points))
+	for _, p := range points {
+		there[p.id] = true
+	}
+	f.points = slices.DeleteFunc(slices.Clone(f.points), func(id replication.PointID) bool { return !there[id] })
+	first := !f.looked || f.turn != turn
+	f.looked, f.turn = true, turn
+	for _, p := range points {
+		if !f.head || p.serial <= f.upTo {
+			continue
+		}
+		need, err := d.needsBlock(ctx, p.id, f.badBlock)
+		if errors.Is(err, replication.ErrUnknownPoint) {
+			continue // dropped meanwhile
+		}
+		if err != nil {
+			return f, err
+		}
+		if need {
+			f.points = append(f.points, p.id)
+		} else if !first {
+			f.head = false
+		}
+		f.upTo = p.serial
+	}
+	if f.head {
+		var err error
+		if f.head, err = d.needsBlock(ctx, "", f.badBlock); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// needsBlock reports whether a point, or with "" the head, needs a block.
+func (d *disk) needsBlock(ctx context.Context, id replication.PointID, b badBlock) (bool, error) {
+	if err := context.Cause(ctx); err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	size, upTo, err := d.locate(id)
+	if err != nil {
+		d.mu.Unlock()
+		return false, err
+	}
+	w, err := d.view(size, upTo)
+	if err != nil {
+		return false, err
+	}
+	list, err := w.resolve(b.row.extent.Offset, min(b.row.extent.End(), w.size))
+	if err != nil {
+		return false, closing(err, w)
+	}
+	for i := range list {
+		if list[i].codec != codecZero && list[i].segment == b.segment && list[i].position == b.position {
+			return true, w.Close()
+		}
+	}
+	return false, w.Close()
+}
