@@ -28,19 +28,17 @@ func (k *Console) infrastructure(v visit) (built, error) {
 	for _, s := range sites {
 		i.Sites = append(i.Sites, siteCard(v, r, s))
 	}
-	return built{title: w.T("infrastructure.title"), place: "infrastructure", body: view.InfrastructurePage(i), live: true, on: []string{"site/", "report"},
-		parts: []part{{"infrastructure-vault", view.InfrastructureVault(i)}, {"infrastructure-sites", view.InfrastructureSites(i)}}}, nil
+	i.Map = mapOf(v, r, k.Appliance.Report(), sites, i.Vault)
+	return built{title: w.T("infrastructure.title"), place: "infrastructure", body: view.InfrastructurePage(i), live: true, on: []string{"site/", "machine/", "report"},
+		parts: []part{{"infrastructure-map", view.InfrastructureMap(i.Map)}, {"infrastructure-vault", view.InfrastructureVault(i)}, {"infrastructure-sites", view.InfrastructureSites(i)}}}, nil
 }
 
 func siteCard(v visit, r records, s DiscoveredSite) view.SiteCard {
 	w := v.words
 	c := view.SiteCard{Name: s.Site.Name, Kind: w.Named("site-kind", s.Site.Kind), Address: s.Site.Address, Emulated: s.About.Emulated, Seen: s.Seen}
-	c.State = view.Badge{Tone: view.OK, Text: w.T("site.reachable")}
+	c.State = siteBadge(w, s)
 	if s.Problem != nil {
-		c.State = view.Badge{Tone: view.Bad, Text: w.T("site.away")}
 		c.Problem = &view.Finding{Tone: view.Bad, Cause: sentence(w.Said(s.Problem.Cause)), Effect: sentence(w.Said(s.Problem.Effect)), Action: sentence(w.Said(s.Problem.Action))}
-	} else if s.Seen.IsZero() {
-		c.State = view.Badge{Tone: view.Mute, Text: w.T("site.not-yet")}
 	}
 	uses := 0
 	for _, m := range r.machines {

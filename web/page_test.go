@@ -34,6 +34,7 @@ var everyPage = []struct {
 	{"/events", "claimed by anna", "Che cosa è successo"},
 	{"/events?severity=critical&machine=m-c0ffee00", "both are active", "Critici"},
 	{"/infrastructure", "Emulated", "Emulato"},
+	{"/infrastructure", "Who shelters whom", "Chi protegge chi"},
 	{"/infrastructure/add", "Contact and add", "Contatta e aggiungi"},
 	{"/policies", "one in 5 min for 1 d", "uno ogni 5 min per 1 g"},
 	{"/policies/gold", "A change holds from the next cycle", "Una modifica vale dal ciclo"},

@@ -2,9 +2,10 @@ package view
 
 import "time"
 
-// Infrastructure is the page of sites and of the vault.
+// Infrastructure is the page of sites and of the vault, with a picture of both.
 type Infrastructure struct {
 	Now    time.Time
+	Map    Map
 	Sites  []SiteCard
 	Vault  VaultCard
 	CanAdd bool
