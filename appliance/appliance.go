@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"riparo/appliance/backup"
 	"riparo/appliance/discovery"
 	"riparo/appliance/docs"
 	"riparo/appliance/identity"
@@ -24,7 +25,6 @@ import (
 	"riparo/replication"
 	"riparo/replication/mastertarget"
 	"riparo/replication/vault"
-	"riparo/replication/vfs"
 	"riparo/store"
 	"riparo/web"
 )
@@ -37,6 +37,8 @@ type Config struct {
 	Listen  string
 	Version string
 	Log     *slog.Logger // nil: nowhere
+	// Vault, if set, is where the vault is from now on; else where the settings say.
+	Vault string
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
 	// minute. The demonstration and tests shorten it.
 	RetryUnit time.Duration
@@ -60,6 +62,10 @@ type Appliance struct {
 	protect  *protection.Protector
 	recover  *recovery.Recovery
 	identity *identity.Identity
+	keeper   *backup.Keeper
+
+	restart    chan struct{} // closed when Run is to return ErrRestart
+	restarting sync.Once
 
 	listener net.Listener
 	server   *http.Server
@@ -73,7 +79,7 @@ type Appliance struct {
 
 // Open opens what the appliance keeps and listens. Nothing works until Run.
 func Open(ctx context.Context, c Config) (*Appliance, error) {
-	a := &Appliance{config: c, log: c.Log, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites)}
+	a := &Appliance{config: c, log: c.Log, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites), restart: make(chan struct{})}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -84,7 +90,12 @@ func Open(ctx context.Context, c Config) (*Appliance, error) {
 }
 
 func (a *Appliance) open(ctx context.Context) (err error) {
-	for _, dir := range []string{"", "vault", "run", "pki", "logs"} {
+	if restored, err := backup.Apply(a.config.Data); err != nil {
+		return err
+	} else if restored {
+		a.log.Info("the restored state is in place")
+	}
+	for _, dir := range []string{"", "run", "pki", "logs"} {
 		if err := os.MkdirAll(filepath.Join(a.config.Data, dir), 0o700); err != nil {
 			return &replication.Problem{Code: "data.unusable", Cause: fmt.Sprintf("the data folder cannot be made: %v", err),
 				Effect: "the appliance does not start", Action: "choose a folder that this user may write to with --data", Remedy: replication.Stop, Err: err}
@@ -96,7 +107,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if err := a.furnish(); err != nil {
 		return err
 	}
-	if a.vault, err = vault.Open(ctx, vfs.OS(), filepath.Join(a.config.Data, "vault"), vault.Options{Create: true}); err != nil {
+	if err := a.openVault(ctx); err != nil {
 		return err
 	}
 	if a.target, err = mastertarget.New(a.vault, filepath.Join(a.config.Data, "run"), a.log); err != nil {
@@ -106,8 +117,10 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.log,
 		RetryUnit: a.config.RetryUnit, Changed: func(what string) { a.store.Touch(what) }})
 	a.recover = recovery.New(recovery.Config{Store: a.store, Sites: a.sites, Replication: a.protect, Vault: a.vault, Publisher: a.target, Log: a.log})
-	a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.log, RetryUnit: a.config.RetryUnit}, append(a.protect.Jobs(), a.recover.Jobs()...)...)
-	if err != nil {
+	a.keeper = &backup.Keeper{Store: a.store, Data: a.config.Data, Version: a.config.Version, Log: a.log, Now: time.Now,
+		Start: func(ctx context.Context, s jobs.Spec) (string, error) { return a.jobs.Start(ctx, s) }}
+	all := append(append(a.protect.Jobs(), a.recover.Jobs()...), a.keeper.Job())
+	if a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.log, RetryUnit: a.config.RetryUnit}, all...); err != nil {
 		return err
 	}
 	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.log}); err != nil {
@@ -154,7 +167,8 @@ func (a *Appliance) offerSetup() error {
 	return nil
 }
 
-// Run works until ctx ends. Jobs and machines that a crash interrupted go on.
+// Run works until ctx ends, or returns ErrRestart when the appliance is to be opened
+// anew. Jobs and machines that a crash interrupted go on.
 func (a *Appliance) Run(ctx context.Context) error {
 	if err := a.recover.Republish(ctx); err != nil {
 		return err
@@ -167,6 +181,8 @@ func (a *Appliance) Run(ctx context.Context) error {
 	group.Go(func() error { return a.vault.Scrub(ctx, a.config.Scrub) })
 	group.Go(func() error { return a.jobs.Run(ctx) })
 	group.Go(func() error { return a.watchOwnership(ctx) })
+	group.Go(func() error { return a.keeper.Run(ctx) })
+	group.Go(func() error { return a.awaitRestart(ctx) })
 	group.Go(func() error { return a.serve(ctx) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {

@@ -62,6 +62,7 @@ var floors = []room{
 	{path: "web", floor: 3},
 
 	{path: "appliance/discovery", floor: 4},
+	{path: "appliance/backup", floor: 4}, // the appliance's own state, saved and brought back
 	{path: "appliance/identity", floor: 4},
 	{path: "appliance/notify", floor: 4},
 	{path: "appliance/protection", floor: 4, neighbors: []string{

@@ -55,6 +55,9 @@ func (a *Appliance) listen() error {
 	return nil
 }
 
+// Address is where it listens, HOST:PORT.
+func (a *Appliance) Address() string { return a.listener.Addr().String() }
+
 // certificate gives the console's own certificate, made at the first start.
 func (a *Appliance) certificate() (tls.Certificate, error) {
 	certFile, keyFile := filepath.Join(a.config.Data, "pki", "console.pem"), filepath.Join(a.config.Data, "pki", "console.key")

@@ -108,3 +108,7 @@ func (s *Store) keepCopy(version int) error {
 	}
 	return errors.Join(s.Backup(f), f.Sync(), f.Close())
 }
+
+// Schema is the version of the schema that this program writes. A file of a higher
+// one does not open.
+func Schema() int { return len(migrations) }

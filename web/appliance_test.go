@@ -31,6 +31,7 @@ type appliance struct {
 	sent   []float64
 	asked  []api.Request
 	vault  error
+	plan   api.BackupPlan
 }
 
 var _ web.Appliance = (*appliance)(nil)

@@ -82,6 +82,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.infrastructure()
 	a.policies()
 	a.tokens()
+	a.backups()
 	a.pattern("GET /api/openapi.json")
 	mux.HandleFunc("GET /api/openapi.json", a.openAPI)
 }

@@ -18,6 +18,7 @@ type Appliance interface {
 	Verbs
 	Inventory
 	Reporter
+	Upkeep
 }
 
 // Verbs start what a person asks for. Each returns at once; the job does the work.

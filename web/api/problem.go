@@ -37,6 +37,14 @@ func told(status int, p *replication.Problem) *Problem {
 		Code: p.Code, Cause: p.Cause, Effect: p.Effect, Action: p.Action, Remedy: p.Remedy.String()}
 }
 
+// ProblemOf is a problem as a part of an answer, or nil.
+func ProblemOf(p *replication.Problem) *Problem {
+	if p == nil {
+		return nil
+	}
+	return told(http.StatusConflict, p)
+}
+
 // WriteProblem answers a request with a problem.
 func WriteProblem(w http.ResponseWriter, status int, p *replication.Problem) {
 	w.Header().Set("Content-Type", "application/problem+json")
@@ -67,7 +75,8 @@ func statusOf(err error, p *replication.Problem) int {
 // invalid are the problems of what was sent, whatever the state of things.
 var invalid = map[string]bool{"policy.invalid": true, "policy.unknown": true, "site.unknown": true, "site.name": true, "site.kind": true,
 	"disk.unknown": true, "point.unknown": true, "network.unknown": true, "target.same": true, "scenario.unknown": true, "confirm.missing": true,
-	"password.short": true, "password.long": true, "password.weak": true, "user.name": true, "token.name": true, "role.unknown": true}
+	"password.short": true, "password.long": true, "password.weak": true, "user.name": true, "token.name": true, "role.unknown": true,
+	"backup.plan": true, "backup.folder": true, "backup.passphrase-short": true, "backup.no-passphrase": true}
 
 // failed turns an error of the daemon into an answer.
 func (a *API) failed(err error) error {

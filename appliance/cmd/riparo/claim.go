@@ -74,42 +74,50 @@ const maxPassword = 1024
 
 // password reads a new password from a file, or twice from a person.
 func (t *terminal) password(c *cobra.Command, file string) (string, error) {
+	return t.secret(c, file, "password", "the appliance was not claimed", "Password: ", "Again: ")
+}
+
+// secret reads a password or passphrase from a file, or from a person: once, or as
+// often as there are prompts, and then always the same.
+func (t *terminal) secret(c *cobra.Command, file, what, effect string, prompts ...string) (string, error) {
+	refused := func(cause, action string, err error) error {
+		return &replication.Problem{Code: "password.unread", Cause: cause, Effect: effect, Action: action, Remedy: replication.Stop, Err: err}
+	}
 	if file != "" {
 		in := c.InOrStdin()
 		if file != "-" {
 			f, err := os.Open(file)
 			if err != nil {
-				return "", passwordProblem(fmt.Sprintf("the password file cannot be read: %v", err), "check its name and who may read it", err)
+				return "", refused(fmt.Sprintf("the %s file cannot be read: %v", what, err), "check its name and who may read it", err)
 			}
 			defer f.Close()
 			in = f
 		}
 		text, err := io.ReadAll(io.LimitReader(in, maxPassword+2))
 		if err != nil {
-			return "", passwordProblem(fmt.Sprintf("the password cannot be read from %s: %v", file, err), "check the file", err)
+			return "", refused(fmt.Sprintf("the %s cannot be read from %s: %v", what, file, err), "check the file", err)
 		}
 		return strings.TrimRight(string(text), "\r\n"), nil
 	}
 	input := int(os.Stdin.Fd())
 	if !term.IsTerminal(input) {
-		return "", usagef(c, "want --password-file FILE: there is no terminal to ask for the password on")
+		return "", usagef(c, "want --%s-file FILE: there is no terminal to ask for the %s on", what, what)
 	}
-	var typed [2]string
-	for i, prompt := range []string{"Password: ", "Again: "} {
+	if len(prompts) == 0 {
+		prompts = []string{strings.ToUpper(what[:1]) + what[1:] + ": "}
+	}
+	var typed []string
+	for _, prompt := range prompts {
 		fmt.Fprint(t.err, prompt)
 		text, err := term.ReadPassword(input)
 		fmt.Fprintln(t.err)
 		if err != nil {
-			return "", passwordProblem(fmt.Sprintf("the password cannot be read: %v", err), "give it with --password-file", err)
+			return "", refused(fmt.Sprintf("the %s cannot be read: %v", what, err), "give it with --"+what+"-file", err)
 		}
-		typed[i] = string(text)
+		typed = append(typed, string(text))
 	}
-	if typed[0] != typed[1] {
-		return "", passwordProblem("the two passwords differ", "type the same one twice", nil)
+	if typed[0] != typed[len(typed)-1] {
+		return "", refused(fmt.Sprintf("the two %ss differ", what), "type the same one twice", nil)
 	}
 	return typed[0], nil
-}
-
-func passwordProblem(cause, action string, err error) error {
-	return &replication.Problem{Code: "password.unread", Cause: cause, Effect: "the appliance was not claimed", Action: action, Remedy: replication.Stop, Err: err}
 }

@@ -27,6 +27,8 @@ func newRoot(t *terminal) *cobra.Command {
 		newServe(t),
 		newDemo(t),
 		newClaim(t),
+		newBackup(t),
+		newRestore(t),
 
 		newMachines(t),
 		newPoints(t),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,13 +19,13 @@ import (
 const defaultListen = "127.0.0.1:9443"
 
 func newServe(t *terminal) *cobra.Command {
-	var data, listen, roles, level string
+	var data, listen, roles, level, vault string
 	c := &cobra.Command{
-		Use:     "serve --data DIR [--listen HOST:PORT]",
+		Use:     "serve --data DIR [--listen HOST:PORT] [--vault DIR]",
 		GroupID: groupAppliance,
 		Short:   "Run the appliance: console, API, replication",
 		Long: `Run the appliance until Ctrl-C: configuration server, process server and master
-target in one. Everything it keeps is in DIR. At the first start it prints a one-time
+target in one. Everything it keeps is in DIR; the vault may be elsewhere. At the first start it prints a one-time
 setup token, with which the console is claimed.
 
 When it serves, one line that begins with "ready " gives its address.`,
@@ -48,22 +49,40 @@ When it serves, one line that begins with "ready " gives its address.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, closer.Close()) }()
-			a, err := appliance.Open(c.Context(), appliance.Config{Data: data, Listen: listen, Version: version, Log: log})
-			if err != nil {
-				return err
+			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Log: log}
+			for {
+				again, err := t.serve(c.Context(), config)
+				if again == "" {
+					return err
+				}
+				t.remark("the appliance begins again")
+				config.Listen = again // the same port, also when any would have done
 			}
-			defer func() { err = errors.Join(err, a.Close()) }()
-			if err := t.announce(t.out, a); err != nil {
-				return err
-			}
-			return a.Run(c.Context())
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "folder of everything the appliance keeps; made if need be")
 	c.Flags().StringVar(&listen, "listen", defaultListen, "address of console and API; port 0 takes a free one")
+	c.Flags().StringVar(&vault, "vault", "", "folder of the vault, from now on (default: as before; at first the folder vault in DIR)")
 	c.Flags().StringVar(&roles, "roles", allRoles, "roles of this machine")
 	c.Flags().StringVar(&level, "log-level", "info", "least level that is logged: debug, info, warn, error")
 	return c
+}
+
+// serve opens an appliance and lets it work. When it is to begin again it gives the
+// address at which.
+func (t *terminal) serve(ctx context.Context, config appliance.Config) (again string, err error) {
+	a, err := appliance.Open(ctx, config)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	if err := t.announce(t.out, a); err != nil {
+		return "", err
+	}
+	if err := a.Run(ctx); !errors.Is(err, appliance.ErrRestart) {
+		return "", err
+	}
+	return a.Address(), nil
 }
 
 // allRoles is what an appliance is today: all roles in one daemon.

@@ -1,0 +1,147 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"riparo/appliance/backup"
+	"riparo/replication"
+	"riparo/replication/vault"
+	"riparo/replication/vfs"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// ErrRestart is what Run returns when the appliance is to be closed and opened again:
+// after a restore, or when the vault moves.
+var ErrRestart = errors.New("the appliance begins again")
+
+// restartDelay lets the answer to whoever asked for the restart reach them.
+const restartDelay = time.Second
+
+// restartLater makes Run return ErrRestart soon.
+func (a *Appliance) restartLater() {
+	a.restarting.Do(func() { time.AfterFunc(restartDelay, func() { close(a.restart) }) })
+}
+
+// awaitRestart ends Run when somebody asked for that.
+func (a *Appliance) awaitRestart(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-a.restart:
+		return ErrRestart
+	}
+}
+
+// BackUp starts a job that saves the state of the appliance.
+func (a *Appliance) BackUp(ctx context.Context, actor string) (string, error) {
+	return a.keeper.Begin(ctx, actor)
+}
+
+// Backups lists those that are kept and how they are made.
+func (a *Appliance) Backups(context.Context) (api.Backups, error) {
+	plan, state, err := a.keeper.Plan()
+	if err != nil {
+		return api.Backups{}, err
+	}
+	b := api.Backups{Plan: api.BackupPlan{Folder: plan.Folder, EverySeconds: int64(plan.Every.Seconds()), Keep: plan.Keep},
+		Sealed: plan.Recipient != "", Saved: state.Time, Problem: state.Problem, Kept: []api.Backup{}}
+	kept, err := backup.List(plan.Folder)
+	for _, k := range kept {
+		b.Kept = append(b.Kept, api.Backup{Name: k.Name, Appliance: k.Appliance, Version: k.Version, Created: k.Created, Bytes: k.Bytes, Problem: api.ProblemOf(k.Problem)})
+	}
+	return b, err
+}
+
+// OpenBackup gives a kept backup to read.
+func (a *Appliance) OpenBackup(name string) (*os.File, error) {
+	plan, _, err := a.keeper.Plan()
+	if err != nil {
+		return nil, err
+	}
+	if filepath.Base(name) != name || !strings.HasSuffix(name, backup.Suffix) {
+		return nil, fmt.Errorf("backup %q: %w", name, store.ErrNotFound)
+	}
+	f, err := os.Open(filepath.Join(plan.Folder, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("backup %q: %w", name, store.ErrNotFound)
+	}
+	return f, err
+}
+
+// SaveBackupPlan keeps how backups are made.
+func (a *Appliance) SaveBackupPlan(_ context.Context, actor string, p api.BackupPlan) error {
+	return a.keeper.SavePlan(actor, store.BackupPlan{Folder: strings.TrimSpace(p.Folder), Every: time.Duration(p.EverySeconds) * time.Second, Keep: p.Keep}, p.Passphrase)
+}
+
+// Restore brings a backup back into an appliance that nobody has claimed.
+func (a *Appliance) Restore(ctx context.Context, r api.RestoreRequest) (api.Restored, error) {
+	if claimed, err := a.identity.Claimed(); err != nil || claimed {
+		if err == nil {
+			err = &replication.Problem{Code: "setup.claimed", Cause: "the appliance has an administrator already", Effect: "nothing was restored",
+				Action: "restore into a fresh data folder, or stop the daemon and use riparo restore --replace", Remedy: replication.Stop}
+		}
+		return api.Restored{}, err
+	}
+	done, err := backup.Stage(ctx, a.config.Data, r.Backup, r.Passphrase, backup.Options{Vault: r.Vault, Replace: true, Actor: r.Actor})
+	if err != nil {
+		return api.Restored{}, err
+	}
+	a.log.Info("a backup was restored; the appliance begins again with it", "created", done.Created, "machines", done.Machines)
+	a.restartLater()
+	return api.Restored{Appliance: done.Appliance, Created: done.Created, Machines: done.Machines, Jobs: done.Jobs}, nil
+}
+
+// vaultFolder is where the vault is: what the command line says, or the settings, or
+// the folder vault beside the state file.
+func (a *Appliance) vaultFolder() (folder string, place store.VaultPlace, err error) {
+	err = a.store.View(func(tx *store.Tx) error {
+		_, err := tx.Setting(store.SettingVault, &place)
+		return err
+	})
+	if a.config.Vault != "" {
+		return a.config.Vault, place, err
+	}
+	if place.Path == "" {
+		return filepath.Join(a.config.Data, "vault"), place, err
+	}
+	return place.Path, place, err
+}
+
+// openVault opens the vault, or makes it the first time. A vault that was there and is
+// not any more is not made again: its disk is not attached, and an empty one in its
+// place would let every recovery point look lost.
+func (a *Appliance) openVault(ctx context.Context) error {
+	folder, place, err := a.vaultFolder()
+	if err != nil {
+		return err
+	}
+	if err := a.startVault(ctx, folder, !place.Used); err != nil {
+		p := replication.AsProblem(err)
+		if p.Code == "vault.missing" {
+			p = &replication.Problem{Code: p.Code, Cause: p.Cause + ", and this appliance has recovery points in it", Effect: "the appliance does not start; nothing was changed",
+				Action: "attach the disk that the vault is on, or say where it is now: riparo restore with --vault, or riparo serve with --vault", Remedy: replication.Stop, Err: err}
+		}
+		return p
+	}
+	if place.Used && a.config.Vault == "" {
+		return nil
+	}
+	place.Used = true
+	if a.config.Vault != "" {
+		place.Path = folder
+	}
+	return a.store.Update(func(tx *store.Tx) error { return tx.SetSetting(store.SettingVault, place) })
+}
+
+func (a *Appliance) startVault(ctx context.Context, folder string, create bool) (err error) {
+	a.vault, err = vault.Open(ctx, vfs.OS(), folder, vault.Options{Create: create})
+	return err
+}
