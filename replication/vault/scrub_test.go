@@ -85,7 +85,7 @@ func TestTheScrubFindsRotAndHealsItFromTheSource(t *testing.T) {
 			t.Fatalf("healed %v, left %v, %v; want what the source still has healed", healed, left, err)
 		}
 		for _, p := range s.points {
-			err := sameContent(t.Context(), v, "d", p.id, p.content)
+			err := sameContent(t.Context(), v, "d", p.id, p.content, true)
 			if lost := slices.Contains(all(6, 8), p.id); (err != nil) != lost {
 				t.Errorf("point %s: %v, want damage only where the source has moved on", p.id, err)
 			}
