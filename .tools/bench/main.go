@@ -2,9 +2,12 @@
 // in the same run, and against what the machine can do at most. Absolute times say
 // little on a shared machine; the ratios of one run are what counts.
 //
-//	bench [--short] [--json] [--dir FOLDER]
+//	bench [--short] [--json] [--rounds N] [--only WORK,…] [--minutes N] [--dir FOLDER]
 //
-// It is started from the top of the house, after a build.
+// Every contestant does a work once in every round, one after the other, so that
+// noise of the machine falls on all alike, and every result of ours is compared byte
+// for byte with what it has to be. The output is Markdown, as the README has it. It
+// is started from the top of the house, after a build.
 package main
 
 import (
@@ -13,69 +16,92 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
 // scale is how much is measured.
 type scale struct {
-	size   int64 // of the image, bytes
-	data   int64 // of it that is data
-	rounds int
+	size     int64 // of the image, bytes
+	data     int64 // of it that is data
+	database int64 // size of the database, bytes
+	grow     []int64
+	rounds   int
 }
 
 var (
-	shortScale = scale{size: 2 << 30, data: 512 << 20, rounds: 3}
-	longScale  = scale{size: 16 << 30, data: 4 << 30, rounds: 5}
+	shortScale = scale{size: 2 << 30, data: 1 << 30, database: 256 << 20, grow: []int64{1, 16, 64}, rounds: 2}
+	longScale  = scale{size: 8 << 30, data: 4 << 30, database: 1 << 30, grow: []int64{1, 16, 64, 256}, rounds: 3}
 )
 
 func main() {
 	short := flag.Bool("short", false, "a small image, a few minutes")
 	asJSON := flag.Bool("json", false, "print one JSON document")
 	dir := flag.String("dir", "", "folder for the images (default: one in the temporary folder)")
+	rounds := flag.Int("rounds", 0, "rounds of each work (default: 3, short 2)")
+	only := flag.String("only", "", "works to measure, separated by commas: "+strings.Join(workKeys(), ", "))
+	minutes := flag.Int("minutes", 18, "no round begins later than this, but one of each work is made")
+	makeIn := flag.String("make", "", "only make the images in this folder; bench calls itself so, to stay small")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: one argument too many: %q\n", flag.Arg(0))
 		os.Exit(2)
 	}
-	if err := run(*short, *asJSON, *dir); err != nil {
+	s := longScale
+	if *short {
+		s = shortScale
+	}
+	if *rounds > 0 {
+		s.rounds = *rounds
+	}
+	b := bench{scale: s, short: *short, only: *only, began: time.Now(), until: time.Now().Add(time.Duration(*minutes) * time.Minute)}
+	var err error
+	if *makeIn != "" {
+		b.dir = *makeIn
+		err = b.makeImages()
+	} else {
+		err = b.run(*asJSON, *dir)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(short, asJSON bool, dir string) (err error) {
-	program, err := filepath.Abs("dist/riparo")
-	if err != nil {
+func (b *bench) run(asJSON bool, dir string) (err error) {
+	if b.program, err = filepath.Abs("dist/riparo"); err != nil {
 		return err
 	}
-	if _, err := os.Stat(program); err != nil {
+	if _, err := os.Stat(b.program); err != nil {
 		return fmt.Errorf("build first: %w", err)
 	}
-	dir, err = os.MkdirTemp(dir, "riparo-bench-")
-	if err != nil {
+	if err := b.choose(); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp(dir, "riparo-bench-"); err != nil {
 		return err
 	}
 	defer func() {
-		if e := os.RemoveAll(dir); err == nil {
+		if e := os.RemoveAll(b.dir); err == nil {
 			err = e
 		}
 	}()
-	s := longScale
-	if short {
-		s = shortScale
-	}
-	b := bench{program: program, dir: dir, scale: s}
-	began := time.Now()
+	b.machine = describeMachine(b.dir)
 	if err := b.prepare(); err != nil {
 		return err
 	}
-	for _, work := range b.works() {
-		if err := b.measure(work); err != nil {
-			return fmt.Errorf("%s: %w", work.name, err)
+	for _, w := range b.works() {
+		if !b.chosen(w.key) {
+			continue
+		}
+		if err := b.measure(w); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
 		}
 	}
-	if err := b.growth(); err != nil {
-		return err
+	if b.chosen(growthKey) {
+		if err := b.growth(); err != nil {
+			return err
+		}
 	}
 	if !asJSON {
 		b.print(os.Stdout)
@@ -84,7 +110,33 @@ func run(short, asJSON bool, dir string) (err error) {
 	e := json.NewEncoder(os.Stdout)
 	e.SetIndent("", "  ")
 	return e.Encode(map[string]any{
-		"image_bytes": s.size, "data_bytes": s.data, "rounds": s.rounds,
-		"works": b.results, "growth": b.grown, "seconds": time.Since(began).Seconds(),
+		"machine": b.machine, "image_bytes": b.scale.size, "data_bytes": b.scale.data, "rounds": b.scale.rounds,
+		"works": b.results, "growth": b.grown, "seconds": time.Since(b.began).Seconds(),
 	})
+}
+
+// growthKey names the table of costs that grow with the change.
+const growthKey = "growth"
+
+func workKeys() []string {
+	var keys []string
+	for _, w := range new(bench).works() {
+		keys = append(keys, w.key)
+	}
+	return append(keys, growthKey)
+}
+
+// choose checks the names of the works that were asked for.
+func (b *bench) choose() error {
+	known := "," + strings.Join(workKeys(), ",") + ","
+	for key := range strings.SplitSeq(b.only, ",") {
+		if key != "" && !strings.Contains(known, ","+key+",") {
+			return fmt.Errorf("there is no work %q: want %s", key, strings.Trim(known, ","))
+		}
+	}
+	return nil
+}
+
+func (b *bench) chosen(key string) bool {
+	return b.only == "" || strings.Contains(","+b.only+",", ","+key+",")
 }

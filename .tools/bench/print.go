@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"time"
 )
 
 func median(values []float64) float64 {
@@ -15,26 +17,40 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
+// spread is a median with the least and the most.
+func spread(values []float64) string {
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(values), slices.Min(values), slices.Max(values))
+}
+
+// print writes Markdown as the README has it.
 func (b *bench) print(w io.Writer) {
-	fmt.Fprintf(w, "An image of %d MiB with %d MiB of data, %d rounds, medians (least–most). A ratio above 1 means slower than riparo.\n", b.scale.size>>20, b.scale.data>>20, b.scale.rounds)
+	m := b.machine
+	fmt.Fprintf(w, "Measured on %s by `./build.sh bench` in %.0f minutes: %s, %d cores, %s, %s, %s; %s. Peers: %s.\n\n", m.Date, time.Since(b.began).Minutes(), m.Processor, m.Cores, m.Memory, m.System, m.FileSystem, m.Riparo, strings.Join(m.Peers, "; "))
+	fmt.Fprintf(w, "W1 is a disk of %d MiB with about %d MiB of data, real files and generated ones; W2 is the same disk after a day; W3 is a database of %d MiB of which 1 %% (a) or 5 %% (b) of the pages changed. Medians of %d rounds (least–most). A ratio is paired within its round: above 1, the peer takes longer than Riparo. CPU counts all processes, the peak is that of the largest one.\n", b.scale.size>>20, b.scale.data>>20, b.scale.database>>20, b.scale.rounds)
 	for _, r := range b.results {
-		fmt.Fprintf(w, "\n%s\n", r.Work)
-		fmt.Fprintf(w, "  %-36s %22s %8s %9s  %s\n", "", "seconds", "CPU s", "peak MiB", "time by riparo's")
+		fmt.Fprintf(w, "\n**%s**\n\n", r.Work)
+		if len(r.Contestants) > 0 {
+			fmt.Fprintf(w, "| | seconds | CPU s | peak MiB | MiB stored or sent | time by Riparo's |\n|---|---|---|---|---|---|\n")
+		}
 		for _, c := range r.Contestants {
-			ratio := ""
+			ratio, size := "", ""
 			if len(c.Ratios) > 0 {
-				ratio = fmt.Sprintf("%.2f (%.2f–%.2f)", median(c.Ratios), slices.Min(c.Ratios), slices.Max(c.Ratios))
+				ratio = spread(c.Ratios)
 			}
-			times := fmt.Sprintf("%.2f (%.2f–%.2f)", median(c.Seconds), slices.Min(c.Seconds), slices.Max(c.Seconds))
-			fmt.Fprintf(w, "  %-36s %22s %8.2f %9d  %s\n", c.Name, times, median(c.CPU), c.PeakMiB, ratio)
+			if c.Bytes > 0 {
+				size = fmt.Sprintf("%.1f", float64(c.Bytes)/(1<<20))
+			}
+			fmt.Fprintf(w, "| %s | %s | %.2f | %d | %s | %s |\n", c.Name, spread(c.Seconds), median(c.CPU), c.PeakMiB, size, ratio)
 		}
 		for _, l := range r.LeftOut {
-			fmt.Fprintf(w, "  %s\n", l)
+			fmt.Fprintf(w, "\nLeft out: %s.\n", l)
 		}
 	}
-	fmt.Fprintf(w, "\n100 changed blocks of 64 KiB, and none, on larger and larger disks\n")
-	fmt.Fprintf(w, "  %8s %12s %12s %12s %10s %14s\n", "disk", "read", "changed", "stored", "seconds", "none, seconds")
+	if len(b.grown) > 0 {
+		fmt.Fprintf(w, "\n**100 changed blocks of 64 KiB, and none, on larger and larger disks that are nearly empty**\n\n")
+		fmt.Fprintf(w, "| disk | read, bytes | changed, bytes | stored, bytes | seconds | none changed: read, bytes | seconds |\n|---|---|---|---|---|---|---|\n")
+	}
 	for _, g := range b.grown {
-		fmt.Fprintf(w, "  %4d GiB %12d %12d %12d %10.3f %14.3f\n", g.GiB, g.ReadBytes, g.ChangedBytes, g.StoredBytes, g.Seconds, g.IdleSeconds)
+		fmt.Fprintf(w, "| %d GiB | %d | %d | %d | %.3f | %d | %.3f |\n", g.GiB, g.ReadBytes, g.ChangedBytes, g.StoredBytes, g.Seconds, g.IdleReadBytes, g.IdleSeconds)
 	}
 }
