@@ -14,13 +14,15 @@ const (
 	// readsInFlight: eight reads of 1 MiB keep a disk or an NBD link busy while
 	// earlier ones are searched for zeroes; more only costs memory.
 	readsInFlight = 8
-	// writesInFlight: the sink makes one durable while the next ones arrive, and
-	// one fsync serves those that wait. Beyond four it gained nothing.
-	writesInFlight = 4
+	// writesInFlight: the sink compresses some on all cores and makes others durable
+	// meanwhile, and one fsync serves those that wait.
+	writesInFlight = 8
 	// loadBytes is how much one read job fetches. A change may not be longer.
 	loadBytes = replication.MaxChangeBytes
-	// batchLoads is how many buffers one batch may hold on to.
-	batchLoads = replication.MaxBatchBytes / loadBytes
+	// batchLoads is how many buffers one batch may hold on to. Batches of 1 MiB, a
+	// quarter of what a sink has to take, keep all cores at work with little memory; a
+	// sink that appends joins those that wait.
+	batchLoads = 1
 	// buffers is their number in all: those being read, those in batches under
 	// way, and those of the batch that is being built.
 	buffers = readsInFlight + batchLoads*(writesInFlight+1)

@@ -63,8 +63,12 @@ func encode(changes []replication.Change) (content, error) {
 // vault allocates.
 var payloads = sync.Pool{New: func() any { return new([]byte) }}
 
-// smallPayload and anything below is left to the garbage collector.
-const smallPayload = 256 << 10
+const (
+	// smallPayload and anything below is left to the garbage collector.
+	smallPayload = 256 << 10
+	// payloadStep: few sizes, so that one fits the next batch.
+	payloadStep = 1 << 20
+)
 
 func takePayload(size int) []byte {
 	if size <= smallPayload {
@@ -72,7 +76,7 @@ func takePayload(size int) []byte {
 	}
 	p := payloads.Get().(*[]byte)
 	if cap(*p) < size {
-		*p = make([]byte, 0, max(size, replication.MaxBatchBytes))
+		*p = make([]byte, 0, (size+payloadStep-1)/payloadStep*payloadStep)
 	}
 	return (*p)[:0]
 }

@@ -9,14 +9,14 @@ import (
 
 const (
 	// window is how many batches may wait for their predecessors: more would hold
-	// memory without making the disk faster. 8 × 4 MiB is two appends.
+	// memory without making the disk faster.
 	window = 8
 	// maxAhead is how far a sequence may lie ahead of what is durable and still be
 	// believed; a sender has far fewer calls under way.
 	maxAhead = 1 << 16
-	// commitBytes is the most that one append takes: the disk is at its full rate
-	// well below.
-	commitBytes = 8 << 20
+	// commitBytes is the most that one append takes, if not one batch alone is more:
+	// disks are near their full rate there.
+	commitBytes = 3 << 20
 )
 
 // pending is a batch or mark that waits for its turn.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"riparo/replication"
@@ -95,7 +94,7 @@ func (l *log) append(drafts []*draft) error {
 	fresh := w == nil
 	pooled := appends.Get().(*[]byte)
 	defer appends.Put(pooled)
-	buffer := (*pooled)[:0]
+	buffer := room(pooled, segmentHeaderSize+roundUp(total))
 	if fresh {
 		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}
 		h := segmentHeader{
@@ -107,7 +106,6 @@ func (l *log) append(drafts []*draft) error {
 		}
 		buffer = append(buffer, h.encode()...)
 	}
-	buffer = slices.Grow(buffer, int(roundUp(total)))
 	start := w.end
 	at, chain, footer := l.serial, l.chain, w.footer
 	settled := l.serial
@@ -126,14 +124,12 @@ func (l *log) append(drafts []*draft) error {
 		buffer = append(append(buffer, d.meta...), d.payload...)
 	}
 	buffer = append(buffer, zeroes[:roundUp(int64(len(buffer)))-int64(len(buffer))]...)
-	if cap(buffer) <= commitBytes+1<<20 {
-		*pooled = buffer
-	}
 	if fresh {
 		if err := l.create(w); err != nil {
 			return err
 		}
 	}
+	l.reserve(w, start+int64(len(buffer)), len(buffer))
 	if _, err := w.file.WriteAt(buffer, start); err != nil {
 		return l.undo(w, fresh, fmt.Errorf("write %d bytes to segment %s: %w", len(buffer), segmentName(w.number), err))
 	}
@@ -149,6 +145,33 @@ func (l *log) append(drafts []*draft) error {
 	w.end, w.footer = start+int64(len(buffer)), footer
 	l.serial, l.chain = at, chain
 	return nil
+}
+
+// room gives an empty buffer for size bytes. Those of usual size are kept in the pool.
+// They begin at a page, as the allocator does it for large ones, so that they can be
+// written directly.
+func room(pooled *[]byte, size int64) []byte {
+	const step = 1 << 20
+	if int64(cap(*pooled)) >= size {
+		return (*pooled)[:0]
+	}
+	if size > step/4 {
+		size = (size + step - 1) / step * step
+	}
+	buffer := make([]byte, 0, size)
+	if size <= commitBytes+2*step {
+		*pooled = buffer
+	}
+	return buffer
+}
+
+// reserve announces the appends that will follow a large one: the segment grows to
+// twice what it has, and no further than where it is sealed.
+func (l *log) reserve(w *segmentWriter, end int64, length int) {
+	const large = 256 << 10
+	if file, ok := w.file.(vfs.Reserver); ok && length >= large {
+		file.Reserve(max(end, min(2*end, l.limit)))
+	}
 }
 
 // finalError is a failure after which nothing is known about what was written.

@@ -92,21 +92,33 @@ func osOpen(name string, flag int) (File, error) {
 	if err != nil {
 		return nil, spaceError(err)
 	}
-	return osFile{f}, nil
+	return &osFile{File: f}, nil
 }
 
 // osFile adds to os.File what the seam calls differently.
-type osFile struct{ *os.File }
+type osFile struct {
+	*os.File
+	direct directFile // set up by Reserve
+}
 
-func (f osFile) WriteAt(p []byte, offset int64) (int, error) {
+func (f *osFile) WriteAt(p []byte, offset int64) (int, error) {
+	if done, n, err := f.direct.writeAt(p, offset); done {
+		return n, spaceError(err)
+	}
 	n, err := f.File.WriteAt(p, offset)
 	return n, spaceError(err)
 }
 
-func (f osFile) Truncate(size int64) error { return spaceError(f.File.Truncate(size)) }
-func (f osFile) Sync() error               { return spaceError(syncFile(f.File)) }
+func (f *osFile) Truncate(size int64) error {
+	f.direct.forget()
+	return spaceError(f.File.Truncate(size))
+}
 
-func (f osFile) Size() (int64, error) {
+func (f *osFile) Sync() error        { return spaceError(syncFile(f.File)) }
+func (f *osFile) Close() error       { return errors.Join(f.direct.close(), f.File.Close()) }
+func (f *osFile) Reserve(size int64) { f.direct.reserve(f.File, size) }
+
+func (f *osFile) Size() (int64, error) {
 	fi, err := f.Stat()
 	if err != nil {
 		return 0, err

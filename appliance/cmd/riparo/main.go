@@ -27,7 +27,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	t := newTerminal(stdout, stderr)
 	root := newRoot(t)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := profiled(func() error { return root.ExecuteContext(ctx) })
 	if err == nil {
 		return statusDone
 	}

@@ -1,0 +1,113 @@
+package vfs
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"unsafe"
+)
+
+// aligned gives n random bytes at an address that direct writes take.
+func aligned(r *rand.Rand, n int) []byte {
+	p := make([]byte, n+directAlignment)
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(p))) % directAlignment)
+	p = p[skip : skip+n]
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return p
+}
+
+func TestAReservedFileHoldsWhatWasWrittenEitherWay(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	name := filepath.Join(t.TempDir(), "log")
+	f, err := OS().Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []byte
+	direct := f.(*osFile)
+	for step := range 40 {
+		if step%5 == 0 {
+			f.(Reserver).Reserve(int64(len(want)) + 4<<20)
+		}
+		if size, err := f.Size(); err != nil || size != int64(len(want)) {
+			t.Fatalf("step %d: size %d, error %v: want %d, whatever is reserved", step, size, err, len(want))
+		}
+		p := aligned(r, []int{4096, minDirect, 1 << 20, 3 * minDirect}[r.IntN(4)])
+		if r.IntN(3) == 0 { // memory that cannot be written directly
+			p = append(make([]byte, 0, len(p)+1), p...)
+			p = append([]byte{0}, p...)[1:]
+		}
+		if n, err := f.WriteAt(p, int64(len(want))); n != len(p) || err != nil {
+			t.Fatalf("step %d: wrote %d of %d bytes: %v", step, n, len(p), err)
+		}
+		want = append(want, p...)
+		if step%7 == 0 {
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := make([]byte, len(want))
+		if _, err := f.ReadAt(got, 0); err != nil && err != io.EOF || !bytes.Equal(got, want) {
+			t.Fatalf("step %d: the file has other content, error %v", step, err)
+		}
+	}
+	if direct.direct.file == nil && !direct.direct.refused {
+		t.Error("Reserve did not try to open the file for direct writes")
+	}
+	tail := []byte("a footer of any length")
+	if _, err := f.WriteAt(tail, int64(len(want))); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, tail...)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("after Close the file has other content, error %v", err)
+	}
+}
+
+func TestReservedRoomIsGivenBack(t *testing.T) {
+	taken := func(name string) int64 {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Blocks * 512
+	}
+	for _, how := range []string{"Close", "Truncate"} {
+		name := filepath.Join(t.TempDir(), "log")
+		f, err := OS().Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt(make([]byte, 4096), 0); err != nil {
+			t.Fatal(err)
+		}
+		f.(Reserver).Reserve(8 << 20)
+		if taken(name) < 8<<20 {
+			t.Skip("the file system under the temporary folder sets no room aside")
+		}
+		if how == "Truncate" {
+			if err := f.Truncate(4096); err != nil {
+				t.Fatal(err)
+			}
+			if got := taken(name); got > 1<<20 {
+				t.Errorf("after Truncate to its size the file takes %d bytes", got)
+			}
+			f.(Reserver).Reserve(8 << 20)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := taken(name); got > 1<<20 {
+			t.Errorf("after %s and Close a file of 4096 bytes takes %d", how, got)
+		}
+	}
+}
