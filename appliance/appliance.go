@@ -26,6 +26,7 @@ import (
 	"riparo/replication/mastertarget"
 	"riparo/replication/vault"
 	"riparo/store"
+	"riparo/store/logs"
 	"riparo/web"
 )
 
@@ -36,7 +37,10 @@ type Config struct {
 	// Listen is the address of the console and the API. Port 0 takes a free one.
 	Listen  string
 	Version string
-	Log     *slog.Logger // nil: nowhere
+	// Logs is what the appliance writes its log to and shows in its console. Without
+	// it Log is written to, and the console shows what DATA/logs has.
+	Logs *logs.Log
+	Log  *slog.Logger // nil: nowhere
 	// Vault, if set, is where the vault is from now on; else where the settings say.
 	Vault string
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
@@ -50,6 +54,7 @@ type Config struct {
 type Appliance struct {
 	config   Config
 	log      *slog.Logger
+	told     string // the newest event that is in the log; runStory's
 	store    *store.Store
 	vault    *vault.Vault
 	target   *mastertarget.Target
@@ -80,6 +85,9 @@ type Appliance struct {
 // Open opens what the appliance keeps and listens. Nothing works until Run.
 func Open(ctx context.Context, c Config) (*Appliance, error) {
 	a := &Appliance{config: c, log: c.Log, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites), restart: make(chan struct{})}
+	if c.Logs != nil {
+		a.log = c.Logs.Logger
+	}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -93,7 +101,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if restored, err := backup.Apply(a.config.Data); err != nil {
 		return err
 	} else if restored {
-		a.log.Info("the restored state is in place")
+		a.part("backup").Info("the restored state is in place")
 	}
 	for _, dir := range []string{"", "run", "pki", "logs"} {
 		if err := os.MkdirAll(filepath.Join(a.config.Data, dir), 0o700); err != nil {
@@ -104,26 +112,29 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if a.store, err = store.Open(filepath.Join(a.config.Data, "state.db"), store.Options{}); err != nil {
 		return err
 	}
+	if err := a.newestEvent(); err != nil {
+		return err
+	}
 	if err := a.furnish(); err != nil {
 		return err
 	}
 	if err := a.openVault(ctx); err != nil {
 		return err
 	}
-	if a.target, err = mastertarget.New(a.vault, filepath.Join(a.config.Data, "run"), a.log); err != nil {
+	if a.target, err = mastertarget.New(a.vault, filepath.Join(a.config.Data, "run"), a.part("master target")); err != nil {
 		return err
 	}
-	a.sites = discovery.New(a.store, a.connect, a.log)
-	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.log,
+	a.sites = discovery.New(a.store, a.connect, a.part("discovery"))
+	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.part("protection"),
 		RetryUnit: a.config.RetryUnit, Changed: func(what string) { a.store.Touch(what) }})
-	a.recover = recovery.New(recovery.Config{Store: a.store, Sites: a.sites, Replication: a.protect, Vault: a.vault, Publisher: a.target, Log: a.log})
-	a.keeper = &backup.Keeper{Store: a.store, Data: a.config.Data, Version: a.config.Version, Log: a.log, Now: time.Now,
+	a.recover = recovery.New(recovery.Config{Store: a.store, Sites: a.sites, Replication: a.protect, Vault: a.vault, Publisher: a.target, Log: a.part("recovery")})
+	a.keeper = &backup.Keeper{Store: a.store, Data: a.config.Data, Version: a.config.Version, Log: a.part("backup"), Now: time.Now,
 		Start: func(ctx context.Context, s jobs.Spec) (string, error) { return a.jobs.Start(ctx, s) }}
 	all := append(append(a.protect.Jobs(), a.recover.Jobs()...), a.keeper.Job())
-	if a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.log, RetryUnit: a.config.RetryUnit}, all...); err != nil {
+	if a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.part("jobs"), RetryUnit: a.config.RetryUnit}, all...); err != nil {
 		return err
 	}
-	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.log}); err != nil {
+	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.part("identity")}); err != nil {
 		return err
 	}
 	if err := a.offerSetup(); err != nil {
@@ -170,6 +181,9 @@ func (a *Appliance) offerSetup() error {
 // Run works until ctx ends, or returns ErrRestart when the appliance is to be opened
 // anew. Jobs and machines that a crash interrupted go on.
 func (a *Appliance) Run(ctx context.Context) error {
+	own := a.part("appliance")
+	own.Info("the appliance starts", "version", a.config.Version, "listen", a.URL)
+	defer own.Info("the appliance has stopped")
 	if err := a.recover.Republish(ctx); err != nil {
 		return err
 	}
@@ -183,6 +197,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	group.Go(func() error { return a.watchOwnership(ctx) })
 	group.Go(func() error { return a.keeper.Run(ctx) })
 	group.Go(func() error { return a.awaitRestart(ctx) })
+	group.Go(func() error { return a.runStory(ctx) })
 	group.Go(func() error { return a.serve(ctx) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -198,7 +213,7 @@ func (a *Appliance) serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		// Live sockets and event streams would outlast a shutdown that waits for them.
 		if err := a.console.Close(); err != nil {
-			a.log.Warn("the console did not close in order", "error", err)
+			a.part("appliance").Warn("the console did not close in order", "error", err)
 		}
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownLimit)
 		defer cancel()
@@ -239,6 +254,6 @@ func (a *Appliance) Close() error {
 
 // handler is what answers on the TLS port.
 func (a *Appliance) handler() (_ http.Handler, err error) {
-	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Logger: a.log, Version: a.config.Version, Docs: docs.Manual})
+	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Version: a.config.Version, Docs: docs.Manual})
 	return a.console, err
 }

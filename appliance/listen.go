@@ -50,7 +50,7 @@ func (a *Appliance) listen() error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(a.part("console").Handler(), slog.LevelDebug),
 	}
 	return nil
 }

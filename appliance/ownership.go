@@ -48,7 +48,7 @@ func (a *Appliance) watchOwnership(ctx context.Context) error {
 				a.fenceSource(ctx, m)
 			}
 			if err := a.protect.BothActive(m.ID, both); err != nil {
-				a.log.Error("both copies of a machine are active and it was not recorded", "machine", m.Name, "error", err)
+				a.part("recovery").Error("both copies of a machine are active and it was not recorded", "machine", m.ID, "name", m.Name, "error", err)
 			}
 		}
 	}
@@ -88,6 +88,6 @@ func (a *Appliance) fenceSource(ctx context.Context, m store.Machine) {
 		err = fencer.Fence(ctx, hypervisor.Ref(m.Source.Ref), "failed over to "+m.Target.Site)
 	}
 	if err != nil {
-		a.log.Warn("a source that came back was not fenced; the vault refuses it all the same", "machine", m.Name, "error", err)
+		a.part("recovery").Warn("a source that came back was not fenced; the vault refuses it all the same", "machine", m.ID, "name", m.Name, "error", err)
 	}
 }

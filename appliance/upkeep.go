@@ -94,7 +94,7 @@ func (a *Appliance) Restore(ctx context.Context, r api.RestoreRequest) (api.Rest
 	if err != nil {
 		return api.Restored{}, err
 	}
-	a.log.Info("a backup was restored; the appliance begins again with it", "created", done.Created, "machines", done.Machines)
+	a.part("backup").Info("a backup was restored; the appliance begins again with it", "created", done.Created, "machines", done.Machines)
 	a.restartLater()
 	return api.Restored{Appliance: done.Appliance, Created: done.Created, Machines: done.Machines, Jobs: done.Jobs}, nil
 }

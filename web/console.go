@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"riparo/store"
+	"riparo/store/logs"
 	"riparo/web/api"
 	"riparo/web/asset"
 	"riparo/web/view"
@@ -21,7 +22,11 @@ type Config struct {
 	Appliance Appliance
 	Identity  Identity
 	Logger    *slog.Logger // nil: nothing is logged
-	Version   string
+	// Logs reads the log that the console shows, and Log is the one that is written
+	// to; without it nothing is followed live and the level cannot be changed.
+	Logs    *logs.Reader
+	Log     *logs.Log
+	Version string
 	// Trusted is true when the certificate is one that browsers accept. Only then
 	// they are told to insist on TLS (HSTS): with our own certificate that would
 	// lock people out who exchange it.
@@ -63,6 +68,9 @@ func New(c Config) (*Console, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Logs == nil {
+		c.Logs = logs.NewReader("")
 	}
 	k := &Console{Config: c, origins: http.NewCrossOriginProtection()}
 	var err error

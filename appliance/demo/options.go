@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"riparo/store/logs"
 )
 
 // Options say how large the story is.
@@ -16,6 +18,7 @@ type Options struct {
 	Seed     uint64
 	Version  string
 	Log      *slog.Logger
+	Logs     *logs.Log // what the console shows; may be nil
 	// Tell is given each sentence of the story as it happens.
 	Tell func(format string, args ...any)
 

@@ -47,7 +47,7 @@ func Run(ctx context.Context, o Options, stage Stage) (err error) {
 	if err := o.check(); err != nil {
 		return replication.Stopf("demo.options", "correct the option", "%w", err)
 	}
-	a, err := appliance.Open(ctx, appliance.Config{Data: o.Data, Listen: o.Listen, Version: o.Version, Log: o.Log, RetryUnit: time.Second})
+	a, err := appliance.Open(ctx, appliance.Config{Data: o.Data, Listen: o.Listen, Version: o.Version, Log: o.Log, Logs: o.Logs, RetryUnit: time.Second})
 	if err != nil {
 		return err
 	}

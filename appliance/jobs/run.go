@@ -203,7 +203,10 @@ func (r *run) turnTo(i int) *Work {
 	defer r.mu.Unlock()
 	r.step, r.done, r.total, r.evidence, r.onDone = i, 0, 0, nil, nil
 	clear(r.data)
-	log := r.log.With("kind", r.job.Kind, "machine", r.job.Machine)
+	log := r.log.With("kind", r.job.Kind)
+	if r.job.Machine != "" {
+		log = log.With("machine", r.job.Machine, "name", r.job.Name)
+	}
 	if i < len(r.job.Steps) {
 		log = log.With("step", r.job.Steps[i].Name)
 	}

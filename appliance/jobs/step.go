@@ -88,14 +88,19 @@ func (r *run) advance(ctx context.Context, i int) (goOn bool) {
 		r.dropOnDone()
 		return r.failed(ctx, forward, i, w, err)
 	}
+	var took time.Duration
 	err = r.save(ctx, func(job *store.Job) {
 		s := &job.Steps[i]
 		s.State, s.Ended = store.Succeeded, time.Now().UTC()
+		took = s.Ended.Sub(s.Started)
 		job.Attempt, job.Error = 0, nil
 	}, r.applyOnDone)
 	r.dropOnDone()
 	if refused, ok := errors.AsType[*refusal](err); ok {
 		return r.failed(ctx, forward, i, w, refused.err)
+	}
+	if err == nil {
+		w.log.Info("step done", "number", i+1, "of", len(r.def.Steps), "took", took)
 	}
 	return err == nil // or else the step runs again when the store is back
 }
@@ -281,7 +286,8 @@ func (r *run) end(ctx context.Context, state store.JobState, m mode, i int, caus
 	}
 	if done {
 		job, _ := r.live()
-		r.log.Info("job ended", "kind", job.Kind, "machine", job.Machine, "state", string(state), "error", cause)
+		// The event of its end tells the operator.
+		r.log.Debug("job ended", "kind", job.Kind, "machine", job.Machine, "name", job.Name, "state", string(state), "error", cause)
 	}
 	return !done
 }

@@ -100,7 +100,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 		defer cancel()
 		if err := capture.Rollback(clean); err != nil {
-			p.log.Warn("a capture was not rolled back; the next cycle clears it", "machine", m.Name, "error", err)
+			p.log.Warn("a capture was not rolled back; the next cycle clears it", "machine", m.ID, "name", m.Name, "error", err)
 		}
 	}()
 	out.Instant = capture.Instant()
@@ -126,13 +126,15 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	// The point is durable: a failure to commit costs only a larger next delta, or
 	// a comparison, and the next cycle finds out by itself.
 	if err := capture.Commit(ctx); err != nil {
-		p.log.Warn("the source did not confirm the recovery point", "machine", m.Name, "point", point, "error", err)
+		p.log.Warn("the source did not confirm the recovery point", "machine", m.ID, "name", m.Name, "point", point, "error", err)
 	}
 	out.Point = replication.RecoveryPoint{ID: point, Time: instant.NotBefore, Consistency: instant.Consistency, Disks: members, Tag: o.Tag}
 	for _, d := range out.Disks {
 		out.Point.ChangedBytes += d.Changed
 	}
 	out.Took = p.now().Sub(began)
+	p.log.Debug("recovery point taken", "machine", m.ID, "name", m.Name, "point", point, "consistency", instant.Consistency, "disks", len(out.Disks),
+		"changed_bytes", out.Point.ChangedBytes, "took", out.Took)
 	return out, nil
 }
 
@@ -184,6 +186,8 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", activity, err)
 		}
+		p.log.Debug("disk sent", "machine", m.ID, "name", m.Name, "disk", disk.ID, "mode", mode, "sequence", result.Sequence, "read_bytes", result.Read,
+			"changed_bytes", result.Changed)
 		marks = append(marks, replication.Mark{Disk: disk.ID, Epoch: m.Epoch, Sequence: result.Sequence + 1, Size: captured.Size()})
 	}
 	return marks, nil

@@ -90,6 +90,7 @@ func (t *Target) Publish(ctx context.Context, name string, disk replication.Disk
 		return "", errors.Join(fmt.Errorf("serve point %s of disk %s: %w", point, disk, err), view.Close())
 	}
 	t.views[name] = published{view, disk, point}
+	t.log.Info("recovery point served", "export", name, "disk", disk, "point", point)
 	return uri, nil
 }
 
@@ -103,6 +104,7 @@ func (t *Target) Withdraw(name string) error {
 	}
 	delete(t.views, name)
 	t.server.Remove(name)
+	t.log.Info("recovery point not served any more", "export", name, "disk", view.disk, "point", view.point)
 	return view.Close()
 }
 
@@ -111,7 +113,7 @@ func (t *Target) closeAll() {
 	defer t.mu.Unlock()
 	for name, view := range t.views {
 		if err := view.Close(); err != nil {
-			t.log.Warn("close a published point", "name", name, "error", err)
+			t.log.Warn("close a published point", "export", name, "error", err)
 		}
 		delete(t.views, name)
 	}

@@ -47,12 +47,13 @@ Without --once the console stays open until Ctrl-C.`,
 				}
 				defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
 			}
-			log, closer, err := appliance.OpenLog(data, slog.LevelInfo)
+			// The demonstration tells everything: there is time to read it afterwards.
+			log, err := appliance.OpenLog(data, slog.LevelDebug)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, closer.Close()) }()
-			o.Data, o.Listen, o.Version, o.Log = data, listen, version, log
+			defer func() { err = errors.Join(err, log.Close()) }()
+			o.Data, o.Listen, o.Version, o.Logs = data, listen, version, log
 			o.Tell = func(format string, args ...any) { t.remark("  "+format, args...) }
 			opened := func(a *appliance.Appliance) error {
 				if once {

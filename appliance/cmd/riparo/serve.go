@@ -44,12 +44,12 @@ When it serves, one line that begins with "ready " gives its address.`,
 			if err := least.UnmarshalText([]byte(level)); err != nil {
 				return usagef(c, "--log-level %s: want debug, info, warn or error", level)
 			}
-			log, closer, err := appliance.OpenLog(data, least)
+			log, err := appliance.OpenLog(data, least)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, closer.Close()) }()
-			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Log: log}
+			defer func() { err = errors.Join(err, log.Close()) }()
+			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log}
 			for {
 				again, err := t.serve(c.Context(), config)
 				if again == "" {
