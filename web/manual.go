@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"riparo/store"
@@ -14,7 +16,12 @@ import (
 // manual is the Help: Markdown files, the first one index.md. A file NAME.it.md is
 // the Italian of NAME.md.
 type manual struct {
-	pages map[string]view.Text // by file name without .md
+	pages map[string]manualPage // by file name without .md
+}
+
+type manualPage struct {
+	text     view.Text
+	sections []view.Section
 }
 
 // maxManualFile bounds one file of the manual.
@@ -25,7 +32,7 @@ func loadManual(docs fs.FS) (*manual, error) {
 	if docs == nil {
 		return nil, nil
 	}
-	m := &manual{pages: map[string]view.Text{}}
+	m := &manual{pages: map[string]manualPage{}}
 	err := fs.WalkDir(docs, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Ext(name) != ".md" {
 			return err
@@ -37,7 +44,7 @@ func loadManual(docs fs.FS) (*manual, error) {
 		if len(text) > maxManualFile {
 			return fmt.Errorf("%s has %d bytes: limit %d", name, len(text), maxManualFile)
 		}
-		m.pages[strings.TrimSuffix(name, ".md")] = view.Markdown(string(text))
+		m.pages[strings.TrimSuffix(name, ".md")] = manualPage{view.Markdown(string(text)), view.Sections(string(text))}
 		return nil
 	})
 	if err != nil {
@@ -50,15 +57,59 @@ func loadManual(docs fs.FS) (*manual, error) {
 }
 
 func (k *Console) help(v visit) (built, error) {
+	w := v.words
+	if search := strings.TrimSpace(v.query.Get("q")); search != "" {
+		h := view.Help{Search: search, Found: k.manual.find(search, w.Lang())}
+		return built{title: w.T("help.found", "Search", search), place: "help", body: view.HelpPage(h)}, nil
+	}
 	u, _, _ := strings.Cut(v.path, "?")
 	name := strings.TrimSuffix(cmp.Or(strings.Trim(strings.TrimPrefix(u, "/help"), "/"), "index"), ".md")
-	text, ok := k.manual.pages[name+"."+v.words.Lang()]
-	if !ok {
-		text, ok = k.manual.pages[name]
-	}
+	page, ok := k.manual.pages[k.manual.in(w.Lang(), name)]
 	if !ok {
 		return built{}, store.ErrNotFound
 	}
-	title := cmp.Or(text.Title, v.words.T("nav.help"))
-	return built{title: title, place: "help", body: view.HelpPage(text, name == "index")}, nil
+	return built{title: cmp.Or(page.text.Title, w.T("nav.help")), place: "help", body: view.HelpPage(view.Help{Text: page.text, First: name == "index"})}, nil
+}
+
+// in is the name of a page in a language: the page itself where it was not
+// translated.
+func (m *manual) in(lang, name string) string {
+	if _, ok := m.pages[name+"."+lang]; ok {
+		return name + "." + lang
+	}
+	return name
+}
+
+// Bounds of a search: what a person types and reads.
+const (
+	searchWords = 8
+	searchHits  = 40
+)
+
+// find gives the sections that have all words of a search: those that have it in
+// their title first, then in the order of the pages.
+func (m *manual) find(search, lang string) []view.Hit {
+	words := strings.Fields(strings.ToLower(search))
+	words = words[:min(len(words), searchWords)]
+	var titled, others []view.Hit
+	for _, name := range slices.Sorted(maps.Keys(m.pages)) {
+		if strings.Contains(name, ".") { // a translation: found under the name of the page
+			continue
+		}
+		page := m.pages[m.in(lang, name)]
+		for _, s := range page.sections {
+			h, ok := s.Find(words)
+			if !ok {
+				continue
+			}
+			h.Page, h.Href = page.text.Title, "/help/"+name+"#"+s.Anchor
+			if strings.Contains(strings.ToLower(s.Title), words[0]) {
+				titled = append(titled, h)
+			} else {
+				others = append(others, h)
+			}
+		}
+	}
+	found := append(titled, others...)
+	return found[:min(len(found), searchHits)]
 }

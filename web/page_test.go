@@ -41,6 +41,8 @@ var everyPage = []struct {
 	{"/policies/new", "begins with what suits", "Parte da ciò"},
 	{"/settings", "API tokens", "Token API"},
 	{"/help", "A <em>shelter</em>", "Guida"},
+	{"/help?q=SHELTER+failover", "<mark>shelter</mark>", "Che cosa dice il manuale"},
+	{"/help?q=nothing+of+the+kind", "Try fewer words", "Provare con meno parole"},
 	{"/help/failover", "<li>first", "<li>first"},
 }
 
