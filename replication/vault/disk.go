@@ -36,7 +36,10 @@ type disk struct {
 	erased       bool
 
 	trouble    error // why the maps could not be written last; nil if they could
+	injected   bool  // memory has moved blocks, which no catalog may leave to the log
 	distrusted bool  // a map file is damaged; the next opening makes them anew
+
+	hard map[uint32]bool // segments that compaction leaves as they are; see compact.go
 
 	gone        atomic.Bool   // erased: no file under the names of this disk is its own
 	maintaining chan struct{} // holds one token for the one who maintains
@@ -54,6 +57,7 @@ func newDisk(v *Vault, id replication.DiskID) *disk {
 		pins:    map[uint64]bool{},
 		damaged: map[location]*finding{},
 		rotten:  map[uint32][]Damage{},
+		hard:    map[uint32]bool{},
 
 		maintaining: make(chan struct{}, 1),
 	}

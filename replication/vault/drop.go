@@ -34,12 +34,20 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	if err := d.dropPoints(ctx, points, whole, sick); err != nil {
 		return err
 	}
-	// The drop is done. That its space comes back may take another try.
-	if err := d.maintain(ctx); err != nil {
-		d.mu.Lock()
-		d.trouble = err
-		d.mu.Unlock()
+	// The drop is done. That its space comes back may take another try, or wait for a
+	// compaction that is under way.
+	select {
+	case d.maintaining <- struct{}{}:
+	default:
+		v.nudge(d)
+		return nil
 	}
+	err = d.order(ctx)
+	<-d.maintaining
+	d.mu.Lock()
+	d.trouble = err
+	d.mu.Unlock()
+	v.nudge(d)
 	return nil
 }
 

@@ -15,6 +15,12 @@ type fold struct {
 // fold makes one fold if enough files of a level follow each other.
 func (d *disk) fold() (bool, error) {
 	d.mu.Lock()
+	d.folds = slices.DeleteFunc(slices.Clone(d.folds), func(f fold) bool {
+		if f.stale(d.moves) {
+			d.garbage = append(d.garbage, f.mapFile)
+		}
+		return f.stale(d.moves)
+	})
 	members, level := d.foldable()
 	if members == nil {
 		d.mu.Unlock()

@@ -23,9 +23,9 @@ func FuzzRecord(f *testing.F) {
 	}
 	var mark, inventory encoder
 	mark.point(&point{id: "p", time: time.Unix(1, 2), consistency: "crash", size: 10, members: []replication.DiskID{"d"}, tag: "x"})
-	s := state{disk: replication.Disk{ID: "d", Size: 10}, moves: map[location]entry{{1, 2}: {length: 1, stored: 1, plain: 1, codec: codecRaw}}}
+	s := state{disk: replication.Disk{ID: "d", Size: 10}, moves: moves{}.with(map[location]entry{{1, 2}: {length: 1, stored: 1, plain: 1, codec: codecRaw}}, 1)}
 	s.points = []*point{{id: "p", serial: 3}}
-	s.segments = []segmentInfo{{1, 1}}
+	s.segments = []segmentInfo{{1, 3, 2}}
 	s.snapshot(&inventory)
 	for _, d := range []*draft{
 		newDraft(kindBatch, c.table, c.payload, nil),
@@ -34,7 +34,7 @@ func FuzzRecord(f *testing.F) {
 		newDraft(kindRewind, nil, nil, rewindBody{"p", 3}.encode()),
 		newDraft(kindDrop, nil, nil, encodeDrop([]serial{1, 2})),
 		newDraft(kindRelease, nil, nil, releaseBody{"e", []serial{1}}.encode()),
-		newDraft(kindMove, c.table[1:], c.payload, make([]byte, 8)),
+		newDraft(kindMove, c.table[1:], c.payload[c.table[0].stored:], origin{location{1, 4096}, 2}.append(nil)),
 		newDraft(kindInventory, nil, nil, inventory.p),
 		newDraft(kindMend, nil, nil, nil),
 	} {
@@ -159,7 +159,7 @@ func FuzzMapEntry(f *testing.F) {
 }
 
 func FuzzCatalog(f *testing.F) {
-	s := state{disk: replication.Disk{ID: "d", Size: 10}, segments: []segmentInfo{{1, 1}}, voids: []serialRange{{1, 2}}}
+	s := state{disk: replication.Disk{ID: "d", Size: 10}, segments: []segmentInfo{{1, 1, 1}}, voids: []serialRange{{1, 2}}}
 	d := disk{state: s}
 	d.points = []*point{{id: "p", serial: 3, members: []replication.DiskID{"d"}}}
 	d.log.serial = 5

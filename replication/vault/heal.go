@@ -3,7 +3,6 @@ package vault
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +55,10 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 	if err := d.mend(ctx, source); err != nil {
 		return healed, left, err
 	}
+	d.mu.Lock()
+	clear(d.hard)
+	d.mu.Unlock()
+	v.nudge(d)
 	return healed, left, nil
 }
 
@@ -97,7 +100,11 @@ func (d *disk) healBlock(ctx context.Context, b badBlock, head bool, source repl
 	case err != nil:
 		return false, fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, b.row.extent, err)
 	case same:
-		if err := d.move(ctx, b.location, data, b.row.extent); err != nil {
+		from, err := d.originAt(b.location)
+		if err != nil {
+			return false, fmt.Errorf("heal disk %s: block %s: %w", d.id, b.row.extent, err)
+		}
+		if err := d.move(ctx, from, data, b.row.extent); err != nil {
 			return false, err
 		}
 		d.mu.Lock()
@@ -199,7 +206,7 @@ func readSame(source replication.Source, r row) (same bool, data []byte, err err
 }
 
 // move stores the content of a block once more and puts the new place into all maps.
-func (d *disk) move(ctx context.Context, from location, data []byte, extent replication.Extent) error {
+func (d *disk) move(ctx context.Context, from origin, data []byte, extent replication.Extent) error {
 	c, err := encode([]replication.Change{{Extent: extent, Data: data}})
 	if err != nil {
 		return fmt.Errorf("heal disk %s: %w", d.id, err)
@@ -207,32 +214,13 @@ func (d *disk) move(ctx context.Context, from location, data []byte, extent repl
 	if len(c.table) != 1 || c.table[0].codec == codecZero {
 		return fmt.Errorf("heal disk %s: block %s is not one block", d.id, extent)
 	}
-	body := binary.LittleEndian.AppendUint32(nil, from.segment)
-	body = binary.LittleEndian.AppendUint32(body, from.position)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.lead(ctx); err != nil {
 		return err
 	}
 	defer d.follow()
-	return d.write(newDraft(kindMove, c.table, c.payload, body))
-}
-
-// parseMoves reads the body of kindMove: for every row the place of the block that
-// it replaces.
-func parseMoves(r *record) (map[location]entry, error) {
-	if len(r.body) != 8*len(r.table) {
-		return nil, errShortBody
-	}
-	moves := make(map[location]entry, len(r.table))
-	for i, e := range r.entries() {
-		if e.codec == codecZero {
-			return nil, errors.New("a block without data was moved")
-		}
-		from := location{binary.LittleEndian.Uint32(r.body[8*i:]), binary.LittleEndian.Uint32(r.body[8*i+4:])}
-		moves[from] = e
-	}
-	return moves, nil
+	return d.write(newDraft(kindMove, c.table, c.payload, from.append(nil)))
 }
 
 // refresh writes what the source has where the head needs a damaged block.

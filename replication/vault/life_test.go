@@ -14,21 +14,22 @@ import (
 
 // life is one vault on a simulated disk that loses its power again and again.
 type life struct {
-	seed   uint64
-	ctx    context.Context
-	random *rand.Rand
-	disk   *vfs.Sim
-	vault  *Vault
-	model  *model   // after all that was acknowledged
-	later  []*model // after what was under way, one more step each
-	points int
-	clock  time.Time
-	held   []heldView
-	cuts   int
-	calm   bool // no step cuts the power by itself
-	habits habits
-	faults map[string]int
-	trace  []string
+	seed    uint64
+	ctx     context.Context
+	random  *rand.Rand
+	disk    *vfs.Sim
+	vault   *Vault
+	model   *model   // after all that was acknowledged
+	later   []*model // after what was under way, one more step each
+	points  int
+	segment int64 // bytes of a segment
+	clock   time.Time
+	held    []heldView
+	cuts    int
+	calm    bool // no step cuts the power by itself
+	habits  habits
+	faults  map[string]int
+	trace   []string
 }
 
 // heldView is a view that stays open while the vault changes.
@@ -46,7 +47,7 @@ type habits struct {
 
 func newLife(ctx context.Context, seed uint64) *life {
 	l := &life{
-		ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
+		segment: 16<<10 + int64(seed%2)*(32<<10), ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
 		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2},
 	}
 	if l.random.IntN(3) == 0 {
@@ -65,7 +66,7 @@ func (l *life) note(format string, args ...any) {
 func (l *life) options() Options {
 	return Options{
 		Create: true, Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
-		segmentBytes: 48 << 10, memoryEntries: 12, manual: true,
+		segmentBytes: l.segment, memoryEntries: 12, eager: true, manual: true,
 	}
 }
 

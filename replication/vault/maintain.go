@@ -61,10 +61,26 @@ func (d *disk) spill(always bool) error {
 		d.openChanged += changed
 		d.openStored += stored
 	}
-	d.memory = memory{}
+	d.memory, d.injected = memory{}, false
 	d.tiles = append(d.tiles, tile{m, to})
 	d.mapped = mapped
 	return nil
+}
+
+// flush writes memory to a map file.
+func (d *disk) flush(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	if err := d.spill(true); err != nil {
+		return writeProblem(d.id, err)
+	}
+	return d.writeCatalog()
 }
 
 // part is what one layer of a new map file is made of.
@@ -114,12 +130,26 @@ func each(parts []part, add func(*entry)) error {
 // maintain keeps the map of the disk small and quick, and frees what is dead, until
 // nothing is left to do.
 func (d *disk) maintain(ctx context.Context) error {
+	if err := d.alone(ctx); err != nil {
+		return err
+	}
+	defer func() { <-d.maintaining }()
+	return d.order(ctx)
+}
+
+// alone waits until nobody maintains the disk. The caller takes the token back from
+// maintaining.
+func (d *disk) alone(ctx context.Context) error {
 	select {
 	case d.maintaining <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() { <-d.maintaining }()
+}
+
+// order does what maintain says. The caller maintains alone.
+func (d *disk) order(ctx context.Context) error {
 	changed := false
 	for {
 		if err := context.Cause(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -36,7 +37,17 @@ type mapFile struct {
 	fine     section // the layers one after the other
 	whole    section // all layers merged; the same as fine if there is one
 
+	moved serial // moves up to here are in it; 0 when it was opened
+
 	use handleUse
+}
+
+// stale reports whether the map names places that blocks have left since.
+func (m *mapFile) stale(all moves) bool {
+	if all.empty() {
+		return false
+	}
+	return slices.ContainsFunc(m.refs, func(r segmentRef) bool { return all.segments[r.segment] > m.moved })
 }
 
 // mapLayer is one layer of a map file.

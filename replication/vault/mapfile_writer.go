@@ -24,6 +24,8 @@ type mapWriter struct {
 	refs     map[uint32]*segmentRef
 	fine     int64 // entries
 	whole    int64
+	moves    moves
+	entry    entry // see now
 	start    int64 // page of the whole section
 	fence    []int64
 	page     int64 // to be written next
@@ -41,8 +43,12 @@ func (d *disk) newMapWriter(number uint32, from, to serial) (*mapWriter, error) 
 	if err != nil {
 		return nil, fmt.Errorf("create map %s of disk %s: %w", mapName(number), d.id, err)
 	}
+	d.mu.Lock()
+	moves := d.moves
+	d.mu.Unlock()
 	return &mapWriter{
-		file: f, name: name, gone: &d.gone, vault: d.vault, disk: d.log.tag, number: number, from: from, to: to,
+		moves: moves,
+		file:  f, name: name, gone: &d.gone, vault: d.vault, disk: d.log.tag, number: number, from: from, to: to,
 		refs: map[uint32]*segmentRef{}, page: 1, buffer: make([]byte, 0, writeBuffer),
 	}, nil
 }
@@ -51,7 +57,8 @@ func (d *disk) newMapWriter(number uint32, from, to serial) (*mapWriter, error) 
 func (w *mapWriter) layer(last serial) { w.layers = append(w.layers, mapLayer{last: last}) }
 
 // add adds an entry of the layer.
-func (w *mapWriter) add(e *entry) {
+func (w *mapWriter) add(from *entry) {
+	e := w.now(from)
 	w.layers[len(w.layers)-1].count++
 	w.fine++
 	r := w.refs[e.segment]
@@ -83,7 +90,15 @@ func (w *mapWriter) merged() {
 	w.fence = nil
 }
 
-func (w *mapWriter) addMerged(e *entry) {
+// now is the entry with the place where its block is now.
+func (w *mapWriter) now(e *entry) *entry {
+	w.entry = *e
+	w.moves.follow(&w.entry)
+	return &w.entry
+}
+
+func (w *mapWriter) addMerged(from *entry) {
+	e := w.now(from)
 	w.whole++
 	w.fenced(e)
 	w.put(e)
@@ -180,7 +195,7 @@ func (w *mapWriter) finish() (*mapFile, error) {
 	if w.err != nil {
 		return nil, w.abandon(fmt.Errorf("write map %s: %w", mapName(w.number), w.err))
 	}
-	m := &mapFile{number: w.number, from: w.from, to: w.to, layers: w.layers, refs: refs}
+	m := &mapFile{number: w.number, from: w.from, to: w.to, layers: w.layers, refs: refs, moved: w.moves.newest()}
 	m.fine = section{file: m, start: 1, count: w.fine}
 	m.whole = section{file: m, start: w.start, count: w.whole, fence: w.fence}
 	m.use.fs, m.use.name, m.use.file, m.use.gone = w.vault.fs, w.name, w.file, w.gone

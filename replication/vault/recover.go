@@ -38,7 +38,7 @@ func (d *disk) forget() error {
 		errs = append(errs, f.use.close())
 	}
 	fresh := newDisk(d.vault, d.id)
-	d.state, d.log, d.unsealed = fresh.state, fresh.log, nil
+	d.state, d.log, d.unsealed, d.injected = fresh.state, fresh.log, nil, false
 	return errors.Join(errs...)
 }
 
@@ -167,7 +167,7 @@ func (r *replayer) findInventory() error {
 	}
 	r.base = found.serial
 	if _, ok := r.segmentInfo(found.segment); !ok {
-		r.segments = append(r.segments, segmentInfo{found.segment, found.serial})
+		r.segments = append(r.segments, segmentInfo{found.segment, found.serial, found.serial})
 	}
 	return nil
 }
@@ -222,13 +222,17 @@ func (d *disk) mapFiles() ([]uint32, error) {
 func (r *replayer) clean(maps []uint32) error {
 	var errs []error
 	for _, n := range r.leftover {
-		errs = append(errs, r.vault.fs.Remove(filepath.Join(r.folder, segmentName(n))))
+		if err := r.vault.fs.Remove(r.segmentPath(n)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	for _, n := range maps {
 		// What the replay itself made superfluous goes after the next catalog.
 		waits := slices.ContainsFunc(r.garbage, func(m *mapFile) bool { return m.number == n })
 		if !waits && !r.usesMap(n) {
-			errs = append(errs, r.vault.fs.Remove(filepath.Join(r.folder, mapName(n))))
+			if err := r.vault.fs.Remove(filepath.Join(r.folder, mapName(n))); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -21,6 +21,8 @@ type replayer struct {
 	witness   serial   // records up to here were durable
 	segmentAt uint32   // that the record lies in
 	closed    serial   // layers are closed up to here
+	moved     movedBlocks
+	whole     bool // all of the log is read, without a catalog
 	// What the catalog says about one of the records.
 	known    serial
 	knownSum uint32
@@ -42,6 +44,7 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 	} else if err := r.findInventory(); err != nil {
 		return err
 	}
+	r.whole = c == nil
 	r.sort()
 	maps, err := d.mapFiles()
 	if err != nil {
@@ -68,11 +71,19 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 	if err != nil {
 		return err
 	}
+	if r.whole {
+		if err := r.findMoved(limits); err != nil {
+			return err
+		}
+	}
 	for i := first; i < len(r.there); i++ {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
 		if err := r.segment(i, limits, c); err != nil {
+			return err
+		}
+		if err := r.inject(r.at); err != nil {
 			return err
 		}
 		if !d.vault.options.ReadOnly {
@@ -155,6 +166,9 @@ func (r *replayer) take(rec *record) error {
 		}
 	}
 	r.segmentAt = rec.segment
+	if err := r.inject(rec.serial - 1); err != nil {
+		return err
+	}
 	r.needs(rec)
 	if err := r.add(rec); err != nil {
 		return logDamagedProblem(r.id, rec.segment, rec.position, err)
@@ -205,15 +219,26 @@ func (r *replayer) missingSegments() {
 	}
 }
 
-// missing notes records that were durable and cannot be read.
+// missing notes records that were durable and cannot be read. Without maps, what was
+// moved by them is missing where it was written first.
 func (r *replayer) missing(l serialRange) {
-	if l.to > l.from {
-		r.lost = addRange(r.lost, l)
+	if l.to <= l.from {
+		return
 	}
+	for i, g := range r.segments {
+		last := i+1 == len(r.segments)
+		if r.whole && g.oldest < g.first && g.first <= l.to && (last || r.segments[i+1].first > l.from+1) {
+			l.from = min(l.from, g.oldest-1)
+		}
+	}
+	r.lost = addRange(r.lost, l)
 }
 
 // end finishes the replay.
 func (r *replayer) end(c *catalog, maps []uint32) error {
+	if err := r.inject(r.base); err != nil {
+		return err
+	}
 	r.closeUpTo(r.base)
 	if c != nil && r.at < c.serial {
 		// Records that the catalog witnesses are not there any more.
@@ -223,9 +248,21 @@ func (r *replayer) end(c *catalog, maps []uint32) error {
 	if r.vault.options.ReadOnly {
 		return nil
 	}
-	if c == nil {
-		if err := r.writeCatalog(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+	if r.injected {
+		// The log says where moved blocks belong only if all of it is read.
+		if err := r.spill(true); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
 			return writeProblem(r.id, err)
+		}
+	}
+	before := len(r.leftover)
+	r.sort() // an inventory that came after the catalog does without more of them
+	if c == nil || len(r.leftover) > before {
+		err := r.writeCatalog()
+		if err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+			return writeProblem(r.id, err)
+		}
+		if err != nil { // the one that is there must not miss them
+			r.leftover = r.leftover[:before]
 		}
 	}
 	return r.clean(maps)

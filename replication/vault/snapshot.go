@@ -27,13 +27,15 @@ func (s *state) snapshot(e *encoder) {
 	for _, g := range s.segments {
 		e.number(uint64(g.number))
 		e.number(uint64(g.first))
+		e.number(uint64(g.first - g.oldest))
 	}
 	e.ranges(s.voids)
 	e.ranges(s.lost)
 	e.number(uint64(s.mended))
-	e.number(uint64(len(s.moves)))
-	for _, from := range slices.SortedFunc(maps.Keys(s.moves), compareLocations) {
-		to := s.moves[from]
+	all := maps.Collect(s.moves.all())
+	e.number(uint64(len(all)))
+	for _, from := range slices.SortedFunc(maps.Keys(all), compareLocations) {
+		to := all[from]
 		e.number(uint64(from.segment))
 		e.number(uint64(from.position))
 		e.p = append(e.p, make([]byte, entrySize)...)
@@ -77,12 +79,17 @@ func (s *state) restore(d *decoder) error {
 	}
 	s.segments = nil
 	for range d.count() {
-		s.segments = append(s.segments, segmentInfo{number: uint32(d.number()), first: serial(d.number())})
+		g := segmentInfo{number: uint32(d.number()), first: serial(d.number())}
+		g.oldest = g.first - serial(d.number())
+		if g.oldest > g.first {
+			d.fail()
+		}
+		s.segments = append(s.segments, g)
 	}
 	s.voids = d.ranges()
 	s.lost = d.ranges()
 	s.mended = serial(d.number())
-	s.moves = nil
+	list := map[location]entry{}
 	for range d.count() {
 		from := location{uint32(d.number()), uint32(d.number())}
 		if len(d.p) < entrySize {
@@ -94,11 +101,9 @@ func (s *state) restore(d *decoder) error {
 			return err
 		}
 		d.p = d.p[entrySize:]
-		if s.moves == nil {
-			s.moves = map[location]entry{}
-		}
-		s.moves[from] = to
+		list[from] = to
 	}
+	s.moves = moves{}.with(list, 1)
 	if d.err == nil && (s.disk.Size < 0 || s.disk.ID.Check() != nil) {
 		return fmt.Errorf("a snapshot of disk %q with %d bytes", string(s.disk.ID), s.disk.Size)
 	}

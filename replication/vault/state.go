@@ -2,7 +2,6 @@ package vault
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 
@@ -23,10 +22,10 @@ type state struct {
 	tiles   []tile
 	folds   []fold
 	memory  memory
-	mapped  serial             // the last record that the tiles know of
-	nextMap uint32             // number of the newest map file
-	garbage []*mapFile         // not needed by the map; removed after the next catalog
-	moves   map[location]entry // blocks whose content was stored again; never changed in place
+	mapped  serial     // the last record that the tiles know of
+	nextMap uint32     // number of the newest map file
+	garbage []*mapFile // not needed by the map; removed after the next catalog
+	moves   moves      // blocks whose content was stored again
 	// What the part of the open layer that is in tiles changed, and its size in the
 	// vault, in bytes.
 	openChanged, openStored int64
@@ -96,11 +95,7 @@ func (s *state) apply(r *record) error {
 		}
 		s.release(b)
 	case kindMove:
-		moves, err := parseMoves(r)
-		if err != nil {
-			return err
-		}
-		s.move(moves)
+		return s.move(r)
 	case kindInventory:
 		return s.adoptInventory(r)
 	case kindMend:
@@ -156,26 +151,35 @@ func (s *state) cutTiles(at serial) {
 // needs notes the segment of a record.
 func (s *state) needs(r *record) {
 	if n := len(s.segments); n == 0 || s.segments[n-1].number < r.segment {
-		s.segments = append(slices.Clone(s.segments), segmentInfo{r.segment, r.serial})
+		s.segments = append(slices.Clone(s.segments), segmentInfo{r.segment, r.serial, r.serial})
 	}
 }
 
 // move notes where blocks were stored again.
-func (s *state) move(moves map[location]entry) {
-	all := maps.Clone(s.moves)
-	if all == nil {
-		all = map[location]entry{}
+func (s *state) move(r *record) error {
+	origins, err := r.origins()
+	if err != nil {
+		return err
 	}
-	for from, to := range moves {
-		all[from] = to
-		// What was moved to the block that moves again, moves with it.
-		for old, was := range all {
-			if was.location() == from {
-				all[old] = to
-			}
-		}
+	list := make(map[location]entry, len(origins))
+	for i, e := range r.entries() {
+		list[origins[i].location] = e
 	}
-	s.moves = all
+	s.moves = s.moves.with(list, r.serial)
+	s.holds(r.segment, origins)
+	return nil
+}
+
+// holds notes how old the blocks are that were moved to a segment.
+func (s *state) holds(segment uint32, origins []origin) {
+	i := slices.IndexFunc(s.segments, func(g segmentInfo) bool { return g.number == segment })
+	if i < 0 {
+		return
+	}
+	s.segments = slices.Clone(s.segments)
+	for _, o := range origins {
+		s.segments[i].oldest = min(s.segments[i].oldest, o.serial)
+	}
 }
 
 func (s *state) drop(marks []serial) {

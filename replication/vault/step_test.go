@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,10 +34,12 @@ func (l *life) step() error {
 		return l.rewind(id)
 	case n < 83:
 		return errors.Join(l.drop(id), l.look())
-	case n < 87:
+	case n < 85:
 		l.note("maintain")
 		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
-	case n < 89:
+	case n < 88:
+		return errors.Join(l.compact(id), l.look())
+	case n < 90:
 		return l.reopen()
 	case n < 93:
 		return l.hold(id)
@@ -247,6 +250,35 @@ func (l *life) drop(id replication.DiskID) error {
 	next.drop(id, gone)
 	return l.try(fmt.Sprintf("drop %s %v", id, gone), next, func() error { return l.vault.Drop(l.ctx, id, gone) })
 }
+
+// compact moves what points need out of segments that have little of it. Sometimes it
+// is ended between two appends.
+func (l *life) compact(id replication.DiskID) error {
+	l.note("compact %s", id)
+	if l.random.IntN(2) == 0 {
+		// Compaction takes what map files know.
+		if err := l.vault.disks[id].flush(l.ctx); err != nil {
+			return err
+		}
+	}
+	left := l.random.IntN(12)
+	did, err := l.vault.disks[id].compact(l.ctx, func(context.Context, int64) error {
+		if left--; left < 0 {
+			return errEnough
+		}
+		return nil
+	})
+	if did {
+		l.faults["compactions"]++
+	}
+	if errors.Is(err, errEnough) {
+		l.faults["compactions ended"]++
+		return nil
+	}
+	return err
+}
+
+var errEnough = errors.New("enough")
 
 // reopen closes the vault in good order and opens it again.
 func (l *life) reopen() error {

@@ -13,6 +13,7 @@ import (
 type segmentInfo struct {
 	number uint32
 	first  serial // of its records
+	oldest serial // the least of its records and of those whose blocks were moved to it
 }
 
 // deadSegment is a segment that nothing needs but perhaps a view that was open when
@@ -86,7 +87,8 @@ func (d *disk) unreferenced() []uint32 {
 			}
 		}
 	}
-	for _, to := range d.moves {
+	d.forgetMoves()
+	for _, to := range d.moves.all() {
 		needed[to.segment] = true
 	}
 	last := uint32(0) // the newest one may still be written to
@@ -107,6 +109,33 @@ func (d *disk) unreferenced() []uint32 {
 	return dead
 }
 
+// forgetMoves forgets moves that no map needs any more. The caller holds mu.
+func (d *disk) forgetMoves() {
+	if d.moves.empty() {
+		return
+	}
+	named := map[uint32]bool{}
+	note := func(m *mapFile) {
+		for _, r := range m.refs {
+			named[r.segment] = named[r.segment] || d.moves.segments[r.segment] > m.moved
+		}
+	}
+	for _, t := range d.tiles {
+		note(t.mapFile)
+	}
+	for _, f := range d.folds {
+		note(f.mapFile)
+	}
+	for _, l := range d.memory.layers {
+		for _, list := range l.maps {
+			for i := range list {
+				named[list[i].segment] = true
+			}
+		}
+	}
+	d.moves = d.moves.without(func(n uint32) bool { return !named[n] })
+}
+
 // bury writes an inventory that does without some segments, and marks these as
 // dead. The caller holds mu and leads.
 func (d *disk) bury(dead []uint32) error {
@@ -115,7 +144,11 @@ func (d *disk) bury(dead []uint32) error {
 	d.segments = kept
 	if len(kept) > 0 {
 		// Records that are void and gone need no mention.
-		d.voids = slices.DeleteFunc(slices.Clone(voids), func(r serialRange) bool { return r.to < kept[0].first })
+		oldest := kept[0].first
+		for _, g := range kept {
+			oldest = min(oldest, g.oldest)
+		}
+		d.voids = slices.DeleteFunc(slices.Clone(voids), func(r serialRange) bool { return r.to < oldest })
 	}
 	var e encoder
 	d.snapshot(&e)

@@ -68,7 +68,7 @@ func (d *disk) tidy() (bool, error) {
 func (d *disk) plan() (plan, bool) {
 	for i, t := range d.tiles {
 		keep, loose, entries := d.layersOf(t)
-		if t.cut() || loose >= tidyLayers || loose > 0 && entries*tidyShare >= t.fine.count {
+		if t.cut() || t.stale(d.moves) || loose >= tidyLayers || loose > 0 && entries*tidyShare >= t.fine.count {
 			return d.planOf(d.tiles[i:i+1], keep), true
 		}
 		if i > 0 {

@@ -40,7 +40,7 @@ func (t table) overlapping(from, to int64, visit func(*entry)) error {
 type stack struct {
 	memory [][]entry // oldest first
 	pieces []piece   // oldest first
-	moves  map[location]entry
+	moves  moves
 }
 
 // piece is a map file, or its layers up to a point.

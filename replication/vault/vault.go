@@ -26,6 +26,7 @@ type Options struct {
 
 	segmentBytes  int64 // 0: sealBytes. Tests seal earlier.
 	memoryEntries int   // 0: runEntries. Tests spill earlier.
+	eager         bool  // compaction takes any segment, one round at a time. Tests do.
 	manual        bool  // nothing happens in the background; tests call maintain
 }
 
@@ -41,10 +42,12 @@ type Vault struct {
 
 	// Maintenance in the background; see background.go.
 	work     chan struct{} // holds a token when something is due
-	idle     chan struct{} // closed when the goroutine has ended; nil without one
+	idle     chan struct{} // closed when the goroutines have ended; nil without any
 	stop     context.CancelFunc
-	due      sync.Mutex // guards dueDisks
+	due      sync.Mutex // guards dueDisks and wasteful
 	dueDisks map[*disk]bool
+	wasteful map[*disk]bool // may be worth a compaction
+	waste    chan struct{}  // holds a token when one is
 
 	traffic atomic.Int64 // calls of senders under way; see scrub.go
 	scrub   scrub
@@ -70,6 +73,7 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 	v := &Vault{
 		fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{},
 		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{}, scrub: scrub{now: make(chan struct{}, 1)},
+		waste: make(chan struct{}, 1), wasteful: map[*disk]bool{},
 	}
 	v.options.segmentBytes = cmp.Or(o.segmentBytes, sealBytes)
 	v.options.memoryEntries = cmp.Or(o.memoryEntries, runEntries)

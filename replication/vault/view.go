@@ -19,7 +19,7 @@ type View struct {
 	disk    *disk
 	size    int64
 	sources []source // newest first
-	moves   map[location]entry
+	moves   moves
 	stack   stack
 	blocks  blocks
 	since   uint64 // keeps segments that died later; see sweep.go
@@ -163,12 +163,8 @@ func (w *View) resolve(from, to int64) ([]entry, error) {
 			break
 		}
 	}
-	if len(w.moves) > 0 {
-		for i := range found {
-			if to, ok := w.moves[found[i].location()]; ok {
-				found[i].moveTo(&to)
-			}
-		}
+	for i := range found {
+		w.moves.follow(&found[i])
 	}
 	slices.SortFunc(found, func(a, b entry) int {
 		if a.offset < b.offset {

@@ -1,0 +1,195 @@
+package vault
+
+import (
+	"encoding/binary"
+	"errors"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// moves says where blocks were stored again: by Heal, because the old place is
+// damaged, or by compaction, because its segment is to be freed. Maps that were
+// written before a move still name the old place, and are read through it; when all
+// of them were written anew, the move is forgotten.
+//
+// An entry without data has no place, only the segment whose record says so. The
+// whole of a segment's extents without data moves at once, from position 0.
+//
+// A value is never changed: views hold it without a lock.
+type moves struct {
+	maps     []map[location]entry // oldest first; of like size they are merged
+	segments map[uint32]serial    // the record that last moved something out of a segment
+}
+
+func (m moves) empty() bool { return len(m.segments) == 0 }
+
+// newest is the last record that moved something.
+func (m moves) newest() serial {
+	newest := serial(0)
+	for _, at := range m.segments {
+		newest = max(newest, at)
+	}
+	return newest
+}
+
+// find gives the place where a block is now. What moved twice is followed.
+func (m moves) find(at location) (to entry, ok bool) {
+	for {
+		next, more := m.once(at)
+		if !more {
+			return to, ok
+		}
+		to, ok, at = next, true, next.location()
+	}
+}
+
+func (m moves) once(at location) (entry, bool) {
+	for _, list := range slices.Backward(m.maps) {
+		if to, ok := list[at]; ok {
+			return to, true
+		}
+	}
+	return entry{}, false
+}
+
+// follow makes e say where its block is now.
+func (m moves) follow(e *entry) {
+	if _, ok := m.segments[e.segment]; !ok {
+		return
+	}
+	if to, ok := m.find(e.location()); ok {
+		e.moveTo(&to)
+	}
+}
+
+// with adds what a record moved.
+func (m moves) with(more map[location]entry, at serial) moves {
+	if len(more) == 0 {
+		return m
+	}
+	fresh := moves{maps: append(slices.Clone(m.maps), more), segments: maps.Clone(m.segments)}
+	if fresh.segments == nil {
+		fresh.segments = map[uint32]serial{}
+	}
+	for from := range more {
+		fresh.segments[from.segment] = at
+	}
+	// n moves cost n·log n, however many records they come in.
+	for n := len(fresh.maps); n > 1 && len(fresh.maps[n-2]) <= 2*len(fresh.maps[n-1]); n = len(fresh.maps) {
+		merged := maps.Clone(fresh.maps[n-2])
+		maps.Copy(merged, fresh.maps[n-1])
+		fresh.maps = append(fresh.maps[:n-2], merged)
+	}
+	return fresh
+}
+
+// all gives every move, with the place where the block is now.
+func (m moves) all() iter.Seq2[location, entry] {
+	return func(yield func(location, entry) bool) {
+		for i, list := range m.maps {
+			for from := range list {
+				// A later one says the same.
+				if slices.ContainsFunc(m.maps[i+1:], func(later map[location]entry) bool { _, ok := later[from]; return ok }) {
+					continue
+				}
+				if to, _ := m.find(from); !yield(from, to) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// without forgets what moved out of the segments that gone tells.
+func (m moves) without(gone func(segment uint32) bool) moves {
+	fresh := moves{segments: maps.Clone(m.segments)}
+	maps.DeleteFunc(fresh.segments, func(n uint32, _ serial) bool { return gone(n) })
+	if len(fresh.segments) == len(m.segments) {
+		return m
+	}
+	list := map[location]entry{}
+	for from, to := range m.all() {
+		if !gone(from.segment) {
+			list[from] = to
+		}
+	}
+	if len(list) == 0 {
+		return moves{}
+	}
+	fresh.maps = []map[location]entry{list}
+	return fresh
+}
+
+// origin says for a row of kindMove what it takes the place of.
+type origin struct {
+	location
+	serial serial // of the record that brought the block
+}
+
+const originSize = 16
+
+var errOrigin = errors.New("a block was moved from an impossible place")
+
+func (o origin) append(p []byte) []byte {
+	le := binary.LittleEndian
+	return le.AppendUint64(le.AppendUint32(le.AppendUint32(p, o.segment), o.position), uint64(o.serial))
+}
+
+// origins reads the body of kindMove.
+func (r *record) origins() ([]origin, error) {
+	if len(r.body) != originSize*len(r.table) {
+		return nil, errShortBody
+	}
+	list := make([]origin, len(r.table))
+	le := binary.LittleEndian
+	for i := range list {
+		p := r.body[originSize*i:]
+		list[i] = origin{location{le.Uint32(p), le.Uint32(p[4:])}, serial(le.Uint64(p[8:]))}
+		if list[i].serial == 0 || list[i].serial >= r.serial || (list[i].position == 0) != (r.table[i].codec == codecZero) {
+			return nil, errOrigin
+		}
+	}
+	return list, nil
+}
+
+// originAt finds what brought the block at a place.
+func (d *disk) originAt(at location) (_ origin, err error) {
+	s, err := openSegment(d.vault.fs, d.folder, at.segment)
+	if err != nil {
+		return origin{}, err
+	}
+	defer func() { err = closeAfter(err, s) }()
+	var records []record
+	if s.trailer != nil {
+		records, err = s.footer()
+	}
+	if s.trailer == nil || err != nil {
+		r := replayer{disk: newDisk(d.vault, d.id)} // what it finds missing is known
+		if records, _, err = r.records(s, -1); err != nil {
+			return origin{}, err
+		}
+	}
+	for i := range records {
+		rec := &records[i]
+		for j, e := range rec.entries() {
+			if e.codec != codecZero && e.position == at.position {
+				first, err := rec.originOf(j)
+				return origin{at, first}, err
+			}
+		}
+	}
+	return origin{}, errors.New("the record that brought it cannot be read")
+}
+
+// originOf is the serial of the record that brought row i.
+func (r *record) originOf(i int) (serial, error) {
+	if r.kind != kindMove {
+		return r.serial, nil
+	}
+	list, err := r.origins()
+	if err != nil {
+		return 0, err
+	}
+	return list[i].serial, nil
+}
