@@ -136,8 +136,10 @@
 //	6 inventory  a snapshot of all that the log says without its blocks: only the
 //	             segments that it lists, and later ones, are needed from here on
 //	7 release    a disk that was erased, and the marks of points that do without it
-//	8 move       rows that take the place of damaged blocks; segment (4 bytes) and
-//	             position (4 bytes) of each of those
+//	8 move       rows that take the place of other blocks; for each row segment (4
+//	             bytes) and position (4 bytes) of the block, and the serial (8 bytes)
+//	             of the record that brought it first. Extents without data have the
+//	             position 0, and those of one segment are in one record
 //	9 mend       the head was compared with its source after records were lost
 //
 // # Maps
@@ -160,6 +162,19 @@
 // The catalog is the snapshot of an inventory with the names of the map files, the
 // serial up to which they go, and place, serial and sum of the last record. It is
 // replaced by rename after each change of the maps and at Close.
+//
+// # Compaction
+//
+// A segment dies when no map refers to it. Where too much of the segments is not
+// needed, the blocks that are needed of some are appended once more by records of kind
+// 8, the maps that name the old places are written anew, and the old segments are dead
+// like others: an inventory does without them, the catalog is written, and then they
+// are removed. What waits for new maps to be written is a move; maps are read through
+// the moves, and these are part of inventory and catalog. A block that is damaged is
+// not moved, and its segment stays.
+//
+// Read without its catalog, the log gives the same maps: what a record of kind 8 moved
+// is laid where the serial says that it came first.
 //
 // # Recovery
 //

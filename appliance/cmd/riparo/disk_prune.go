@@ -63,6 +63,9 @@ The newest point is always kept, whatever its age.`,
 					if err := v.Drop(c.Context(), d.Disk.ID, drop); err != nil {
 						return err
 					}
+					if err := v.Compact(c.Context(), d.Disk.ID); err != nil {
+						return err
+					}
 					if drop == nil {
 						drop = []replication.PointID{}
 					}

@@ -1,0 +1,236 @@
+package vault
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// compactOptions make small segments and maps, and compaction of all it can take.
+func compactOptions() Options {
+	return Options{segmentBytes: 64 << 10, memoryEntries: 8, manual: true, eager: true}
+}
+
+// unhindered is the pace of a compaction that never waits.
+func unhindered(context.Context, int64) error { return nil }
+
+// scattered makes a disk with points whose segments hold little of what is needed.
+func scattered(t *testing.T, v *Vault) *sender {
+	t.Helper()
+	s := newSender(t, v, "d", 400<<10)
+	for i := range int64(10) {
+		noise := make([]byte, 40<<10)
+		fillNoise(noise, uint64(i))
+		s.write(replication.Change{Extent: replication.Extent{Offset: i * 40 << 10, Length: 40 << 10}, Data: noise})
+	}
+	s.write(replication.Change{Extent: replication.Extent{Offset: 5000, Length: 3000}}) // zero
+	s.mark()
+	for round := range 4 {
+		for i := range int64(9) {
+			noise := make([]byte, 9000)
+			fillNoise(noise, uint64(round)*100+uint64(i))
+			s.write(replication.Change{Extent: replication.Extent{Offset: i*40<<10 + 8192, Length: 9000}, Data: noise})
+		}
+		s.mark()
+	}
+	s.drop(s.points[1].id, s.points[2].id)
+	if err := v.disks["d"].flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestCompactionFreesSegmentsAndKeepsEveryPoint(t *testing.T) {
+	dir := t.TempDir()
+	v := open(t, vfs.OS(), dir, compactOptions())
+	s := scattered(t, v)
+	files := segmentsOf(t, v)
+	held, err := v.View(t.Context(), "d", s.points[0].id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if did, err := v.disks["d"].compact(t.Context(), unhindered); err != nil || !did {
+			t.Fatalf("compacted %v, %v; want true", did, err)
+		}
+		s.check()
+	}
+	if err := viewShows(held, s.points[0].content); err != nil {
+		t.Errorf("a view that was opened before: %v", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := segmentsOf(t, v); slices.Contains(left, files[0]) {
+		t.Errorf("segments %v became %v: want the first one gone", files, left)
+	}
+	if moved := v.disks["d"].moves; !moved.empty() {
+		t.Errorf("%d moves are left though all maps were written anew", len(moved.segments))
+	}
+
+	// The log alone, without catalog and maps, says the same.
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{catalogName, "*" + mapSuffix} {
+		names, err := filepath.Glob(filepath.Join(dir, disksName, "disk-d.d", pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 2 { // and what was made of it is good as well
+		s.vault = open(t, vfs.OS(), dir, compactOptions())
+		s.check()
+		if r, err := s.vault.Verify(t.Context(), VerifyOptions{}); err != nil || len(r.Damage) > 0 {
+			t.Errorf("%v, %v: want no damage", r.Damage, err)
+		}
+		if err := s.vault.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// spoil changes a byte of a file.
+func spoil(t *testing.T, name string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p := make([]byte, 1)
+	if _, err := f.ReadAt(p, at); err != nil {
+		t.Fatal(err)
+	}
+	p[0] ^= 0x10
+	if _, err := f.WriteAt(p, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func segmentsOf(t *testing.T, v *Vault) []uint32 {
+	t.Helper()
+	list, err := v.disks["d"].segmentFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestACompactionThatWasEndedGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	v := open(t, vfs.OS(), dir, compactOptions())
+	s := scattered(t, v)
+	first := segmentsOf(t, v)[0]
+	for n := 0; ; n++ {
+		_, err := v.disks["d"].compact(t.Context(), func(context.Context, int64) error { return errEnough })
+		if err == nil {
+			break // nothing is left to move
+		}
+		if !errors.Is(err, errEnough) || n > 200 {
+			t.Fatalf("after %d times: %v", n, err)
+		}
+		s.check()
+		if n%3 == 0 {
+			if err := v.Close(); err != nil {
+				t.Fatal(err)
+			}
+			v = open(t, vfs.OS(), dir, compactOptions())
+			s.vault = v
+			s.check()
+		}
+		if !slices.Contains(segmentsOf(t, v), first) {
+			return
+		}
+	}
+	t.Errorf("segment %d is still there", first)
+}
+
+func TestADamagedBlockKeepsItsSegmentFromCompaction(t *testing.T) {
+	v := open(t, vfs.OS(), t.TempDir(), compactOptions())
+	s := scattered(t, v)
+	d := v.disks["d"]
+	w, err := v.View(t.Context(), "d", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := w.resolve(395<<10, 396<<10)
+	if err := closing(err, w); err != nil {
+		t.Fatal(err)
+	}
+	segment := list[0].segment
+	spoil(t, d.segmentPath(segment), int64(list[0].position)+7)
+	for range 4 {
+		if _, err := d.compact(t.Context(), unhindered); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Contains(segmentsOf(t, v), segment) {
+		t.Errorf("segment %d with a damaged block that points need is gone", segment)
+	}
+	r, err := v.Verify(t.Context(), VerifyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := slices.ContainsFunc(r.Damage, func(x Damage) bool { return x.Segment == segment && !x.Harmless })
+	if !found {
+		t.Errorf("damage %+v: want a block of segment %d", r.Damage, segment)
+	}
+	healed, _, err := v.Heal(t.Context(), "d", sourceOf(s.head))
+	if err != nil || len(healed) != 1 {
+		t.Fatalf("healed %v, %v; want one block", healed, err)
+	}
+	for range 4 {
+		if _, err := d.compact(t.Context(), unhindered); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.check()
+	if slices.Contains(segmentsOf(t, v), segment) {
+		t.Errorf("segment %d is there after it was healed: %v", segment, segmentsOf(t, v))
+	}
+}
+
+func TestWhatARewindMadeVoidStaysVoidWhenItWasMoved(t *testing.T) {
+	dir := t.TempDir()
+	v := open(t, vfs.OS(), dir, compactOptions())
+	s := scattered(t, v)
+	to := s.points[0].id
+	for range 3 {
+		if _, err := v.disks["d"].compact(t.Context(), unhindered); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.rewind(to)
+	s.write(change(100, 300, 9))
+	s.mark()
+	s.check()
+	for i := range 6 { // and compaction once more, with the inventories that it writes
+		s.write(change(int64(i)*9000, 8000, byte(i)))
+		if err := v.disks["d"].flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.disks["d"].compact(t.Context(), unhindered); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, disksName, "disk-d.d", catalogName)); err != nil {
+		t.Fatal(err)
+	}
+	s.vault = open(t, vfs.OS(), dir, compactOptions())
+	s.check()
+}
