@@ -47,6 +47,8 @@ func (d *disk) compact(ctx context.Context, pace func(ctx context.Context, bytes
 		return false, err
 	}
 	defer func() { <-d.maintaining }()
+	d.compacting.Store(true)
+	defer d.compacting.Store(false)
 	for did := false; ; did = true {
 		if err := d.order(ctx); err != nil {
 			return did, err

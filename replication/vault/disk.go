@@ -41,7 +41,8 @@ type disk struct {
 
 	hard map[uint32]bool // segments that compaction leaves as they are; see compact.go
 
-	gone        atomic.Bool   // erased: no file under the names of this disk is its own
+	gone        atomic.Bool // erased: no file under the names of this disk is its own
+	compacting  atomic.Bool
 	maintaining chan struct{} // holds one token for the one who maintains
 	log         log           // used by the one who leads
 	state

@@ -36,17 +36,12 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	}
 	// The drop is done. That its space comes back may take another try, or wait for a
 	// compaction that is under way.
-	select {
-	case d.maintaining <- struct{}{}:
-	default:
-		v.nudge(d)
-		return nil
+	if !d.compacting.Load() {
+		err := d.maintain(ctx)
+		d.mu.Lock()
+		d.trouble = err
+		d.mu.Unlock()
 	}
-	err = d.order(ctx)
-	<-d.maintaining
-	d.mu.Lock()
-	d.trouble = err
-	d.mu.Unlock()
 	v.nudge(d)
 	return nil
 }
