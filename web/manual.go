@@ -16,12 +16,7 @@ import (
 // manual is the Help: Markdown files, the first one index.md. A file NAME.it.md is
 // the Italian of NAME.md.
 type manual struct {
-	pages map[string]manualPage // by file name without .md
-}
-
-type manualPage struct {
-	text     view.Text
-	sections []view.Section
+	pages map[string]view.Text // by file name without .md
 }
 
 // maxManualFile bounds one file of the manual.
@@ -32,7 +27,7 @@ func loadManual(docs fs.FS) (*manual, error) {
 	if docs == nil {
 		return nil, nil
 	}
-	m := &manual{pages: map[string]manualPage{}}
+	m := &manual{pages: map[string]view.Text{}}
 	err := fs.WalkDir(docs, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || path.Ext(name) != ".md" {
 			return err
@@ -44,7 +39,7 @@ func loadManual(docs fs.FS) (*manual, error) {
 		if len(text) > maxManualFile {
 			return fmt.Errorf("%s has %d bytes: limit %d", name, len(text), maxManualFile)
 		}
-		m.pages[strings.TrimSuffix(name, ".md")] = manualPage{view.Markdown(string(text)), view.Sections(string(text))}
+		m.pages[strings.TrimSuffix(name, ".md")] = view.Markdown(string(text))
 		return nil
 	})
 	if err != nil {
@@ -68,7 +63,7 @@ func (k *Console) help(v visit) (built, error) {
 	if !ok {
 		return built{}, store.ErrNotFound
 	}
-	return built{title: cmp.Or(page.text.Title, w.T("nav.help")), place: "help", body: view.HelpPage(view.Help{Text: page.text, First: name == "index"})}, nil
+	return built{title: cmp.Or(page.Title, w.T("nav.help")), place: "help", body: view.HelpPage(view.Help{Text: page, First: name == "index"})}, nil
 }
 
 // in is the name of a page in a language: the page itself where it was not
@@ -97,12 +92,12 @@ func (m *manual) find(search, lang string) []view.Hit {
 			continue
 		}
 		page := m.pages[m.in(lang, name)]
-		for _, s := range page.sections {
+		for _, s := range page.Sections {
 			h, ok := s.Find(words)
 			if !ok {
 				continue
 			}
-			h.Page, h.Href = page.text.Title, "/help/"+name+"#"+s.Anchor
+			h.Page, h.Href = page.Title, "/help/"+name+"#"+s.Anchor
 			if strings.Contains(strings.ToLower(s.Title), words[0]) {
 				titled = append(titled, h)
 			} else {

@@ -1,9 +1,10 @@
 package view
 
 import (
-	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/yuin/goldmark/ast"
 )
 
 // Section is a part of a page of the manual, from one heading to the next, as plain
@@ -13,40 +14,50 @@ type Section struct {
 	Words         string
 }
 
-// Sections cuts a Markdown file at its headings. What stands before the first one
-// belongs to it.
-func Sections(text string) []Section {
+// sectionsOf cuts a document at its headings. What stands before the first one
+// belongs to a section without title.
+func sectionsOf(document ast.Node, source []byte) []Section {
 	var list []Section
-	for line := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n") {
-		plain := strings.TrimSpace(line)
-		if h := heading.FindStringSubmatch(plain); h != nil {
-			list = append(list, Section{Title: h[2], Anchor: slug(strings.ToLower(h[2]))})
+	for n := document.FirstChild(); n != nil; n = n.NextSibling() {
+		if h, ok := n.(*ast.Heading); ok {
+			s := Section{Title: wordsOf(h, source)}
+			if id, ok := h.AttributeString("id"); ok {
+				if anchor, ok := id.([]byte); ok {
+					s.Anchor = string(anchor)
+				}
+			}
+			list = append(list, s)
 			continue
 		}
 		if len(list) == 0 {
 			list = append(list, Section{})
 		}
 		s := &list[len(list)-1]
-		if words := unmarked(plain); words != "" {
-			s.Words = strings.TrimSpace(s.Words + " " + words)
-		}
+		s.Words = strings.TrimSpace(s.Words + " " + wordsOf(n, source))
 	}
 	return list
 }
 
-var (
-	marks = strings.NewReplacer("**", "", "`", "", "|", " ", "```", "")
-	space = regexp.MustCompile(`\s+`)
-)
-
-// unmarked is a line without what makes it Markdown.
-func unmarked(line string) string {
-	if ruler.MatchString(line) {
-		return ""
-	}
-	line = emphasis.ReplaceAllString(link.ReplaceAllString(line, "$1"), "$1$2")
-	line = strings.TrimLeft(line, "-*> ")
-	return strings.TrimSpace(space.ReplaceAllString(marks.Replace(line), " "))
+// wordsOf is the text of a node and of all below it, without what makes it Markdown.
+func wordsOf(n ast.Node, source []byte) string {
+	var b strings.Builder
+	walk(n, func(n ast.Node) {
+		switch n := n.(type) {
+		case *ast.Text:
+			b.Write(n.Segment.Value(source))
+			if n.SoftLineBreak() || n.HardLineBreak() {
+				b.WriteByte(' ')
+			}
+		case *ast.String:
+			b.Write(n.Value)
+		case *ast.CodeBlock, *ast.FencedCodeBlock:
+			b.Write(n.Lines().Value(source))
+		}
+		if n.Type() == ast.TypeBlock && b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+	})
+	return strings.Join(strings.Fields(b.String()), " ")
 }
 
 // Hit is a section that has all words of a search.

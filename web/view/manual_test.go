@@ -8,7 +8,7 @@ import (
 const aPage = "# Failover\n\nThe *five* ways.\n\n## Commit\n\nUntil the **commit** another `point` can be [chosen](x.md).\n\n| a | b |\n|---|---|\n| Überlast | 2 |\n\n## Other\n\nnothing\n"
 
 func TestSectionsArePlainWordsUnderTheirHeadings(t *testing.T) {
-	got := Sections(aPage)
+	got := Markdown(aPage).Sections
 	want := []Section{{"Failover", "failover", "The five ways."}, {"Commit", "commit", "Until the commit another point can be chosen. a b Überlast 2"}, {"Other", "other", "nothing"}}
 	if len(got) != len(want) {
 		t.Fatalf("got %d sections: %+v", len(got), got)
@@ -31,7 +31,7 @@ func TestASearchFindsSectionsWithAllWords(t *testing.T) {
 		{"point nothing", "", "", ""},
 	} {
 		var hits []Hit
-		for _, s := range Sections(aPage) {
+		for _, s := range Markdown(aPage).Sections {
 			if h, ok := s.Find(strings.Fields(c.search)); ok {
 				hits = append(hits, h)
 			}

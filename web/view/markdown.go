@@ -1,161 +1,130 @@
 package view
 
 import (
+	"bytes"
 	"html"
+	"net/url"
 	"regexp"
 	"strings"
 
 	"github.com/a-h/templ"
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	tables "github.com/yuin/goldmark/extension/ast"
+	"github.com/yuin/goldmark/parser"
+	"github.com/yuin/goldmark/renderer"
+	"github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
 )
 
-// Text is a Markdown file as HTML. It is made from our own manual, yet everything
-// in it is escaped.
+// Text is a Markdown file as HTML, and as plain words for the search. It is made
+// from our own manual; raw HTML in it is left out all the same.
 type Text struct {
-	Title string
-	HTML  string
+	Title    string
+	HTML     string
+	Sections []Section
 }
 
 func (t Text) component() templ.Component { return templ.Raw(t.HTML) }
 
-// Markdown reads what the manual uses of Markdown: headings, paragraphs, lists of
-// one level, code, quotes, tables, emphasis and links. Anything else is shown as
-// it is written.
-func Markdown(text string) Text {
-	var m markdown
-	for line := range strings.SplitSeq(strings.ReplaceAll(text, "\r\n", "\n"), "\n") {
-		m.line(line)
+// Markdown reads a file of the manual: CommonMark with tables. Its title is the first
+// heading of the first level.
+func Markdown(source string) Text {
+	content := []byte(source)
+	document := markdown.Parser().Parse(text.NewReader(content))
+	t := Text{Sections: sectionsOf(document, content)}
+	for n := document.FirstChild(); n != nil && t.Title == ""; n = n.NextSibling() {
+		if h, ok := n.(*ast.Heading); ok && h.Level == 1 {
+			t.Title = wordsOf(h, content)
+		}
 	}
-	m.close()
-	return Text{Title: m.title, HTML: m.out.String()}
+	var out bytes.Buffer
+	if err := markdown.Renderer().Render(&out, content, document); err != nil {
+		// Nothing is written to but memory; what was not foreseen is shown as it is.
+		return Text{Title: t.Title, HTML: "<pre>" + html.EscapeString(source) + "</pre>", Sections: t.Sections}
+	}
+	t.HTML = out.String()
+	return t
 }
 
-type markdown struct {
-	out   strings.Builder
-	title string
-	block string // the element that is open: p, ul, ol, pre, blockquote, table
-	rows  int    // of the table
-}
-
-var (
-	heading  = regexp.MustCompile(`^(#{1,4}) +(.+?)\s*#*$`)
-	bullet   = regexp.MustCompile(`^\s*[-*] +(.*)$`)
-	numbered = regexp.MustCompile(`^\s*\d+[.)] +(.*)$`)
-	ruler    = regexp.MustCompile(`^\|?[\s:|-]+\|[\s:|-]*$`)
+var markdown = goldmark.New(
+	goldmark.WithExtensions(extension.Table),
+	goldmark.WithParserOptions(parser.WithAutoHeadingID(), parser.WithASTTransformers(util.Prioritized(manualLinks{}, 100))),
+	goldmark.WithRendererOptions(renderer.WithNodeRenderers(util.Prioritized(scrollable{}, 100))),
 )
 
-func (m *markdown) line(line string) {
-	if m.block == "pre" {
-		if strings.HasPrefix(line, "```") {
-			m.close()
-			return
+// manualLinks leads links to other files of the manual to their pages, and takes
+// away those that lead anywhere but to a page of ours or to an https address.
+type manualLinks struct{}
+
+func (manualLinks) Transform(document *ast.Document, reader text.Reader, _ parser.Context) {
+	var bad []ast.Node
+	walk(document, func(n ast.Node) {
+		switch n := n.(type) {
+		case *ast.Link:
+			target, ok := manualLink(string(n.Destination))
+			if n.Destination = []byte(target); !ok {
+				bad = append(bad, n)
+			}
+		case *ast.Image:
+			bad = append(bad, n)
+		case *ast.AutoLink:
+			if _, ok := manualLink(string(n.URL(reader.Source()))); !ok {
+				bad = append(bad, n)
+			}
 		}
-		m.out.WriteString(html.EscapeString(line) + "\n")
-		return
-	}
-	plain := strings.TrimSpace(line)
-	switch h := heading.FindStringSubmatch(plain); {
-	case strings.HasPrefix(plain, "```"):
-		m.open("pre", "<pre tabindex=\"0\"><code>")
-	case plain == "":
-		m.close()
-	case h != nil:
-		m.close()
-		tag := "h" + string(rune('0'+len(h[1])))
-		if len(h[1]) == 1 && m.title == "" {
-			m.title = h[2]
-		}
-		m.out.WriteString("<" + tag + " id=\"" + slug(strings.ToLower(h[2])) + "\">" + inline(h[2]) + "</" + tag + ">\n")
-	case strings.HasPrefix(plain, "|"):
-		m.row(plain)
-	case strings.HasPrefix(plain, ">"):
-		m.open("blockquote", "<blockquote>")
-		m.out.WriteString(inline(strings.TrimSpace(plain[1:])) + "\n")
-	case bullet.MatchString(line):
-		m.open("ul", "<ul>")
-		m.out.WriteString("<li>" + inline(bullet.FindStringSubmatch(line)[1]) + "\n")
-	case numbered.MatchString(line):
-		m.open("ol", "<ol>")
-		m.out.WriteString("<li>" + inline(numbered.FindStringSubmatch(line)[1]) + "\n")
-	default:
-		if m.block != "ul" && m.block != "ol" { // else it goes on with the item
-			m.open("p", "<p>")
-		}
-		m.out.WriteString(inline(plain) + "\n")
-	}
-}
-
-func (m *markdown) row(line string) {
-	if m.block == "table" && m.rows == 1 && ruler.MatchString(line) {
-		return
-	}
-	m.open("table", "<div class=\"scroll\" tabindex=\"0\"><table>")
-	tag := "td"
-	if m.rows == 0 {
-		tag = "th"
-	}
-	m.rows++
-	m.out.WriteString("<tr>")
-	for cell := range strings.SplitSeq(strings.Trim(line, "|"), "|") {
-		m.out.WriteString("<" + tag + ">" + inline(strings.TrimSpace(cell)) + "</" + tag + ">")
-	}
-	m.out.WriteString("</tr>\n")
-}
-
-func (m *markdown) open(block, tag string) {
-	if m.block == block {
-		return
-	}
-	m.close()
-	m.block = block
-	m.out.WriteString(tag)
-}
-
-func (m *markdown) close() {
-	switch m.block {
-	case "pre":
-		m.out.WriteString("</code></pre>\n")
-	case "table":
-		m.out.WriteString("</table></div>\n")
-	case "":
-	default:
-		m.out.WriteString("</" + m.block + ">\n")
-	}
-	m.block, m.rows = "", 0
-}
-
-var (
-	codeSpan = regexp.MustCompile("`([^`]+)`")
-	strong   = regexp.MustCompile(`\*\*([^*]+)\*\*`)
-	emphasis = regexp.MustCompile(`(^|[\s(])\*([^*\s][^*]*)\*`)
-	link     = regexp.MustCompile(`\[([^\]]+)\]\(([^)\s]+)\)`)
-)
-
-// inline prints the text of a line. Code is left alone by everything else.
-func inline(text string) string {
-	var b strings.Builder
-	at := 0
-	for _, m := range codeSpan.FindAllStringSubmatchIndex(text, -1) {
-		b.WriteString(prose(text[at:m[0]]) + "<code>" + html.EscapeString(text[m[2]:m[3]]) + "</code>")
-		at = m[1]
-	}
-	b.WriteString(prose(text[at:]))
-	return b.String()
-}
-
-func prose(text string) string {
-	text = html.EscapeString(text)
-	text = strong.ReplaceAllString(text, "<strong>$1</strong>")
-	text = emphasis.ReplaceAllString(text, "$1<em>$2</em>")
-	return link.ReplaceAllStringFunc(text, func(whole string) string {
-		m := link.FindStringSubmatch(whole)
-		target := m[2]
-		switch {
-		case strings.HasPrefix(target, "https://"), strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "//"), strings.HasPrefix(target, "#"):
-		case strings.Contains(target, ":"), strings.HasPrefix(target, "//"):
-			return m[1]
-		default: // another page of the manual
-			target = "/help/" + strings.TrimPrefix(strings.Replace(target, ".md", "", 1), "./")
-		}
-		return `<a href="` + target + `">` + m[1] + `</a>`
 	})
+	for _, n := range bad {
+		parent := n.Parent()
+		for c := n.FirstChild(); c != nil; c = n.FirstChild() { // their text stays
+			parent.InsertBefore(parent, n, c)
+		}
+		parent.RemoveChild(parent, n)
+	}
+}
+
+var manualFile = regexp.MustCompile(`^(?:\./)?([\w-]+)\.md(#[\w-]*)?$`)
+
+func manualLink(target string) (string, bool) {
+	if m := manualFile.FindStringSubmatch(target); m != nil {
+		return "/help/" + m[1] + m[2], true
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		return "", false
+	}
+	inside := u.Scheme == "" && u.Host == "" && (strings.HasPrefix(target, "/") && !strings.HasPrefix(target, "//") && !strings.HasPrefix(target, `/\`) || strings.HasPrefix(target, "#"))
+	return target, inside || u.Scheme == "https" && u.Host != ""
+}
+
+// scrollable prints what may be wider than the page so that a keyboard can scroll it.
+type scrollable struct{}
+
+func (scrollable) RegisterFuncs(r renderer.NodeRendererFuncRegisterer) {
+	r.Register(tables.KindTable, func(w util.BufWriter, _ []byte, _ ast.Node, entering bool) (ast.WalkStatus, error) {
+		if entering {
+			_, err := w.WriteString("<div class=\"scroll\" tabindex=\"0\"><table>\n")
+			return ast.WalkContinue, err
+		}
+		_, err := w.WriteString("</table></div>\n")
+		return ast.WalkContinue, err
+	})
+	code := func(w util.BufWriter, source []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+		if !entering {
+			return ast.WalkContinue, nil
+		}
+		_, err := w.WriteString("<pre tabindex=\"0\"><code>" + html.EscapeString(string(n.Lines().Value(source))) + "</code></pre>\n")
+		return ast.WalkSkipChildren, err
+	}
+	r.Register(ast.KindFencedCodeBlock, code)
+	r.Register(ast.KindCodeBlock, code)
+}
+
+// walk calls visit for a node and all below it.
+func walk(n ast.Node, visit func(ast.Node)) {
+	visit(n)
+	for c := n.FirstChild(); c != nil; c = c.NextSibling() {
+		walk(c, visit)
+	}
 }
