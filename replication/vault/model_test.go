@@ -229,7 +229,7 @@ func viewShows(w *View, want []byte) error {
 // rooms are buffers for whole disks: making them anew was a third of the time.
 var rooms = sync.Pool{New: func() any { return new([]byte) }}
 
-func room(size int) (p []byte, done func()) {
+func buffer(size int) (p []byte, done func()) {
 	r := rooms.Get().(*[]byte)
 	*r = slices.Grow((*r)[:0], size)[:size]
 	return *r, func() { rooms.Put(r) }
@@ -239,7 +239,7 @@ func showsBytes(w *View, want []byte) error {
 	if w.Size() != int64(len(want)) {
 		return fmt.Errorf("size %d, want %d", w.Size(), len(want))
 	}
-	got, done := room(len(want) + 1)
+	got, done := buffer(len(want) + 1)
 	defer done()
 	n, err := w.ReadAt(got, 0)
 	if err != io.EOF {
@@ -298,7 +298,7 @@ func sameChanges(ctx context.Context, v *Vault, id replication.DiskID, d *modelD
 		if err != nil {
 			return err
 		}
-		rest, done := room(len(b.content))
+		rest, done := buffer(len(b.content))
 		clear(rest[copy(rest, a.content):])
 		for _, r := range regions {
 			if r.Within(int64(len(b.content))) != nil {
