@@ -166,7 +166,7 @@ func (r *Reader) identify(stem string, p *place) error {
 		return nil
 	}
 	first := make([]byte, firstMax)
-	n, err := io.ReadFull(p.open(), first)
+	n, _ := io.ReadFull(p.open(), first) // a short file, or one that cannot be read: see below
 	if n == 0 {
 		if p.zipped { // it cannot be read, which is worth saying
 			p.id = numberOf([]byte(stem))

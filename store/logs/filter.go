@@ -161,7 +161,6 @@ type match struct {
 	Filter
 	needles [][]byte // in lower case, as they stand in a line of JSON; all must be in it
 	lower   []byte   // of the block under way
-	keys    []uint64 // of the terms that the index knows: one of each pair must be in it
 	pairs   [][2]uint64
 }
 
