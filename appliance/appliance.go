@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"riparo/appliance/audit"
 	"riparo/appliance/backup"
 	"riparo/appliance/discovery"
 	"riparo/appliance/docs"
@@ -71,6 +72,7 @@ type Appliance struct {
 
 	restart    chan struct{} // closed when Run is to return ErrRestart
 	restarting sync.Once
+	audit      *audit.Log
 
 	listener net.Listener
 	server   *http.Server
@@ -132,6 +134,9 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 		Start: func(ctx context.Context, s jobs.Spec) (string, error) { return a.jobs.Start(ctx, s) }}
 	all := append(append(a.protect.Jobs(), a.recover.Jobs()...), a.keeper.Job())
 	if a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.part("jobs"), RetryUnit: a.config.RetryUnit}, all...); err != nil {
+		return err
+	}
+	if a.audit, err = audit.Open(a.store, audit.Options{KeyFile: filepath.Join(a.config.Data, "pki", "audit.key"), Logger: a.part("audit")}); err != nil {
 		return err
 	}
 	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.part("identity")}); err != nil {
@@ -254,6 +259,6 @@ func (a *Appliance) Close() error {
 
 // handler is what answers on the TLS port.
 func (a *Appliance) handler() (_ http.Handler, err error) {
-	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Version: a.config.Version, Docs: docs.Manual})
+	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Version: a.config.Version, Docs: docs.Manual})
 	return a.console, err
 }

@@ -63,6 +63,7 @@ var floors = []room{
 
 	{path: "appliance/discovery", floor: 4},
 	{path: "appliance/backup", floor: 4}, // the appliance's own state, saved and brought back
+	{path: "appliance/audit", floor: 4},
 	{path: "appliance/identity", floor: 4},
 	{path: "appliance/notify", floor: 4},
 	{path: "appliance/protection", floor: 4, neighbors: []string{

@@ -236,7 +236,7 @@ func (a *Appliance) AnswerJob(_ context.Context, _, job, answer string) error {
 }
 
 // SavePolicy keeps a policy. It applies to running machines at once.
-func (a *Appliance) SavePolicy(_ context.Context, actor string, p replication.Policy) error {
+func (a *Appliance) SavePolicy(ctx context.Context, actor string, p replication.Policy) error {
 	if err := p.Check(); err != nil {
 		return replication.Stopf("policy.invalid", "correct the value", "%w", err)
 	}
@@ -249,6 +249,13 @@ func (a *Appliance) SavePolicy(_ context.Context, actor string, p replication.Po
 			if m.Policy == p.Name {
 				using = append(using, m.ID)
 			}
+		}
+		note := api.AuditOf(ctx)
+		note.Object = p.Name
+		if old, err := tx.Policies().Get(p.Name); err == nil {
+			note.Change(old.Policy, p)
+		} else {
+			note.Change(nil, p)
 		}
 		now := time.Now()
 		event := store.Event{ID: store.NewID(now), Time: now, Severity: "info", Code: "policy.saved", Text: fmt.Sprintf("policy %s was saved by %s", p.Name, actor), Args: map[string]string{"policy": p.Name}}

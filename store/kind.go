@@ -68,10 +68,14 @@ var (
 	Tokens   = &Kind[Token]{name: "tokens", topic: "token", key: func(t *Token) string { return t.ID }}
 	Sessions = &Kind[Session]{name: "sessions", key: func(s *Session) string { return s.ID }}
 	Settings = &Kind[Setting]{name: "settings", topic: "setting", key: func(s *Setting) string { return s.Name }}
+
+	// Audit has no limit of its own: package appliance/audit removes the oldest lines
+	// and signs where the log begins.
+	Audit = &Kind[AuditLine]{name: "audit", topic: "audit", single: true, key: func(l *AuditLine) string { return AuditKey(l.Sequence) }}
 )
 
 // kinds are all of them, for what concerns every record.
-var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings}
+var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit}
 
 // anyKind is a kind whatever its type of record.
 type anyKind interface {
@@ -126,6 +130,7 @@ func (tx *Tx) Users() Table[User]       { return Users.in(tx) }
 func (tx *Tx) Tokens() Table[Token]     { return Tokens.in(tx) }
 func (tx *Tx) Sessions() Table[Session] { return Sessions.in(tx) }
 func (tx *Tx) Settings() Table[Setting] { return Settings.in(tx) }
+func (tx *Tx) Audit() Table[AuditLine]  { return Audit.in(tx) }
 
 // JobsOf are the jobs of a machine, oldest first.
 func (tx *Tx) JobsOf(machine replication.MachineID) Range[Job] {

@@ -33,6 +33,7 @@ var migrations = []migration{
 			"events", "events.machine", "events.severity", "sites", "policies",
 			"exports", "users", "tokens", "sessions", "settings")
 	}},
+	{"make the audit log", func(tx *bolt.Tx) error { return makeBuckets(tx, "audit") }},
 }
 
 func makeBuckets(tx *bolt.Tx, names ...string) error {

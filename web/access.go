@@ -11,22 +11,29 @@ const (
 	anyone               // also without an account
 	scraper              // metrics: a loopback address, or whoever may read
 	reader               // everybody with an account
+	auditing             // reads the audit log: auditors and administrators
 	operator             // tests, and keeps replication going
 	recoverer            // moves production
 	administrator        // decides what is protected, how, and by whom
 )
 
-// rank is what a role may use, up to and including.
+// rank is what a role may use, up to and including. What is for auditors is beside
+// that order: see may.
 var rank = map[store.Role]access{
 	store.Viewer:           reader,
-	store.Auditor:          reader,
+	store.Auditor:          auditing,
 	store.Operator:         operator,
 	store.RecoveryOperator: recoverer,
 	store.Administrator:    administrator,
 }
 
 // may reports whether a role may use what needs a.
-func may(role store.Role, a access) bool { return a != nobody && rank[role] >= a }
+func may(role store.Role, a access) bool {
+	if a == auditing {
+		return role == store.Auditor || role == store.Administrator
+	}
+	return a != nobody && rank[role] >= a
+}
 
 // table is every route and who may use it.
 var table = map[string]access{
@@ -59,6 +66,13 @@ var table = map[string]access{
 	"GET /live":           reader,
 
 	"POST /settings/password": reader,
+
+	// What was done, and by whom.
+	"GET /audit":               auditing,
+	"GET /audit/export":        auditing,
+	"GET /api/v1/audit":        auditing,
+	"GET /api/v1/audit/verify": auditing,
+	"GET /api/v1/audit/export": auditing,
 
 	// Exercises, and what keeps replication going.
 	"GET /machines/{id}/test-failover":          operator,

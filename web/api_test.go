@@ -39,6 +39,10 @@ func (h *house) fingerprint() string {
 	return hex.EncodeToString(sum[:])
 }
 
+func apiToken(name string) api.TokenBody {
+	return api.TokenBody{Name: name, Role: store.Viewer, Hours: 1}
+}
+
 func problemOf(t *testing.T, err error) *replication.Problem {
 	t.Helper()
 	p, ok := errors.AsType[*replication.Problem](err)

@@ -21,6 +21,7 @@ type Config struct {
 	Store     *store.Store
 	Appliance Appliance
 	Identity  Identity
+	Audit     AuditLog     // every change is written there before it is done
 	Logger    *slog.Logger // nil: nothing is logged
 	// Logs reads the log that the console shows, and Log is the one that is written
 	// to; without it nothing is followed live and the level cannot be changed.
@@ -89,7 +90,7 @@ func New(c Config) (*Console, error) {
 	k.mux = http.NewServeMux()
 	k.pages = http.NewServeMux()
 	k.route()
-	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Version: c.Version, Now: c.Now, Logger: c.Logger, Done: k.ctx.Done()})
+	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Done: k.ctx.Done()})
 	k.api.Register(k.mux)
 	return k, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"riparo/replication"
+	"riparo/web/api"
 	"riparo/web/view"
 )
 
@@ -42,7 +43,11 @@ func (k *Console) claim(w http.ResponseWriter, r *http.Request) {
 		_, err = k.Identity.Claim(r.Context(), token, name, password, k.catalog.Match(language), addressOf(r))
 	}
 	if err != nil {
-		k.entry(w, v, http.StatusUnprocessableEntity, v.words.T("setup.title"), view.SetupPage(k.setupForm(v, token, name, err)))
+		status := http.StatusUnprocessableEntity
+		if replication.AsProblem(err).Code == "login.locked" {
+			status = http.StatusTooManyRequests
+		}
+		k.entry(w, v, status, v.words.T("setup.title"), view.SetupPage(k.setupForm(v, token, name, err)))
 		return
 	}
 	k.enter(w, r, name, "/")
@@ -77,6 +82,9 @@ func (k *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	name, next := r.PostFormValue("name"), local(r.PostFormValue("next"))
 	user, err := k.Identity.Login(r.Context(), name, r.PostFormValue("password"), addressOf(r))
 	if err != nil {
+		if known, err := k.Identity.User(name); err == nil {
+			api.AuditOf(r.Context()).Object = known.Name
+		}
 		p := replication.AsProblem(err)
 		status := http.StatusUnprocessableEntity
 		switch p.Code {
@@ -108,6 +116,7 @@ func (k *Console) enter(w http.ResponseWriter, r *http.Request, name, next strin
 		return
 	}
 	sessions.Put(r.Context(), sessionUser, name)
+	api.AuditOf(r.Context()).Actor = name
 	k.back(w, r, next)
 }
 

@@ -22,3 +22,6 @@ func Open(pattern string) bool { return table[pattern] == anyone || table[patter
 
 // Local is where a browser is sent that asks to be sent somewhere.
 func Local(next string) string { return local(next) }
+
+// ActionOf is how a route is called in the audit log.
+func ActionOf(pattern string) string { return actionOf(pattern) }

@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	auditlog "riparo/appliance/audit"
 	"riparo/appliance/identity"
 	"riparo/store"
 	"riparo/web"
@@ -31,11 +33,13 @@ type house struct {
 	*testing.T
 	store     *store.Store
 	identity  *identity.Identity
+	audit     *auditlog.Log
 	appliance *appliance
 	console   *web.Console
 	serving   atomic.Pointer[web.Console]
 	server    *httptest.Server
-	token     string // to claim it
+	full      atomic.Bool // the audit log cannot be written
+	token     string      // to claim it
 }
 
 var manual = fstest.MapFS{
@@ -46,7 +50,8 @@ var manual = fstest.MapFS{
 // newHouse opens an unclaimed console. furnished ones have lived.
 func newHouse(t *testing.T, furnished bool) *house {
 	t.Helper()
-	st, err := store.Open(filepath.Join(t.TempDir(), "state.db"), store.Options{NoSync: true})
+	dir := t.TempDir()
+	st, err := store.Open(filepath.Join(dir, "state.db"), store.Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,11 +64,15 @@ func newHouse(t *testing.T, furnished bool) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
+	log, err := auditlog.Open(st, auditlog.Options{KeyFile: filepath.Join(dir, "audit.key")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	token, err := id.OfferSetup("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{T: t, store: st, identity: id, token: token, appliance: &appliance{store: st, now: time.Now}}
+	h := &house{T: t, store: st, identity: id, audit: log, token: token, appliance: &appliance{store: st, now: time.Now}}
 	if furnished {
 		if err := h.appliance.furnish(); err != nil {
 			t.Fatal(err)
@@ -83,13 +92,26 @@ func newHouse(t *testing.T, furnished bool) *house {
 // open opens the console, again after it was closed: as after a restart.
 func (h *house) open() {
 	h.Helper()
-	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Version: "0.1.0-test", Docs: manual,
+	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Audit: brittle{h.audit, &h.full}, Version: "0.1.0-test", Docs: manual,
 		Logger: slog.New(slog.NewTextHandler(testWriter{h.T}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		h.Fatal(err)
 	}
 	h.console = console
 	h.serving.Store(console)
+}
+
+// brittle is an audit log whose disk can be full.
+type brittle struct {
+	*auditlog.Log
+	full *atomic.Bool
+}
+
+func (b brittle) Append(line store.AuditLine) (store.AuditLine, error) {
+	if b.full.Load() {
+		return line, errors.New("no space left on device")
+	}
+	return b.Log.Append(line)
 }
 
 type testWriter struct{ t *testing.T }

@@ -164,7 +164,7 @@ func (k *Console) shell(v visit, b built) (view.Shell, error) {
 	s.User, s.Role = v.user.Name, v.words.Named("role", string(v.user.Role))
 	s.Initials = initials(v.user.Name)
 	counts, err := k.counts(v)
-	s.Groups = k.navigation(v.words, counts)
+	s.Groups = k.navigation(v, counts)
 	return s, err
 }
 
@@ -179,8 +179,9 @@ func initials(name string) string {
 	return strings.ToUpper(string(letters))
 }
 
-// navigation lists the pages there are.
-func (k *Console) navigation(w *view.Words, counts map[string]view.NavCount) []view.NavGroup {
+// navigation lists the pages there are for the visitor.
+func (k *Console) navigation(v visit, counts map[string]view.NavCount) []view.NavGroup {
+	w := v.words
 	item := func(place, href, icon string) view.NavItem {
 		c := counts[place]
 		c.Place = place
@@ -192,6 +193,9 @@ func (k *Console) navigation(w *view.Words, counts map[string]view.NavCount) []v
 		{Title: w.T("nav.operations"), Items: []view.NavItem{
 			item("jobs", "/jobs", "job"), item("events", "/events", "event"), item("infrastructure", "/infrastructure", "infrastructure")}},
 		{Title: w.T("nav.appliance"), Items: []view.NavItem{item("settings", "/settings", "settings")}},
+	}
+	if v.may("GET /audit") {
+		groups[2].Items = append(groups[2].Items, item("audit", "/audit", "shield"))
 	}
 	if k.manual != nil {
 		groups[2].Items = append(groups[2].Items, item("help", "/help", "help"))

@@ -40,6 +40,7 @@ var everyPage = []struct {
 	{"/policies/gold", "A change holds from the next cycle", "Una modifica vale dal ciclo"},
 	{"/policies/new", "begins with what suits", "Parte da ciò"},
 	{"/settings", "API tokens", "Token API"},
+	{"/audit?verify=now", "The chain is sound", "La catena è integra"},
 	{"/help", "A <em>shelter</em>", "Guida"},
 	{"/help?q=SHELTER+failover", "<mark>shelter</mark>", "Che cosa dice il manuale"},
 	{"/help?q=nothing+of+the+kind", "Try fewer words", "Provare con meno parole"},

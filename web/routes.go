@@ -17,6 +17,7 @@ var pages = []page{
 	{"GET /infrastructure", (*Console).infrastructure},
 	{"GET /policies", (*Console).policies},
 	{"GET /settings", (*Console).settings},
+	{"GET /audit", (*Console).auditPage},
 	{"GET /protect", (*Console).protectPage},
 	{"GET /infrastructure/add", (*Console).siteForm},
 	{"GET /infrastructure/{name}/remove", (*Console).siteRemoval},
@@ -66,6 +67,8 @@ func (k *Console) route() {
 		"POST /infrastructure/refresh":       k.refresh,
 		"POST /infrastructure/{name}/remove": k.removeSite,
 		"POST /policies":                     k.savePolicy,
+
+		"GET /audit/export": k.exportAudit,
 
 		"POST /settings/password":            k.changePassword,
 		"POST /settings/tokens":              k.makeToken,

@@ -105,26 +105,34 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 		return
 	}
 	r = r.WithContext(withUser(r.Context(), user))
-	switch {
-	case needs == anyone:
-	case user == nil && pattern == "GET /live":
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	case user == nil:
+	if user == nil && needs != anyone {
+		if pattern == "GET /live" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
 		http.Redirect(w, r, "/login"+nextOf(r), http.StatusSeeOther)
 		return
-	case pattern == "":
+	}
+	if pattern == "" {
 		k.unknown(w, r, handler)
 		return
-	case !may(user.Role, needs):
-		k.refuse(w, r, http.StatusForbidden, forbidden(string(user.Role)))
-		return
 	}
-	if status, p := formProblem(r); p != nil {
-		k.refuse(w, r, status, p)
-		return
+	status, problem := formProblem(r)
+	who := api.Caller{Address: addressOf(r)}
+	if user != nil {
+		who.Name, who.Role = user.Name, user.Role
 	}
-	k.mux.ServeHTTP(w, r)
+	k.record(w, r, pattern, who, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case needs != anyone && !may(user.Role, needs):
+			k.Logger.Warn("a role was refused", "user", user.Name, "role", user.Role, "address", who.Address, "route", pattern)
+			k.refuse(w, r, http.StatusForbidden, forbidden(string(user.Role)))
+		case problem != nil:
+			k.refuse(w, r, status, problem)
+		default:
+			k.mux.ServeHTTP(w, r)
+		}
+	})
 }
 
 // formProblem reads the form of a request as a whole before anything is done. A
@@ -180,11 +188,15 @@ func (k *Console) serveProgram(w http.ResponseWriter, r *http.Request, handler h
 		api.WriteProblem(w, status, &replication.Problem{Code: "api.unknown", Cause: "there is nothing at " + r.Method + " " + r.URL.Path,
 			Action: "see /api/openapi.json for what there is", Remedy: replication.Stop})
 		return
-	case !may(caller.Role, needs):
-		api.WriteProblem(w, http.StatusForbidden, forbidden(string(caller.Role)))
-		return
 	}
-	k.mux.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), caller)))
+	k.record(w, r, pattern, caller, func(w http.ResponseWriter, r *http.Request) {
+		if needs != anyone && needs != scraper && !may(caller.Role, needs) {
+			k.Logger.Warn("a role was refused", "user", caller.Name, "role", caller.Role, "address", caller.Address, "route", pattern)
+			api.WriteProblem(w, http.StatusForbidden, forbidden(string(caller.Role)))
+			return
+		}
+		k.mux.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), caller)))
+	})
 }
 
 func forbidden(role string) *replication.Problem {

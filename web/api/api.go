@@ -30,6 +30,7 @@ type Config struct {
 	Store     *store.Store
 	Appliance Appliance
 	Identity  Tokens
+	Audit     Audit
 	Logger    *slog.Logger
 	Version   string
 	Now       func() time.Time
@@ -83,6 +84,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.policies()
 	a.tokens()
 	a.backups()
+	a.auditLog()
 	a.pattern("GET /api/openapi.json")
 	mux.HandleFunc("GET /api/openapi.json", a.openAPI)
 }

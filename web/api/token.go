@@ -83,6 +83,7 @@ func (a *API) claim(ctx context.Context, in *setupInput) (*body[Claimed], error)
 	if err != nil {
 		return nil, err
 	}
+	AuditOf(ctx).Actor = user.Name
 	claimed := Claimed{User: user.Name}
 	if b.TokenName != "" {
 		secret, t, err := a.Identity.CreateToken(user.Name, b.TokenName, store.Administrator, 0)

@@ -108,5 +108,12 @@ var patterns = []pattern{
 	{"role-may-not", regexp.MustCompile(`^the role (?P<Role>.+) may not do this$`)},
 	{"fewer-characters", regexp.MustCompile(`^the password has fewer than (?P<Count>\d+) characters$`)},
 	{"account-exists", regexp.MustCompile(`^there is an account (?P<Name>.+) already$`)},
+	{"audit-missing", regexp.MustCompile(`^lines (?P<First>\d+) to (?P<Last>\d+) are missing$`)},
+	{"audit-cut", regexp.MustCompile(`^lines (?P<First>\d+) to (?P<Last>\d+), the newest, are missing$`)},
+	{"audit-changed", regexp.MustCompile(`^line (?P<Line>\d+) is not as it was written, or not where it was written$`)},
+	{"audit-foreign", regexp.MustCompile(`^line (?P<Line>\d+) was signed with the key (?P<Key>\w+), not with the one of this appliance, (?P<Own>\w+)$`)},
+	{"audit-behind", regexp.MustCompile(`^lines (?P<First>\d+) to (?P<Last>\d+) stand behind the signed end of the log$`)},
+	{"audit-again", regexp.MustCompile(`^line (?P<Line>\d+) was let go of and stands here again$`)},
+	{"audit-end", regexp.MustCompile(`^line (?P<Line>\d+) is not the one that the log ended with$`)},
 	{"last-administrator", regexp.MustCompile(`^(?P<Name>.+) is the last administrator$`)},
 }

@@ -49,6 +49,7 @@ func newRoot(t *terminal) *cobra.Command {
 		newPolicies(t),
 		newSites(t),
 		newTokens(t),
+		newAudit(t),
 
 		newDisk(t),
 		newVersion(t),

@@ -1,0 +1,235 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"riparo/replication"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// AuditLog is where every change is written before it is done; package
+// appliance/audit is one.
+type AuditLog interface {
+	api.Audit
+	Append(store.AuditLine) (store.AuditLine, error)
+}
+
+// unrecorded are the posts that change nothing for anybody else.
+var unrecorded = map[string]bool{"POST /preferences": true}
+
+// actions give some routes a better name than the one made of their pattern, and
+// the same name to a form and its call.
+var actions = map[string]string{
+	"POST /setup":                        "appliance.claim",
+	"POST /api/v1/setup":                 "appliance.claim",
+	"POST /login":                        "session.begin",
+	"POST /logout":                       "session.end",
+	"POST /protect":                      "machines.protect",
+	"POST /api/v1/machines":              "machines.protect",
+	"POST /infrastructure":               "sites.add",
+	"POST /api/v1/sites":                 "sites.add",
+	"POST /infrastructure/{name}/remove": "sites.remove",
+	"DELETE /api/v1/sites/{name}":        "sites.remove",
+	"POST /infrastructure/refresh":       "sites.refresh",
+	"POST /api/v1/discovered/refresh":    "sites.refresh",
+	"POST /policies":                     "policies.save",
+	"PUT /api/v1/policies/{name}":        "policies.save",
+	"POST /settings/password":            "account.password",
+	"POST /settings/tokens":              "tokens.create",
+	"POST /api/v1/tokens":                "tokens.create",
+	"POST /settings/tokens/{id}/revoke":  "tokens.revoke",
+	"DELETE /api/v1/tokens/{id}":         "tokens.revoke",
+	"POST /settings/users":               "users.add",
+	"POST /settings/users/{name}/remove": "users.remove",
+}
+
+// recorded reports whether a route is written to the audit log: all that can
+// change something are, whoever forgot to say so.
+func recorded(pattern string) bool {
+	method, _, _ := strings.Cut(pattern, " ")
+	return pattern != "" && method != "GET" && method != "/" && !unrecorded[pattern]
+}
+
+// actionOf names what a route does: "machines.pause".
+func actionOf(pattern string) string {
+	if name := actions[pattern]; name != "" {
+		return name
+	}
+	method, path, _ := strings.Cut(pattern, " ")
+	var words []string
+	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/api/v1"), "/") {
+		if segment != "" && !strings.HasPrefix(segment, "{") {
+			words = append(words, segment)
+		}
+	}
+	if method != "POST" || len(words) < 2 {
+		words = append(words, strings.ToLower(method))
+	}
+	return strings.Join(words, ".")
+}
+
+// objectOf is what a request is about: the blanks of its pattern.
+func objectOf(pattern string, r *http.Request) string {
+	_, path, _ := strings.Cut(pattern, " ")
+	given := strings.Split(r.URL.Path, "/")
+	var values []string
+	for i, segment := range strings.Split(path, "/") {
+		if strings.HasPrefix(segment, "{") && i < len(given) {
+			values = append(values, given[i])
+		}
+	}
+	return strings.Join(values, " ")
+}
+
+// plainFields are the fields of forms and calls whose values are written to the
+// audit log. Of any other only the name is: what is new is taken for a secret until
+// somebody says otherwise.
+var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hours": true, "language": true, "point": true, "network": true,
+	"sync_first": true, "confirm": true, "keep_points": true, "notes": true, "site": true, "ref": true, "target": true, "policy": true, "disk": true, "disks": true,
+	"kind": true, "copy": true, "copy_frequency": true, "app": true, "app_consistent_frequency": true, "freeze": true, "freeze_limit": true, "threshold": true,
+	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "disabled": true}
+
+// maxDetail bounds the value of one field.
+const maxDetail = 200
+
+// detailOf tells what a form or a call asks for, without its secrets. The body of a
+// call is put back for whoever reads it next.
+func detailOf(r *http.Request) (string, error) {
+	fields := map[string]string{}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+		text, err := io.ReadAll(r.Body) // bounded by maxBody
+		if err != nil {
+			return "", err
+		}
+		r.Body = io.NopCloser(bytes.NewReader(text))
+		var body map[string]json.RawMessage
+		if json.Unmarshal(text, &body) != nil {
+			return "", nil // the call will say what is wrong
+		}
+		for name, value := range body {
+			fields[name] = strings.Trim(string(value), `"`)
+		}
+	}
+	for name, values := range r.PostForm {
+		fields[name] = strings.Join(values, ",")
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value := fields[name]
+		switch {
+		case value == "" || name == "next":
+			continue
+		case !plainFields[name]:
+			value = "•••"
+		case len(value) > maxDetail:
+			value = strings.ToValidUTF8(value[:maxDetail], "") + "…"
+		}
+		if len(name) > 40 || len(parts) == 40 { // not one of ours
+			continue
+		}
+		parts = append(parts, name+"="+value)
+	}
+	return strings.Join(parts, " "), nil
+}
+
+// record serves a request that can change something and writes both to the audit
+// log: that it was asked for, before, and what came of it. What cannot be written
+// is not done. A stranger's request has only the second line: there is no telling
+// how many strangers there are.
+func (k *Console) record(w http.ResponseWriter, r *http.Request, pattern string, who api.Caller, serve http.HandlerFunc) {
+	if !recorded(pattern) {
+		serve(w, r)
+		return
+	}
+	detail, err := detailOf(r)
+	if who.Name == "" {
+		detail = "" // somebody may have typed a password for a name
+	}
+	if err != nil {
+		status := http.StatusBadRequest
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			status = http.StatusRequestEntityTooLarge
+		}
+		api.WriteProblem(w, status, &replication.Problem{Code: "request.cut", Cause: "the request could not be read", Effect: "nothing was done", Action: "send it again", Remedy: replication.Stop})
+		return
+	}
+	note := &api.AuditNote{Actor: who.Name, Role: who.Role, Object: objectOf(pattern, r)}
+	line := store.AuditLine{Actor: who.Name, Role: who.Role, Address: addressOf(r), Action: actionOf(pattern), Object: note.Object, Detail: detail, Outcome: store.AuditAsked}
+	asked := uint64(0)
+	if who.Name != "" {
+		written, err := k.Audit.Append(line)
+		if err != nil {
+			k.Logger.Error("a request was refused because the audit log cannot be written", "error", err)
+			p := &replication.Problem{Code: "audit.unwritten", Cause: "the audit log cannot be written", Effect: "nothing was done",
+				Action: "see the log of the appliance for what keeps its disk from being written", Remedy: replication.Retry}
+			if strings.HasPrefix(r.URL.Path, "/api/") {
+				api.WriteProblem(w, http.StatusServiceUnavailable, p)
+			} else {
+				k.refuse(w, r, http.StatusServiceUnavailable, p)
+			}
+			return
+		}
+		asked = written.Sequence
+		line = store.AuditLine{Actor: who.Name, Role: who.Role, Address: line.Address, Action: line.Action}
+	}
+	answer := &heldAnswer{ResponseWriter: w}
+	defer answer.send()
+	serve(answer, r.WithContext(api.WithAudit(r.Context(), note)))
+	if who.Name == "" && (note.Actor == "" && answer.status < 400 || unread[answer.status]) {
+		return
+	}
+	line.Of, line.Actor, line.Role, line.Object, line.Before, line.After = asked, note.Actor, note.Role, note.Object, note.Before, note.After
+	switch {
+	case answer.status < 400:
+		line.Outcome = store.AuditDone
+	case answer.status < 500:
+		line.Outcome = store.AuditRefused
+	default:
+		line.Outcome = store.AuditFailed
+	}
+	if _, err := k.Audit.Append(line); err != nil {
+		k.Logger.Error("the outcome of a request is not in the audit log", "of", asked, "action", line.Action, "error", err)
+	}
+}
+
+// unread are the answers to strangers that are not recorded: those who send rubbish,
+// or have to wait, could otherwise push the work of others out of the log.
+var unread = map[int]bool{http.StatusBadRequest: true, http.StatusRequestEntityTooLarge: true, http.StatusUnsupportedMediaType: true, http.StatusTooManyRequests: true}
+
+// heldAnswer keeps an answer until its outcome is recorded: whoever has an answer
+// finds it in the log. Answers to forms and calls are pages at most.
+type heldAnswer struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (h *heldAnswer) WriteHeader(status int) {
+	if h.status == 0 {
+		h.status = status
+	}
+}
+
+func (h *heldAnswer) Write(p []byte) (int, error) {
+	h.WriteHeader(http.StatusOK)
+	return h.body.Write(p)
+}
+
+// Unwrap lets an http.ResponseController reach the writer below.
+func (h *heldAnswer) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+// send gives the answer to whoever waits for it.
+func (h *heldAnswer) send() {
+	if h.status != 0 {
+		h.ResponseWriter.WriteHeader(h.status)
+	}
+	h.ResponseWriter.Write(h.body.Bytes())
+}
