@@ -31,7 +31,8 @@ var floors = []room{
 	{path: "replication/planted", floor: 1}, // for the tests of all rooms
 	{path: "replication/nbd", floor: 1},
 	{path: "replication/image", floor: 1, neighbors: []string{
-		"replication/nbd"}}, // formats of others are written by their tool, which reads over NBD
+		"replication/nbd",   // formats of others are written by their tool, which reads over NBD
+		"replication/vfs"}}, // images are read and written around the page cache
 	{path: "replication/vault", floor: 1, neighbors: []string{
 		"replication/vfs"}}, // all files are reached through the seam
 	{path: "replication/mobility", floor: 1},

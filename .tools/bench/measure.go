@@ -199,8 +199,22 @@ func (b *bench) once(w *work, c contestant) (o outcome, size int64, err error) {
 	if err != nil {
 		return o, 0, err
 	}
-	if o, err = b.sh(w, c.command); err != nil {
+	command := c.command
+	if c.finish != "" {
+		// The shell notes the time itself; what ends a server is not part of it.
+		command += "; echo \"measured until $EPOCHREALTIME\"; " + c.finish
+	}
+	began := time.Now()
+	if o, err = b.sh(w, command); err != nil {
 		return o, 0, err
+	}
+	if c.finish != "" {
+		_, until, _ := strings.Cut(o.output, "measured until ")
+		end, err := strconv.ParseFloat(strings.TrimSpace(strings.SplitN(until, "\n", 2)[0]), 64)
+		if err != nil {
+			return o, 0, fmt.Errorf("%s: no end was noted: %w", c.name, err)
+		}
+		o.seconds = end - float64(began.UnixNano())/1e9
 	}
 	if c.bytes != "" {
 		told, err := b.sh(&work{old: w.old, image: w.image, changed: w.changed}, strings.ReplaceAll(c.bytes, "$SAID", "'"+strings.ReplaceAll(o.output, "'", "")+"'"))

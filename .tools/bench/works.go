@@ -21,6 +21,7 @@ type contestant struct {
 	setup   string // not measured, once
 	prepare string // not measured, each time
 	command string
+	finish  string // not measured, after command and in its shell
 	bytes   string // prints how many bytes were stored or sent
 	limit   bool   // not a peer: what the machine can do at most
 	check   string // has to succeed afterwards; not measured
@@ -108,18 +109,18 @@ const zstdImage = `[ -f all.qcow2 ] || qemu-img convert -f raw -O qcow2 -c -o co
 const (
 	serveOurs   = `coproc "$RIPARO" disk serve --vault "$BASE" --disk d --socket "$DIR/s"; read -r _ <&"${COPROC[0]}"; p=$COPROC_PID; `
 	serveTheirs = `qemu-nbd --fork --shared=8 -r --pid-file "$DIR/pid" -k "$DIR/s" `
-	endTheirs   = `; kill $(cat "$DIR/pid"); while [ -e "/proc/$(cat "$DIR/pid")" ]; do :; done; rm -f "$DIR/s" "$DIR/pid"`
+	endTheirs   = `kill $(cat "$DIR/pid"); while [ -e "$DIR/pid" ]; do sleep 0.01; done; rm -f "$DIR/s"`
 	readAll     = `nbdcopy "nbd+unix:///?socket=$DIR/s" null:`
 	readFirst   = `qemu-io -r -f raw -c "read 1G 4k" "nbd+unix:///?socket=$DIR/s"`
-	endOurs     = `; kill $p; wait $p || true`
+	endOurs     = `kill $p; wait $p || true`
 )
 
 // view reads a point through NBD.
 func view(read string) []contestant {
 	return []contestant{
-		{name: "riparo disk serve", ours: true, needs: "nbdcopy qemu-io", setup: baseVault, command: serveOurs + read + endOurs},
-		{name: "qemu-nbd, raw", needs: "nbdcopy qemu-nbd qemu-io", command: serveTheirs + `-f raw "$IMG"; ` + read + endTheirs},
-		{name: "qemu-nbd, zstd qcow2", needs: "nbdcopy qemu-nbd qemu-io", setup: zstdImage, command: serveTheirs + `-f qcow2 all.qcow2; ` + read + endTheirs},
+		{name: "riparo disk serve", ours: true, needs: "nbdcopy qemu-io", setup: baseVault, command: serveOurs + read, finish: endOurs},
+		{name: "qemu-nbd, raw", needs: "nbdcopy qemu-nbd qemu-io", command: serveTheirs + `-f raw "$IMG"; ` + read, finish: endTheirs},
+		{name: "qemu-nbd, zstd qcow2", needs: "nbdcopy qemu-nbd qemu-io", setup: zstdImage, command: serveTheirs + `-f qcow2 all.qcow2; ` + read, finish: endTheirs},
 	}
 }
 

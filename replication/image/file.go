@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // File is a raw image or a block device as a [replication.Source]. It is the
@@ -18,6 +20,7 @@ import (
 // QEMU, by ReadAt where the file became shorter, by Check where it was written.
 type File struct {
 	f        *os.File
+	reader   *vfs.Reader
 	path     string
 	size     int64
 	device   bool
@@ -61,6 +64,7 @@ func OpenFile(path string, options ...OpenOption) (*File, error) {
 		f.f.Close()
 		return nil, err
 	}
+	f.reader = vfs.NewReader(f.f, f.size)
 	return f, nil
 }
 
@@ -89,7 +93,7 @@ func (f *File) Size() int64 { return f.size }
 func (f *File) Path() string { return f.path }
 
 // Close lets go of the file or device.
-func (f *File) Close() error { return f.f.Close() }
+func (f *File) Close() error { return errors.Join(f.reader.Close(), f.f.Close()) }
 
 // ReadAt reads from the file. If the file ends before the size it had, that is
 // the problem image.changed; if the disk below cannot be read, image.read.
@@ -98,7 +102,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fmt.Errorf("read %s at %d: outside of its %d bytes", f.path, off, f.size)
 	}
 	want := int(min(int64(len(p)), f.size-off))
-	n, err := f.f.ReadAt(p[:want], off)
+	n, err := f.reader.ReadAt(p[:want], off)
 	switch {
 	case n == want && want == len(p):
 		return n, nil

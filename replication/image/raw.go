@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 	copyPiece = 1 << 20
 	// copiers work side by side: one reads while another writes, and a source
 	// behind a network is asked for more than one piece at a time. With copyPiece
-	// they bound the memory to 4 MiB.
-	copiers = 4
+	// they bound the memory to 8 MiB.
+	copiers = 8
 	// sparseBlock of zeroes within data is left out of the file.
 	sparseBlock = 64 << 10
 )
@@ -31,6 +33,8 @@ func writeRaw(ctx context.Context, f *os.File, source replication.Source, o Expo
 	if err := f.Truncate(source.Size()); err != nil {
 		return &writeError{err}
 	}
+	w := vfs.NewWriter(f)
+	defer w.Close() // it only closes a second handle
 	var done atomic.Int64
 	buffers := sync.Pool{New: func() any { b := make([]byte, copyPiece); return &b }}
 	group, ctx := errgroup.WithContext(ctx)
@@ -43,16 +47,16 @@ func writeRaw(ctx context.Context, f *os.File, source replication.Source, o Expo
 			if r.Zero {
 				done.Add(r.Length)
 			}
-			for at := r.Offset; !r.Zero && at < r.End(); at += copyPiece {
+			for at := r.Offset; !r.Zero && at < r.End(); at = (at/copyPiece + 1) * copyPiece {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				piece := replication.Extent{Offset: at, Length: min(copyPiece, r.End()-at)}
+				piece := replication.Extent{Offset: at, Length: min(copyPiece-at%copyPiece, r.End()-at)}
 				group.Go(func() error {
 					b := buffers.Get().(*[]byte)
 					defer buffers.Put(b)
 					defer done.Add(piece.Length)
-					return copyExtent(f, source, piece, (*b)[:piece.Length])
+					return copyExtent(w, source, piece, (*b)[:piece.Length])
 				})
 				o.Progress(done.Load(), source.Size())
 			}
@@ -66,7 +70,7 @@ func writeRaw(ctx context.Context, f *os.File, source replication.Source, o Expo
 	return err
 }
 
-func copyExtent(f *os.File, source replication.Source, e replication.Extent, b []byte) error {
+func copyExtent(w io.WriterAt, source replication.Source, e replication.Extent, b []byte) error {
 	if err := replication.ReadFull(source, b, e.Offset); err != nil {
 		return err
 	}
@@ -76,7 +80,7 @@ func copyExtent(f *os.File, source replication.Source, e replication.Extent, b [
 			end = min(end+sparseBlock, len(b))
 		}
 		if end > at {
-			if _, err := f.WriteAt(b[at:end], e.Offset+int64(at)); err != nil {
+			if _, err := w.WriteAt(b[at:end], e.Offset+int64(at)); err != nil {
 				return &writeError{err}
 			}
 		}

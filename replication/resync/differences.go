@@ -1,12 +1,15 @@
 package resync
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"riparo/replication"
 )
@@ -21,11 +24,14 @@ const (
 	// zeroWindowBytes is the same for what the source knows to be zero; it needs
 	// no buffer, only 32 KiB of checksums.
 	zeroWindowBytes = 64 << 20
-	// windowsInFlight keeps both ends at work: one reads while another hashes.
-	windowsInFlight = 4
+	// windowsInFlight keeps both ends and all cores at work: some read while others
+	// hash. Reads are ahead of the disk's order by as much.
+	windowsInFlight = 8
+	// keptBytes is how much of what differs is kept until it is read for being sent.
+	keptBytes = 8 << 20
 
 	// MaxMemory is the most data, in bytes, that a comparison holds at any time.
-	MaxMemory = windowsInFlight * windowBytes
+	MaxMemory = windowsInFlight*windowBytes + keptBytes
 )
 
 // Hasher tells checksums of the newest content it holds of a disk, unmarked data
@@ -36,11 +42,21 @@ type Hasher interface {
 	Hashes(ctx context.Context, disk replication.DiskID, extent replication.Extent, chunk int64) ([]replication.Sum, error)
 }
 
+// judging is a holder that compares by itself: it is handed the content, where a
+// holder behind a network is asked for checksums. A vault is one.
+type judging interface {
+	Judge(ctx context.Context, disk replication.DiskID) (replication.Judge, error)
+}
+
 // Options of a comparison. A nil pointer stands for the zero value.
 type Options struct {
 	// From is the offset to begin at: what lies below is not compared, because an
 	// earlier comparison of the same frozen source already carried it.
 	From int64
+	// Limit, if set, is waited for before the source is read, by the byte, so that a
+	// comparison leaves something of its disk to the machine that works on it. Its
+	// burst may be any size above zero.
+	Limit *rate.Limiter
 	// Progress, if set, is told after each window, in order, by the goroutine that
 	// ranges over the regions.
 	Progress func(Progress)
@@ -51,6 +67,8 @@ type Progress struct {
 	Offset    int64 // everything below was compared, bytes
 	Read      int64 // from the source for comparing, bytes
 	Different int64 // length of the regions that differ, bytes
+	// Reread of them had to be read a second time for being sent, bytes.
+	Reread int64
 }
 
 // Differences gives source as a delta against what holder has of disk. Regions of
@@ -71,17 +89,55 @@ type Comparison struct {
 	holder  Hasher
 	disk    replication.DiskID
 	options Options
-	buffers chan []byte // of windowBytes, free to be used again
+	buffers chan []byte       // of windowBytes, free to be used again
+	judge   replication.Judge // nil: the holder is asked for checksums
 
-	mu       sync.Mutex
-	progress Progress // guarded by mu
+	mu       sync.Mutex // guards all below
+	progress Progress
+	kept     map[replication.Extent][]byte
+	keeps    int // bytes of kept
 }
 
 // Size of the disk in bytes.
 func (c *Comparison) Size() int64 { return c.source.Size() }
 
-// ReadAt reads the source.
-func (c *Comparison) ReadAt(b []byte, offset int64) (int, error) { return c.source.ReadAt(b, offset) }
+// ReadAt gives a region that differs from memory, once, and else reads the source.
+func (c *Comparison) ReadAt(b []byte, offset int64) (int, error) {
+	if content := c.take(replication.Extent{Offset: offset, Length: int64(len(b))}); content != nil {
+		return copy(b, content), nil
+	}
+	n, err := c.source.ReadAt(b, offset)
+	c.mu.Lock()
+	c.progress.Reread += int64(n)
+	c.mu.Unlock()
+	return n, err
+}
+
+// keep remembers the content of a region that differs, if there is room.
+func (c *Comparison) keep(e replication.Extent, content []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.keeps+len(content) > keptBytes {
+		return
+	}
+	if c.kept == nil {
+		c.kept = map[replication.Extent][]byte{}
+	}
+	c.kept[e] = bytes.Clone(content)
+	c.keeps += len(content)
+}
+
+// take gives what was kept of a region, and forgets it.
+func (c *Comparison) take(e replication.Extent) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	content := c.kept[e]
+	if content != nil {
+		delete(c.kept, e)
+		c.keeps -= len(content)
+	}
+	return content
+}
 
 var _ replication.Source = (*Comparison)(nil)
 
@@ -98,6 +154,10 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 	return func(yield func(replication.Region, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		if err := c.findJudge(ctx); err != nil {
+			yield(replication.Region{}, fmt.Errorf("compare disk %s: %w", c.disk, err))
+			return
+		}
 		g, ctx := errgroup.WithContext(ctx)
 		windows := make(chan *window, windowsInFlight-1) // and one in settle's hand
 		g.Go(func() error { return c.cut(ctx, g, windows) })
@@ -110,10 +170,21 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 		if cause := g.Wait(); cause != nil {
 			err = cause
 		}
+		if c.judge != nil {
+			err = errors.Join(err, c.judge.Close())
+		}
 		if goOn && err != nil {
 			yield(replication.Region{}, fmt.Errorf("compare disk %s: %w", c.disk, err))
 		}
 	}
+}
+
+// findJudge asks the holder for a judge, if it is one that has them.
+func (c *Comparison) findJudge(ctx context.Context) (err error) {
+	if h, ok := c.holder.(judging); ok {
+		c.judge, err = h.Judge(ctx, c.disk)
+	}
+	return err
 }
 
 // settle takes the compared windows in order and yields what differs. It reports
@@ -168,6 +239,9 @@ func (c *Comparison) cut(ctx context.Context, g *errgroup.Group, windows chan<- 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if err := c.wait(ctx, started.toRead()); err != nil {
+			return err
+		}
 		g.Go(func() error { return started.compare(ctx, c) })
 		return nil
 	}
@@ -209,6 +283,18 @@ func (c *Comparison) cut(ctx context.Context, g *errgroup.Group, windows chan<- 
 		return err
 	}
 	close(windows)
+	return nil
+}
+
+// wait lets n bytes pass the limit, in portions that its burst allows.
+func (c *Comparison) wait(ctx context.Context, n int64) error {
+	for limit := c.options.Limit; limit != nil && limit.Limit() != rate.Inf && n > 0; {
+		portion := min(n, int64(max(limit.Burst(), 1)))
+		if err := limit.WaitN(ctx, int(portion)); err != nil {
+			return err
+		}
+		n -= portion
+	}
 	return nil
 }
 

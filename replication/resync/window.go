@@ -29,10 +29,6 @@ func (w *window) add(part replication.Region) {
 
 // compare finds what of the window differs from what the holder has.
 func (w *window) compare(ctx context.Context, c *Comparison) error {
-	theirs, err := hashes(ctx, c, w.Extent, coarse)
-	if err != nil {
-		return err
-	}
 	var data []byte // the content of the window; nil when all of it is known to be zero
 	if slices.ContainsFunc(w.parts, func(p replication.Region) bool { return !p.Zero }) {
 		buffer := c.buffer()
@@ -42,7 +38,46 @@ func (w *window) compare(ctx context.Context, c *Comparison) error {
 			return err
 		}
 	}
+	find := w.bySums
+	if c.judge != nil {
+		find = w.byJudge
+	}
+	if err := find(ctx, c, data); err != nil {
+		return err
+	}
+	w.different = joined(w.different)
+	for _, r := range w.different {
+		if !r.Zero {
+			c.keep(r.Extent, w.slice(data, r.Extent))
+		}
+	}
+	close(w.compared)
+	return nil
+}
 
+// byJudge lets the holder compare.
+func (w *window) byJudge(ctx context.Context, c *Comparison, data []byte) error {
+	differ, err := c.judge.Differ(ctx, w.Extent, data)
+	if err != nil {
+		return fmt.Errorf("compare %s: %w", w.Extent, err)
+	}
+	end := w.Offset
+	for _, e := range differ {
+		if e.Offset < end || e.Length <= 0 || e.End() > w.End() {
+			return fmt.Errorf("compare %s: it is said that %s differs", w.Extent, e)
+		}
+		end = e.End()
+		w.differ(replication.Region{Extent: e, Zero: data == nil || replication.IsZero(w.slice(data, e))})
+	}
+	return nil
+}
+
+// bySums asks the holder for checksums, and for finer ones where they differ.
+func (w *window) bySums(ctx context.Context, c *Comparison, data []byte) error {
+	theirs, err := hashes(ctx, c, w.Extent, coarse)
+	if err != nil {
+		return err
+	}
 	suspects := make([]replication.Extent, 0, len(theirs)) // chunks of data that differ from data
 	for k, chunk := range chunks(w.Extent, coarse) {
 		mine := replication.ZeroSum
@@ -77,9 +112,17 @@ func (w *window) compare(ctx context.Context, c *Comparison) error {
 			}
 		}
 	}
-	w.different = joined(w.different)
-	close(w.compared)
 	return nil
+}
+
+// toRead is how much of the window is read from the source, bytes.
+func (w *window) toRead() (n int64) {
+	for _, p := range w.parts {
+		if !p.Zero {
+			n += p.Length
+		}
+	}
+	return n
 }
 
 // buffer gives a free buffer or makes one.

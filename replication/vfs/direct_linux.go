@@ -3,6 +3,7 @@ package vfs
 import (
 	"errors"
 	"os"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,29 +24,16 @@ const (
 // both ways may be mixed as long as nobody writes to one place both ways at once.
 type directFile struct {
 	file     *os.File
-	refused  bool
+	refused  atomic.Bool
 	reserved int64 // end of the room set aside, bytes
 }
 
 // reserve sets room aside, without changing the size of the file, and opens it a
 // second time for direct writes.
 func (d *directFile) reserve(f *os.File, size int64) {
-	if d.refused || size <= d.reserved {
+	d.open(f)
+	if d.refused.Load() || size <= d.reserved {
 		return
-	}
-	if d.file == nil {
-		var err error
-		if d.file, err = os.OpenFile(f.Name(), os.O_WRONLY|unix.O_DIRECT, 0); err != nil {
-			d.refused = true // tmpfs, FUSE and others do not offer it
-			return
-		}
-		opened, err1 := d.file.Stat()
-		same, err2 := f.Stat()
-		if err1 != nil || err2 != nil || !os.SameFile(opened, same) {
-			_ = d.close() // nothing was written through it
-			d.refused = true
-			return
-		}
 	}
 	// Without room, writes find theirs when they come, or say that there is none.
 	if unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, d.reserved, size-d.reserved) == nil {
@@ -53,17 +41,34 @@ func (d *directFile) reserve(f *os.File, size int64) {
 	}
 }
 
+// open opens the file a second time.
+func (d *directFile) open(f *os.File) {
+	if d.refused.Load() || d.file != nil {
+		return
+	}
+	var err error
+	if d.file, err = os.OpenFile(f.Name(), os.O_WRONLY|unix.O_DIRECT, 0); err != nil {
+		d.refused.Store(true) // tmpfs, FUSE and others do not offer it
+		return
+	}
+	opened, err1 := d.file.Stat()
+	same, err2 := f.Stat()
+	if err1 != nil || err2 != nil || !os.SameFile(opened, same) {
+		d.refused.Store(true)
+	}
+}
+
 // writeAt writes p if it can be written directly.
 func (d *directFile) writeAt(p []byte, offset int64) (done bool, n int, err error) {
-	if d.file == nil || len(p) < minDirect || len(p)%directAlignment != 0 || offset%directAlignment != 0 ||
+	if d.file == nil || d.refused.Load() || len(p) < minDirect || len(p)%directAlignment != 0 || offset%directAlignment != 0 ||
 		uintptr(unsafe.Pointer(unsafe.SliceData(p)))%directAlignment != 0 {
 		return false, 0, nil
 	}
 	n, err = d.file.WriteAt(p, offset)
 	if n == 0 && errors.Is(err, unix.EINVAL) {
 		// A disk with larger sectors, or a file system that changed its mind.
-		d.refused = true
-		return false, 0, d.close()
+		d.refused.Store(true)
+		return false, 0, nil
 	}
 	return true, n, err
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // aligned gives n random bytes at an address that direct writes take.
@@ -57,7 +59,7 @@ func TestAReservedFileHoldsWhatWasWrittenEitherWay(t *testing.T) {
 			t.Fatalf("step %d: the file has other content, error %v", step, err)
 		}
 	}
-	if direct.direct.file == nil && !direct.direct.refused {
+	if direct.direct.file == nil && !direct.direct.refused.Load() {
 		t.Error("Reserve did not try to open the file for direct writes")
 	}
 	tail := []byte("a footer of any length")
@@ -109,5 +111,87 @@ func TestReservedRoomIsGivenBack(t *testing.T) {
 		if got := taken(name); got > 1<<20 {
 			t.Errorf("after %s and Close a file of 4096 bytes takes %d", how, got)
 		}
+	}
+}
+
+func TestAReaderGivesWhatTheFileHasCachedOrNot(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	name := filepath.Join(t.TempDir(), "image")
+	want := aligned(r, 5<<20)
+	want = want[:5<<20-1234]
+	if err := os.WriteFile(name, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	reader := NewReader(f, int64(len(want)))
+	defer reader.Close()
+	for step := range 200 {
+		if step%4 == 0 { // parts of the file leave the page cache
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			at := r.Int64N(int64(len(want)))
+			if err := unix.Fadvise(int(f.Fd()), at, 1<<20, unix.FADV_DONTNEED); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if step%5 == 0 { // what was just written is read, synced or not
+			at := r.Int64N(int64(len(want)) - 100)
+			copy(want[at:], "written a moment ago")
+			if _, err := f.WriteAt([]byte("written a moment ago"), at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := aligned(r, []int{1, 4096, minDirect, 1 << 20}[r.IntN(4)])
+		at := r.Int64N(int64(len(want)))
+		if r.IntN(3) > 0 {
+			at = at / directAlignment * directAlignment
+		}
+		n, err := reader.ReadAt(p, at)
+		if n != min(len(p), len(want)-int(at)) || err != nil && (err != io.EOF || n == len(p)) || !bytes.Equal(p[:n], want[at:int(at)+n]) {
+			t.Fatalf("step %d: %d of %d bytes at %d, error %v, or other bytes", step, n, len(p), at, err)
+		}
+	}
+	if err := os.Truncate(name, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := reader.ReadAt(aligned(r, 1<<20), 2<<20); n != 0 || err != io.EOF {
+		t.Errorf("behind the end of a file that was cut: %d bytes, error %v", n, err)
+	}
+}
+
+func TestAWriterWritesBothWays(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := make([]byte, 8<<20)
+	if err := f.Truncate(int64(len(want))); err != nil {
+		t.Fatal(err)
+	}
+	w := NewWriter(f)
+	for range 60 {
+		p := aligned(r, []int{512, 4096, minDirect, 1 << 20}[r.IntN(4)])
+		at := r.Int64N(int64(len(want)-len(p))) / 512 * 512
+		if r.IntN(2) == 0 {
+			at = at / directAlignment * directAlignment
+		}
+		if n, err := w.WriteAt(p, at); n != len(p) || err != nil {
+			t.Fatal(n, err)
+		}
+		copy(want[at:], p)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(want))
+	if _, err := f.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the file has other content, error %v", err)
 	}
 }

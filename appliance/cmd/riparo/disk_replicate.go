@@ -191,7 +191,8 @@ func (r *replicator) run(ctx context.Context, at time.Time) (replicated, error) 
 	}
 	out.ReadBytes, out.ChangedBytes = result.Read, result.Changed
 	if compared != nil {
-		out.ReadBytes += compared.Progress().Read
+		p := compared.Progress()
+		out.ReadBytes = p.Read + p.Reread
 	}
 	out.StoredBytes, err = r.stored(out.Point)
 	return out, err
