@@ -65,6 +65,12 @@ type RecoveryPoint struct {
 	ChangedBytes int64 `json:"changed_bytes"`
 	StoredBytes  int64 `json:"stored_bytes"`
 
+	// Pinned: a person keeps it. Locked: until LockedUntil, by the time that the vault
+	// trusts, nobody can let it go.
+	Pinned      bool      `json:"pinned,omitempty"`
+	Locked      bool      `json:"locked,omitempty"`
+	LockedUntil time.Time `json:"locked_until,omitzero"`
+
 	// Damage says which bytes of the point cannot be read back. A point with damage
 	// is never offered as the latest.
 	Damage []Damage `json:"damage,omitempty"`

@@ -41,21 +41,26 @@ func (r Retention) Check() error {
 }
 
 // Drop chooses from points, in any order, those that the rules let go at now. It
-// always keeps the newest point, and of the points that share an interval it
+// always keeps the newest point, the newest one without damage, and what is pinned or
+// locked, and of the points that share an interval it
 // keeps the oldest, but an application-consistent or clean one before a
 // crash-consistent one. A point from the future counts as new.
 func (r Retention) Drop(points []RecoveryPoint, now time.Time) []PointID {
-	var newest RecoveryPoint
+	var newest, good RecoveryPoint
 	for _, p := range points {
 		if p.Later(newest) {
 			newest = p
+		}
+		if len(p.Damage) == 0 && p.Later(good) {
+			good = p
 		}
 	}
 	type slot struct{ rule, interval int64 }
 	kept := map[slot]RecoveryPoint{}
 	var drop []PointID
 	for _, p := range points {
-		if p.ID == newest.ID {
+		// The newest one that is whole is the last good one.
+		if p.ID == newest.ID || p.ID == good.ID || p.Pinned || p.Locked {
 			continue
 		}
 		rule := r.ruleFor(now.Sub(p.Time))

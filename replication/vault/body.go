@@ -137,6 +137,8 @@ type point struct {
 	sequence    replication.Sequence
 	changed     int64 // logical bytes since the point before it
 	stored      int64 // what they take in the vault
+	locked      int64 // until this time nobody lets it go, Unix nanoseconds; 0: not locked
+	pinned      bool  // a person keeps it
 }
 
 func (e *encoder) point(p *point) {
@@ -153,6 +155,8 @@ func (e *encoder) point(p *point) {
 	e.number(uint64(p.sequence))
 	e.number(uint64(p.changed))
 	e.number(uint64(p.stored))
+	e.number(uint64(p.locked))
+	e.flag(p.pinned)
 }
 
 func (d *decoder) point() point {
@@ -170,7 +174,9 @@ func (d *decoder) point() point {
 	p.sequence = replication.Sequence(d.number())
 	p.changed = int64(d.number())
 	p.stored = int64(d.number())
-	if p.size < 0 || p.changed < 0 || p.stored < 0 {
+	p.locked = int64(d.number())
+	p.pinned = d.flag()
+	if p.size < 0 || p.changed < 0 || p.stored < 0 || p.locked < 0 {
 		d.fail()
 	}
 	return p

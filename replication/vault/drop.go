@@ -10,7 +10,7 @@ import (
 
 // Drop lets recovery points go. Their maps are merged into the next newer ones; what
 // no remaining point needs becomes dead. The newest point and the newest complete one
-// cannot be dropped. Points that the disk does not have are passed over, so that a
+// cannot be dropped, nor can a locked or pinned one: then nothing is. Points that the disk does not have are passed over, so that a
 // drop can be repeated. Marks that never became a complete point and never will,
 // because a later point is complete, go with any drop.
 func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replication.PointID) error {
@@ -33,6 +33,9 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	sick := slices.ContainsFunc(v.list(), func(d *disk) bool { return d.sick != nil })
 	if err := d.dropPoints(ctx, points, whole, sick); err != nil {
 		return err
+	}
+	if err := v.clock.keep(clockSave); err != nil {
+		return writeProblem(id, err)
 	}
 	// The drop is done. That its space comes back may take another try, or wait for a
 	// compaction that is under way.
@@ -69,7 +72,12 @@ func (d *disk) dropPoints(ctx context.Context, points []replication.PointID, who
 		case wanted[p.id] && newest:
 			return fmt.Errorf("drop point %s of disk %s: it is the newest one", p.id, d.id)
 		case wanted[p.id] || abandoned:
-			marks = append(marks, p.serial)
+			held := d.heldPoint(p, "drop")
+			if held == nil {
+				marks = append(marks, p.serial)
+			} else if wanted[p.id] {
+				return held
+			}
 		}
 		newer = newer || whole[p.id]
 	}

@@ -26,6 +26,9 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	if err != nil {
 		return err
 	}
+	if err := d.erasable(); err != nil {
+		return err
+	}
 	for _, other := range v.list() {
 		if other != d && other.sick == nil {
 			if err := other.releaseMember(ctx, id); err != nil {
@@ -48,6 +51,13 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 		return fmt.Errorf("disk %s: %w", id, replication.ErrUnknownDisk)
 	}
 	d.leading = true
+	d.mu.Unlock()
+	err = d.erasable() // nobody locks while this leads
+	d.mu.Lock()
+	if err != nil {
+		d.follow()
+		return err
+	}
 	defer d.follow()
 	d.mu.Unlock()
 	erased, err := d.erase()
@@ -67,6 +77,19 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	d.mu.Lock()
 	if err != nil {
 		return fmt.Errorf("disk %s is erased, but not all of its files could be removed yet: %w", id, err)
+	}
+	return nil
+}
+
+// erasable reports the lock that keeps the disk, or nil. Of a disk that could not be
+// opened nobody knows its locks.
+func (d *disk) erasable() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range d.points {
+		if p.locked > d.vault.TrustedTime().UnixNano() {
+			return d.heldPoint(p, "erase")
+		}
 	}
 	return nil
 }

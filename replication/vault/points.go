@@ -2,6 +2,7 @@ package vault
 
 import (
 	"slices"
+	"time"
 
 	"riparo/replication"
 )
@@ -38,11 +39,16 @@ func (v *Vault) Points(id replication.DiskID) ([]replication.RecoveryPoint, erro
 	points := slices.Clone(d.points)
 	d.mu.Unlock()
 	var list []replication.RecoveryPoint
+	now := v.TrustedTime().UnixNano()
 	for _, p := range v.complete(points) {
 		list = append(list, replication.RecoveryPoint{
 			ID: p.id, Time: p.time, Consistency: p.consistency, Disks: slices.Clone(p.members), Tag: p.tag,
-			ChangedBytes: p.changed, StoredBytes: p.stored,
+			ChangedBytes: p.changed, StoredBytes: p.stored, Pinned: p.pinned,
 		})
+		if p.locked > 0 {
+			n := len(list) - 1
+			list[n].LockedUntil, list[n].Locked = time.Unix(0, p.locked).UTC(), p.locked > now
+		}
 	}
 	return list, nil
 }

@@ -36,15 +36,17 @@ const (
 type kind uint8
 
 const (
-	kindBatch     kind = 1 // rows and their data
-	kindMark      kind = 2 // closes a recovery point
-	kindDisk      kind = 3 // size, machine or owner changed; may cut the disk
-	kindRewind    kind = 4 // what came after a point is no more part of the disk
-	kindDrop      kind = 5 // points let go
-	kindInventory kind = 6 // all that is still needed of everything before it
-	kindRelease   kind = 7 // points do not need an erased member any more
-	kindMove      kind = 8 // rows that take the place of stored blocks
-	kindMend      kind = 9 // the head is right again in spite of lost records
+	kindBatch     kind = 1  // rows and their data
+	kindMark      kind = 2  // closes a recovery point
+	kindDisk      kind = 3  // size, machine or owner changed; may cut the disk
+	kindRewind    kind = 4  // what came after a point is no more part of the disk
+	kindDrop      kind = 5  // points let go
+	kindInventory kind = 6  // all that is still needed of everything before it
+	kindRelease   kind = 7  // points do not need an erased member any more
+	kindMove      kind = 8  // rows that take the place of stored blocks
+	kindMend      kind = 9  // the head is right again in spite of lost records
+	kindLock      kind = 10 // points that nobody may let go before a time
+	kindPin       kind = 11 // points that a person keeps, or does not any more
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

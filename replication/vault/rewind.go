@@ -11,7 +11,7 @@ import (
 // more part of the disk, and what is written next continues on that point. It is
 // durable when Rewind returns. epoch takes ownership as in Prepare, so that whoever
 // wrote the discarded future is refused from now on. Errors wrap ErrUnknownDisk,
-// ErrUnknownPoint and ErrStaleEpoch.
+// ErrUnknownPoint and ErrStaleEpoch. A locked or pinned point is never discarded.
 func (v *Vault) Rewind(ctx context.Context, id replication.DiskID, to replication.PointID, epoch replication.Epoch) error {
 	if err := v.writable(); err != nil {
 		return err
@@ -32,6 +32,11 @@ func (v *Vault) Rewind(ctx context.Context, id replication.DiskID, to replicatio
 	p := d.byID[to]
 	if p == nil {
 		return fmt.Errorf("rewind disk %s to point %s: %w", id, to, replication.ErrUnknownPoint)
+	}
+	for _, later := range d.points[d.indexAfter(p.serial):] {
+		if err := d.heldPoint(later, "rewind to point "+string(to)); err != nil {
+			return err
+		}
 	}
 	r := newDraft(kindRewind, nil, nil, rewindBody{to: to, at: p.serial}.encode())
 	r.head.epoch = epoch

@@ -32,6 +32,7 @@ func (s *state) snapshot(e *encoder) {
 	e.ranges(s.voids)
 	e.ranges(s.lost)
 	e.number(uint64(s.mended))
+	e.number(uint64(s.lockedAt))
 	all := maps.Collect(s.moves.all())
 	e.number(uint64(len(all)))
 	for _, from := range slices.SortedFunc(maps.Keys(all), compareLocations) {
@@ -89,6 +90,7 @@ func (s *state) restore(d *decoder) error {
 	s.voids = d.ranges()
 	s.lost = d.ranges()
 	s.mended = serial(d.number())
+	s.lockedAt = int64(d.number())
 	list := map[location]entry{}
 	for range d.count() {
 		from := location{uint32(d.number()), uint32(d.number())}

@@ -33,6 +33,7 @@ type state struct {
 	segments []segmentInfo // that are needed, ascending
 	voids    []serialRange // rewound
 	lost     []serialRange // records that cannot be read; see trusted
+	lockedAt int64         // the latest time that a lock was made, Unix nanoseconds
 	mended   serial        // the record after which what was lost does not matter
 }
 
@@ -98,6 +99,18 @@ func (s *state) apply(r *record) error {
 		return s.move(r)
 	case kindInventory:
 		return s.adoptInventory(r)
+	case kindLock:
+		b, err := parseLockBody(r.body)
+		if err != nil {
+			return err
+		}
+		s.lock(b)
+	case kindPin:
+		b, err := parsePinBody(r.body)
+		if err != nil {
+			return err
+		}
+		s.alter(b.marks, func(p *point) { p.pinned = b.pinned })
 	case kindMend:
 		s.mended = r.serial
 	default:

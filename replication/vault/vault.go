@@ -24,10 +24,11 @@ type Options struct {
 	ReadOnly bool             // change nothing, not even to clean up after a crash
 	Clock    func() time.Time // nil: time.Now
 
-	segmentBytes  int64 // 0: sealBytes. Tests seal earlier.
-	memoryEntries int   // 0: runEntries. Tests spill earlier.
-	eager         bool  // compaction takes any segment, one round at a time. Tests do.
-	manual        bool  // nothing happens in the background; tests call maintain
+	segmentBytes  int64                // 0: sealBytes. Tests seal earlier.
+	memoryEntries int                  // 0: runEntries. Tests spill earlier.
+	uptime        func() time.Duration // nil: of the machine
+	eager         bool                 // compaction takes any segment, one round at a time. Tests do.
+	manual        bool                 // nothing happens in the background; tests call maintain
 }
 
 // Vault keeps protected disks and their recovery points in a folder. It is a
@@ -51,6 +52,7 @@ type Vault struct {
 
 	traffic atomic.Int64 // calls of senders under way; see scrub.go
 	scrub   scrub
+	clock   trustedClock
 
 	mu     sync.RWMutex // guards all below
 	disks  map[replication.DiskID]*disk
@@ -75,6 +77,7 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{}, scrub: scrub{now: make(chan struct{}, 1)},
 		waste: make(chan struct{}, 1), wasteful: map[*disk]bool{},
 	}
+	v.clock.vault = v
 	v.options.segmentBytes = cmp.Or(o.segmentBytes, sealBytes)
 	v.options.memoryEntries = cmp.Or(o.memoryEntries, runEntries)
 	if o.Create && !o.ReadOnly {
@@ -110,6 +113,7 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 	if err := v.openDisks(ctx); err != nil {
 		return nil, err
 	}
+	v.clock.begin()
 	if !o.ReadOnly && !o.manual {
 		var run context.Context
 		run, v.stop = context.WithCancel(context.WithoutCancel(ctx))
@@ -141,6 +145,9 @@ func (v *Vault) Close() error {
 		<-v.idle
 	}
 	var errs []error
+	if v.clock.uptime != nil {
+		errs = append(errs, v.clock.keep(0))
+	}
 	for _, d := range disks {
 		errs = append(errs, d.close(closedProblem(v.dir)))
 	}

@@ -1,0 +1,187 @@
+package vault
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"riparo/replication"
+)
+
+// The time that locks are measured by is not that of the clock: who sets the clock
+// forward must not free a point, and who sets it back must not lose what was known.
+//
+// While the vault is open, trusted time passes as the machine's uptime does, whatever
+// becomes of the clock. It is saved, and never goes back. When the vault is opened,
+// the clock may be ahead of what was saved, for time has passed meanwhile: so much is
+// believed as is left of clockCredit, and what is believed is earned back by time that
+// passes while the vault is open. More needs a person: [Vault.ConfirmClock]. Until
+// then locks last longer than they were meant to, which is the safe side.
+const (
+	clockName   = "clock"
+	clockMagic  = "RIPAROCK"
+	clockSize   = 40
+	clockCredit = 24 * time.Hour // a night without power needs no person
+	// clockSave: after a crash, so much less is known at most.
+	clockSave = time.Hour
+)
+
+// trustedClock keeps the trusted time of a vault.
+type trustedClock struct {
+	vault  *Vault
+	uptime func() time.Duration // since the vault was opened; does not know the clock
+
+	mu          sync.Mutex // guards all below
+	base        time.Time  // trusted time when the vault was opened
+	lent        time.Duration
+	unconfirmed time.Duration // by how much the clock was ahead of it then
+	saved       time.Time
+}
+
+// ClockState is what a vault knows about the time.
+type ClockState struct {
+	Trusted time.Time // what locks are measured by
+	// Ahead is how much the clock was ahead when the vault was opened and was not
+	// believed; 0 when nothing needs to be confirmed.
+	Ahead time.Duration
+}
+
+// TrustedTime is the time that locks are measured by. It never goes back, and runs
+// ahead of the real time by no more than a day.
+func (v *Vault) TrustedTime() time.Time {
+	v.clock.mu.Lock()
+	defer v.clock.mu.Unlock()
+	return v.clock.now()
+}
+
+// ClockState tells whether somebody should look at the clock.
+func (v *Vault) ClockState() ClockState {
+	v.clock.mu.Lock()
+	defer v.clock.mu.Unlock()
+	return ClockState{Trusted: v.clock.now(), Ahead: v.clock.unconfirmed}
+}
+
+// ConfirmClock makes the clock, as it is now, the trusted time: a person says that the
+// vault was really closed for so long. Whoever calls it sees to it that one person
+// alone cannot.
+func (v *Vault) ConfirmClock(ctx context.Context) error {
+	if err := v.writable(); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	c := &v.clock
+	c.mu.Lock()
+	wall := v.now()
+	if wall.Before(c.now()) {
+		c.mu.Unlock()
+		return &replication.Problem{
+			Code:   "vault.clock",
+			Cause:  fmt.Sprintf("the clock says %s, and the vault knows that it is at least %s", wall.UTC().Format(time.RFC3339), c.now().UTC().Format(time.RFC3339)),
+			Effect: "nothing was changed", Action: "set the clock right", Remedy: replication.Stop,
+		}
+	}
+	before := c.base
+	c.base = wall.Add(-c.uptime())
+	now := c.now()
+	c.mu.Unlock()
+	if err := c.save(now); err != nil {
+		c.mu.Lock()
+		c.base = before
+		c.mu.Unlock()
+		return fmt.Errorf("confirm the clock: %w", err)
+	}
+	c.mu.Lock()
+	c.unconfirmed = 0
+	c.mu.Unlock()
+	return nil
+}
+
+// now is the trusted time. The caller holds mu.
+func (c *trustedClock) now() time.Time { return c.base.Add(c.uptime()) }
+
+// begin finds out the trusted time at an opening, after the disks are open.
+func (c *trustedClock) begin() {
+	v := c.vault
+	if c.uptime = v.options.uptime; c.uptime == nil {
+		start := time.Now()
+		c.uptime = func() time.Duration { return time.Since(start) } // monotonic
+	}
+	known, lent := int64(0), clockCredit
+	p, err := v.readFile(filepath.Join(v.dir, clockName), clockSize)
+	if at, owed, ok := parseClock(p, v.id); err == nil && ok {
+		known, lent = at, owed
+	}
+	locked := false
+	for _, d := range v.list() {
+		known = max(known, d.lockedAt)
+		locked = locked || d.lockedAt > 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wall := v.now().Add(-c.uptime())
+	if known == 0 && !locked && errors.Is(err, fs.ErrNotExist) {
+		c.base = wall // nothing was ever locked
+		return
+	}
+	c.base, c.lent = time.Unix(0, known).UTC(), lent
+	c.saved = c.base
+	ahead := wall.Sub(c.base)
+	switch {
+	case ahead <= 0:
+	case ahead <= clockCredit-lent:
+		c.base, c.lent = c.base.Add(ahead), lent+ahead
+	default:
+		c.unconfirmed = ahead
+	}
+}
+
+// save makes a time durable: after any restart it is not earlier.
+func (c *trustedClock) save(now time.Time) error {
+	c.mu.Lock()
+	lent := max(0, c.lent-c.uptime())
+	c.mu.Unlock()
+	p := make([]byte, clockSize)
+	copy(p, clockMagic)
+	le := binary.LittleEndian
+	le.PutUint32(p[8:], formatVersion)
+	le.PutUint32(p[12:], checksum(c.vault.id[:]))
+	le.PutUint64(p[16:], uint64(now.UnixNano()))
+	le.PutUint64(p[24:], uint64(lent))
+	le.PutUint32(p[clockSize-4:], checksum(p[:clockSize-4]))
+	if err := c.vault.replaceFile(c.vault.dir, clockName, p); err != nil {
+		return fmt.Errorf("save the time of vault %s: %w", c.vault.dir, err)
+	}
+	c.mu.Lock()
+	c.saved = now
+	c.mu.Unlock()
+	return nil
+}
+
+// keep saves the time when it was not for long, if there is a lock.
+func (c *trustedClock) keep(after time.Duration) error {
+	c.mu.Lock()
+	now := c.now()
+	due := !c.saved.IsZero() && now.Sub(c.saved) > after
+	c.mu.Unlock()
+	if !due || c.vault.options.ReadOnly {
+		return nil
+	}
+	return c.save(now)
+}
+
+func parseClock(p []byte, id vaultID) (at int64, lent time.Duration, ok bool) {
+	le := binary.LittleEndian
+	if len(p) != clockSize || string(p[:8]) != clockMagic || le.Uint32(p[8:]) != formatVersion ||
+		le.Uint32(p[12:]) != checksum(id[:]) || checksum(p[:clockSize-4]) != le.Uint32(p[clockSize-4:]) {
+		return 0, 0, false
+	}
+	at, lent = int64(le.Uint64(p[16:])), time.Duration(le.Uint64(p[24:]))
+	return at, lent, at > 0 && lent >= 0 && lent <= clockCredit
+}
