@@ -20,12 +20,19 @@ type Policy struct {
 	RPOThreshold time.Duration `json:"rpo_threshold"`
 	// Retention says which points are kept.
 	Retention Retention `json:"retention"`
+	// LockFor is how long nobody can let a point go, from when it was made; 0 locks
+	// none. A change holds for later points only: locks are never shortened.
+	LockFor time.Duration `json:"lock_for,omitempty"`
 	// BytesPerSecond limits what one machine sends; 0 is no limit.
 	BytesPerSecond int64 `json:"bytes_per_second"`
 }
 
 // MinCopyFrequency: below this a cycle costs more than it saves.
 const MinCopyFrequency = 5 * time.Second
+
+// MaxLockFor bounds what a slip of the hand can lock: room that is locked cannot be
+// had back by anybody.
+const MaxLockFor = 366 * 24 * time.Hour
 
 // DefaultPolicy is what a fresh appliance offers.
 func DefaultPolicy() Policy {
@@ -52,6 +59,8 @@ func (p Policy) Check() error {
 		return fmt.Errorf("policy %s: freeze limit %s: 0 to 1m0s", p.Name, p.FreezeLimit)
 	case p.RPOThreshold != 0 && p.RPOThreshold < p.CopyFrequency:
 		return fmt.Errorf("policy %s: RPO threshold %s: not below the copy frequency %s", p.Name, p.RPOThreshold, p.CopyFrequency)
+	case p.LockFor < 0 || p.LockFor > MaxLockFor:
+		return fmt.Errorf("policy %s: locked for %s: 0 to %s", p.Name, p.LockFor, MaxLockFor)
 	case p.BytesPerSecond < 0:
 		return fmt.Errorf("policy %s: bytes per second: not below 0", p.Name)
 	}

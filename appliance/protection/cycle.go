@@ -128,6 +128,14 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	if err := capture.Commit(ctx); err != nil {
 		p.log.Warn("the source did not confirm the recovery point", "machine", m.ID, "name", m.Name, "point", point, "error", err)
 	}
+	for _, disk := range members {
+		if policy.LockFor == 0 {
+			break
+		}
+		if err := p.sink.Lock(ctx, disk, []replication.PointID{point}, p.now().Add(policy.LockFor)); err != nil {
+			return out, fmt.Errorf("lock point %s of disk %s, as policy %s wants: %w", point, disk, policy.Name, err)
+		}
+	}
 	out.Point = replication.RecoveryPoint{ID: point, Time: instant.NotBefore, Consistency: instant.Consistency, Disks: members, Tag: o.Tag}
 	for _, d := range out.Disks {
 		out.Point.ChangedBytes += d.Changed

@@ -25,6 +25,7 @@ type Vault interface {
 	resync.Hasher
 	Points(id replication.DiskID) ([]replication.RecoveryPoint, error)
 	Drop(ctx context.Context, id replication.DiskID, points []replication.PointID) error
+	Lock(ctx context.Context, id replication.DiskID, points []replication.PointID, until time.Time) error
 	Erase(ctx context.Context, id replication.DiskID) error
 	State(id replication.DiskID) (replication.DiskState, error)
 	// Found is the damage of a disk that is known, and HealFound mends it.

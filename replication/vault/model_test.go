@@ -28,6 +28,8 @@ type modelPoint struct {
 	id      replication.PointID
 	content []byte
 	members []replication.DiskID
+	locked  bool
+	pinned  bool
 }
 
 func newModel() *model { return &model{disks: map[replication.DiskID]*modelDisk{}} }
@@ -74,7 +76,7 @@ func (m *model) write(b replication.Batch) {
 
 func (m *model) mark(k replication.Mark) {
 	d := m.disks[k.Disk]
-	d.points = append(d.points, modelPoint{k.Point, bytes.Clone(d.head), k.Members})
+	d.points = append(d.points, modelPoint{id: k.Point, content: bytes.Clone(d.head), members: k.Members})
 	d.state.Sequence, d.state.Unmarked, d.state.Point = k.Sequence, false, k.Point
 }
 
@@ -93,7 +95,7 @@ func (m *model) drop(id replication.DiskID, points []replication.PointID) {
 	newer := false
 	for i, p := range slices.Backward(d.points) {
 		complete := m.complete(p)
-		if slices.Contains(points, p.id) || !complete && newer {
+		if slices.Contains(points, p.id) || !complete && newer && !p.held() {
 			d.points = slices.Delete(slices.Clone(d.points), i, i+1)
 		}
 		newer = newer || complete
@@ -113,6 +115,18 @@ func (d *modelDisk) index(id replication.PointID) int {
 	return slices.IndexFunc(d.points, func(p modelPoint) bool { return p.id == id })
 }
 
+// held tells a point that may not be let go.
+func (p *modelPoint) held() bool { return p.locked || p.pinned }
+
+// keep locks, pins or unpins points.
+func (m *model) keep(id replication.DiskID, points []replication.PointID, change func(*modelPoint)) {
+	d := m.disks[id]
+	d.points = slices.Clone(d.points)
+	for _, p := range points {
+		change(&d.points[d.index(p)])
+	}
+}
+
 // droppable are the points that may be dropped.
 func (m *model) droppable(id replication.DiskID) []replication.PointID {
 	var list []replication.PointID
@@ -120,7 +134,7 @@ func (m *model) droppable(id replication.DiskID) []replication.PointID {
 	newest := true
 	for i, p := range slices.Backward(d.points) {
 		complete := m.complete(p)
-		if i < len(d.points)-1 && !(complete && newest) {
+		if i < len(d.points)-1 && !(complete && newest) && !p.held() {
 			list = append(list, p.id)
 		}
 		if complete {
@@ -176,6 +190,8 @@ func (m *model) matches(ctx context.Context, v *Vault) error {
 			have = append(have, p.ID)
 			if i := d.index(p.ID); i >= 0 && !slices.Equal(p.Disks, d.points[i].members) {
 				return fmt.Errorf("disk %s: point %s has the members %v, want %v", id, p.ID, p.Disks, d.points[i].members)
+			} else if i >= 0 && (p.Locked != d.points[i].locked || p.Pinned != d.points[i].pinned) {
+				return fmt.Errorf("disk %s: point %s: locked %v, pinned %v; want %v, %v", id, p.ID, p.Locked, p.Pinned, d.points[i].locked, d.points[i].pinned)
 			}
 		}
 		if !slices.Equal(have, complete) {

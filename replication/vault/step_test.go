@@ -47,6 +47,8 @@ func (l *life) step() error {
 		return l.full(id)
 	case n < 97:
 		return l.another(id)
+	case n < 98 && slices.ContainsFunc(d.points, func(p modelPoint) bool { return p.locked }):
+		return l.refused("erase "+string(id), func() error { return l.vault.Erase(l.ctx, id) })
 	case n < 98:
 		released := l.model.clone()
 		released.release(id)
@@ -54,9 +56,45 @@ func (l *life) step() error {
 		next := released.clone()
 		delete(next.disks, id)
 		return l.try("erase "+string(id), next, func() error { return l.vault.Erase(l.ctx, id) })
+	case n < 99:
+		return l.keep(id)
 	default:
 		return l.release()
 	}
+}
+
+// keep locks points, or pins or unpins them. Locks end long after all lives.
+func (l *life) keep(id replication.DiskID) error {
+	r := l.random
+	var points []replication.PointID
+	for _, p := range l.model.disks[id].points {
+		if r.IntN(3) == 0 {
+			points = append(points, p.id)
+		}
+	}
+	next := l.model.clone()
+	switch r.IntN(4) {
+	case 0:
+		next.keep(id, points, func(p *modelPoint) { p.locked = true })
+		until := l.clock.AddDate(50, 0, 0)
+		return l.try(fmt.Sprintf("lock %s %v", id, points), next, func() error { return l.vault.Lock(l.ctx, id, points, until) })
+	case 1:
+		next.keep(id, points, func(p *modelPoint) { p.pinned = false })
+		return l.try(fmt.Sprintf("unpin %s %v", id, points), next, func() error { return l.vault.Unpin(l.ctx, id, points...) })
+	default:
+		next.keep(id, points, func(p *modelPoint) { p.pinned = true })
+		return l.try(fmt.Sprintf("pin %s %v", id, points), next, func() error { return l.vault.Pin(l.ctx, id, points...) })
+	}
+}
+
+// refused asks for what a lock or a pin forbids.
+func (l *life) refused(what string, operation func() error) error {
+	l.note("%s, which is forbidden", what)
+	l.faults["refused"]++
+	if err := operation(); !hasCode(err, CodeImmutable) {
+		return fmt.Errorf("%w: %s: %w, want %s", errViolation, what, err, CodeImmutable)
+	}
+	return nil
 }
 
 func (l *life) prepare(id replication.DiskID, epoch replication.Epoch) error {
@@ -234,6 +272,9 @@ func (l *life) rewind(id replication.DiskID) error {
 	}
 	to := d.points[len(d.points)-1-l.random.IntN(min(3, len(d.points)))].id
 	epoch := d.state.Epoch + replication.Epoch(l.random.IntN(2))
+	if slices.ContainsFunc(d.points[d.index(to)+1:], func(p modelPoint) bool { return p.held() }) {
+		return l.refused("rewind "+string(id), func() error { return l.vault.Rewind(l.ctx, id, to, epoch) })
+	}
 	next := l.model.clone()
 	next.rewind(id, to, epoch)
 	return l.try(fmt.Sprintf("rewind %s to %s", id, to), next, func() error { return l.vault.Rewind(l.ctx, id, to, epoch) })
@@ -244,6 +285,11 @@ func (l *life) drop(id replication.DiskID) error {
 	for _, p := range l.model.droppable(id) {
 		if l.random.IntN(2) == 0 {
 			gone = append(gone, p)
+		}
+	}
+	for i, p := range l.model.disks[id].points {
+		if p.held() && i < len(l.model.disks[id].points)-1 && l.random.IntN(4) == 0 {
+			return l.refused("drop "+string(id), func() error { return l.vault.Drop(l.ctx, id, append(gone, p.id)) })
 		}
 	}
 	next := l.model.clone()
