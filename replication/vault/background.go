@@ -54,10 +54,14 @@ func (v *Vault) background(ctx context.Context) {
 	})
 	wait.Go(func() {
 		v.attend(ctx, v.wasteful, v.waste, func(d *disk) error {
-			_, err := d.compact(ctx, unhurried)
+			_, err := d.compact(ctx, v.unhurried)
+			if fill := v.fillReserve(); err == nil {
+				err = fill
+			}
 			return err
 		})
 	})
+	wait.Go(func() { v.thinning(ctx) })
 	wait.Wait()
 }
 
@@ -81,16 +85,12 @@ func (v *Vault) attend(ctx context.Context, set map[*disk]bool, token chan struc
 	}
 }
 
-// unhurried waits as long as bytes may take.
-func unhurried(ctx context.Context, bytes int64) error {
-	t := time.NewTimer(time.Duration(bytes) * time.Second / compactBytesPerSecond)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+// unhurried waits as long as bytes may take, unless room is short.
+func (v *Vault) unhurried(ctx context.Context, bytes int64) error {
+	if v.short() {
 		return context.Cause(ctx)
 	}
+	return sleep(ctx, time.Duration(bytes)*time.Second/compactBytesPerSecond)
 }
 
 // Compact gives back what room it can of a disk, now and at full speed; the vault does

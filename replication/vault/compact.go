@@ -24,6 +24,9 @@ const (
 	// tried, 1.22 and 1.16 wrote 1.66 bytes for each that was taken, these 1.18.
 	wasteLimit = 1.27
 	wasteGoal  = 1.22
+	// When room is short, writing more is the lesser evil.
+	shortLimit = 1.12
+	shortGoal  = 1.08
 	// fullSegment: a segment with more that is needed is not worth its copy.
 	fullSegment = 0.9
 	// A round moves roundBytes, or more if the maps that it makes stale are large, so
@@ -98,6 +101,7 @@ func (d *disk) wasteful() ([]worth, error) {
 			stored += f.Size
 		}
 	}
+	short := d.vault.short()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.lost) > 0 || d.usable() != nil || d.vault.options.ReadOnly {
@@ -123,14 +127,18 @@ func (d *disk) wasteful() ([]worth, error) {
 		}
 	}
 	limit := total + d.vault.options.segmentBytes // the one that is written to is not waste
-	if !eager && float64(stored) <= wasteLimit*float64(limit) {
+	most, goal := wasteLimit, wasteGoal
+	if short {
+		most, goal = shortLimit, shortGoal
+	}
+	if !eager && float64(stored) <= most*float64(limit) {
 		return nil, nil
 	}
 	slices.SortFunc(list, func(a, b worth) int { return cmp.Compare(b.benefit(), a.benefit()) })
 	room, blocks := d.roundRoom(), int64(0)
 	var chosen []worth
 	for _, w := range list {
-		if !eager && float64(stored) <= wasteGoal*float64(limit) || len(chosen) > 0 && (room < w.needed || blocks+w.blocks > roundBlocks) {
+		if !eager && float64(stored) <= goal*float64(limit) || len(chosen) > 0 && (room < w.needed || blocks+w.blocks > roundBlocks) {
 			break
 		}
 		chosen = append(chosen, w)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -43,6 +44,7 @@ type disk struct {
 
 	gone        atomic.Bool // erased: no file under the names of this disk is its own
 	compacting  atomic.Bool
+	taking      gauge         // that its files take
 	maintaining chan struct{} // holds one token for the one who maintains
 	log         log           // used by the one who leads
 	state
@@ -140,6 +142,9 @@ func (d *disk) write(drafts ...*draft) error {
 	}
 	d.mu.Unlock()
 	err := d.log.append(drafts)
+	if err != nil && !isFinal(err) && !carriesData(drafts) && d.vault.spend(err) {
+		err = d.log.append(drafts)
+	}
 	d.mu.Lock()
 	if err != nil {
 		return d.failed(err)
@@ -153,10 +158,17 @@ func (d *disk) write(drafts ...*draft) error {
 	return nil
 }
 
+// carriesData tells drafts that the reserve is not for.
+func carriesData(drafts []*draft) bool {
+	return slices.ContainsFunc(drafts, func(r *draft) bool { return r.head.kind == kindBatch || r.head.kind == kindMove })
+}
+
+func isFinal(err error) bool { _, final := err.(*finalError); return final }
+
 // failed remembers a final failure of the log. The caller holds mu.
 func (d *disk) failed(err error) error {
 	problem := writeProblem(d.id, err)
-	if _, final := err.(*finalError); final {
+	if isFinal(err) {
 		problem = brokenProblem(d.id, err)
 		d.broken = problem
 	}

@@ -20,6 +20,10 @@
 //   - A full disk loses nothing. Writing goes on when there is space again.
 //   - Opening reads no data: the catalog, the maps' headers, and of the log only
 //     what came after them.
+//   - A locked point is there until its time, whoever asks and whatever a clock says:
+//     the time of locks is the vault's own, see [Vault.TrustedTime].
+//   - Writes are slowed down and refused before the file system is full, if
+//     [Limits] say so; points can be closed, read and let go even then.
 //
 // It does not promise to survive damage of several places at once, nor to notice
 // that a whole older copy of the folder was put in its place.
@@ -29,6 +33,8 @@
 //	vault                          identity and session counter; derived but for the identity
 //	scrub                          where the scrub is; derived
 //	lock                           advisory lock, with a line about who has it
+//	clock                          the trusted time, once there was a lock
+//	reserve                        noise, to be given up when there is no room
 //	disks/disk-ID.d/00000001.segment   the log of disk ID
 //	disks/disk-ID.d/00000001.map       parts of its map; derived
 //	disks/disk-ID.d/catalog            what the log adds up to; derived
@@ -141,6 +147,9 @@
 //	             of the record that brought it first. Extents without data have the
 //	             position 0, and those of one segment are in one record
 //	9 mend       the head was compared with its source after records were lost
+//	10 lock      until when points are locked, the trusted time, the serials of their
+//	             marks
+//	11 pin       1 or 0 for pinned or not any more, the serials of the marks
 //
 // # Maps
 //

@@ -17,8 +17,15 @@ const CodeImmutable = "vault.immutable"
 // lock can be prolonged, never shortened or lifted; the time that counts is that of
 // [Vault.TrustedTime]. Errors wrap ErrUnknownDisk and ErrUnknownPoint.
 func (v *Vault) Lock(ctx context.Context, id replication.DiskID, points []replication.PointID, until time.Time) error {
+	if err := v.writable(); err != nil {
+		return err
+	}
+	// What is known of the time must not be less after a restart.
+	now := v.TrustedTime()
+	if err := v.clock.save(now); err != nil {
+		return writeProblem(id, err)
+	}
 	return v.hold(ctx, id, points, func(d *disk, held []*point) (*draft, error) {
-		now := v.TrustedTime()
 		for _, p := range held {
 			if until.UnixNano() < p.locked {
 				return nil, &replication.Problem{
@@ -29,10 +36,6 @@ func (v *Vault) Lock(ctx context.Context, id replication.DiskID, points []replic
 					Remedy: replication.Stop,
 				}
 			}
-		}
-		// What is known of the time must not be less after a restart.
-		if err := v.clock.save(now); err != nil {
-			return nil, writeProblem(id, err)
 		}
 		return newDraft(kindLock, nil, nil, lockBody{until: until, made: now, marks: serials(held)}.encode()), nil
 	})

@@ -150,6 +150,14 @@ func (d *disk) alone(ctx context.Context) error {
 
 // order does what maintain says. The caller maintains alone.
 func (d *disk) order(ctx context.Context) error {
+	err := d.putInOrder(ctx)
+	if err != nil && d.vault.spend(err) {
+		err = d.putInOrder(ctx)
+	}
+	return err
+}
+
+func (d *disk) putInOrder(ctx context.Context) error {
 	changed := false
 	for {
 		if err := context.Cause(ctx); err != nil {

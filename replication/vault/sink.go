@@ -72,13 +72,19 @@ func (v *Vault) Write(ctx context.Context, b replication.Batch) error {
 	if err != nil {
 		return err
 	}
+	leave, err := v.enter(ctx, d, &b)
+	if err != nil {
+		return err
+	}
 	known := func() error {
 		if p := d.pointAt(b.Sequence); p != nil {
 			return fmt.Errorf("disk %s: sequence %d is the mark of point %s: %w", d.id, b.Sequence, p.id, replication.ErrSequence)
 		}
 		return nil
 	}
-	return d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) { return d.draftBatch(b) })
+	err = d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) { return d.draftBatch(b) })
+	leave(err == nil)
+	return err
 }
 
 // draftBatch makes the record of a batch.

@@ -54,6 +54,11 @@ type Vault struct {
 	scrub   scrub
 	clock   trustedClock
 
+	limits  atomic.Pointer[Limits] // nil: none
+	filled  gauge                  // of the file system
+	thin    chan struct{}          // holds a token when thinning is asked for
+	reserve sync.Mutex             // guards the file of that name
+
 	mu     sync.RWMutex // guards all below
 	disks  map[replication.DiskID]*disk
 	closed bool
@@ -75,7 +80,7 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 	v := &Vault{
 		fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{},
 		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{}, scrub: scrub{now: make(chan struct{}, 1)},
-		waste: make(chan struct{}, 1), wasteful: map[*disk]bool{},
+		waste: make(chan struct{}, 1), wasteful: map[*disk]bool{}, thin: make(chan struct{}, 1),
 	}
 	v.clock.vault = v
 	v.options.segmentBytes = cmp.Or(o.segmentBytes, sealBytes)
