@@ -42,6 +42,7 @@ type heldView struct {
 // fault that needs several rare things in a row is met much sooner.
 type habits struct {
 	zeroes   int // changes in ten that are zero
+	compact  int // steps in a hundred that compact, beside the usual ones
 	maintain int // steps in a hundred that maintain, beside the usual ones
 }
 
@@ -55,6 +56,9 @@ func newLife(ctx context.Context, seed uint64) *life {
 	}
 	if l.random.IntN(3) == 0 {
 		l.habits.maintain = 15
+	}
+	if l.random.IntN(3) == 0 {
+		l.habits.compact = 20
 	}
 	return l
 }

@@ -89,6 +89,27 @@ var plantedBugs = []plantedBug{
 	if !fresh {`, ""},
 	{"what was written to a full disk counts", "log.go", `return l.undo(w, fresh, fmt.Errorf("write %d bytes`, `l.serial, l.chain = at, chain
 		return l.undo(w, fresh, fmt.Errorf("write %d bytes`, ""},
+	{"moves are forgotten before the maps are written anew", "sweep.go", `named[r.segment] = named[r.segment] || d.moves.segments[r.segment] > m.moved`,
+		`named[r.segment] = named[r.segment] && d.moves.segments[r.segment] > m.moved`, ""},
+	{"compaction passes over a block that is needed", "compact.go", `case !b.found[e.position]:`,
+		`case !b.found[e.position] && e.position > 8400:`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
+	{"a moved block is laid where it was moved, not where it came first", "moved.go", `movedEntry{e, origins[i].serial}`,
+		`movedEntry{e, origins[i].serial - origins[i].serial + m.serial}`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
+	{"a moved block that a rewind made void counts", "moved.go", `if !inRanges(r.voids, at) {`, `if true {`, "TestWhatARewindMadeVoidStaysVoidWhenItWasMoved"},
+	{"a damaged block is moved", "compact.go", `if checksum(stored) != e.crc {`, `if false {`, "TestADamagedBlockKeepsItsSegmentFromCompaction"},
+	{"a catalog leaves moved blocks to the log", "moved.go", `r.injected = true`, `r.injected = false`, ""},
+	{"a segment is removed while the catalog names it", "replay.go", `if c == nil || len(r.leftover) > before {`, `if c == nil {`, ""},
+	{"a locked point is dropped", "drop.go", `held := d.heldPoint(p, "drop")`, `held := error(nil)`, "TestALockedPointStaysForEverybody"},
+	{"a rewind takes a locked point along", "rewind.go", `if err := d.heldPoint(later, "rewind to point "+string(to)); err != nil {`,
+		`if err := d.heldPoint(later, "rewind to point "+string(to)); err != nil && later.pinned {`, ""},
+	{"a disk is erased with its locked points", "erase.go", `if p.locked > d.vault.TrustedTime().UnixNano() {`, `if false {`, ""},
+	{"a lock is shortened", "lock.go", `if until.UnixNano() < p.locked {`, `if false {`, "TestALockedPointStaysForEverybody"},
+	{"a lock ends when the clock says so", "trustedtime.go", `return c.base.Add(c.uptime())`, `return c.vault.now()`, "TestNoClockEndsALockEarly"},
+	{"a clock that is far ahead is believed", "trustedtime.go", `case ahead <= clockCredit-lent:`, `case ahead > 0:`, "TestNoClockEndsALockEarly"},
+	{"a day is lent at every opening", "trustedtime.go", `c.base, c.lent = c.base.Add(ahead), lent+ahead`, `c.base, c.lent = c.base.Add(ahead), lent`, "TestNoClockEndsALockEarly"},
+	{"a pin does not survive a catalog", "body.go", `e.flag(p.pinned)`, `e.flag(false)`, ""},
+	{"a limit ignores what is under way", "limits.go", `return d.taking.value + d.taking.since + d.taking.pending`, `return d.taking.value + d.taking.since`, "TestWhatIsUnderWayCounts"},
+	{"a write eats the reserve", "disk.go", `return r.head.kind == kindBatch || r.head.kind == kindMove`, `return false`, "TestAFullFileSystemStillClosesAndDropsPoints"},
 }
 
 const thisPackage = "replication/vault"

@@ -23,6 +23,9 @@ func (l *life) step() error {
 		l.note("maintain %s", id)
 		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
 	}
+	if r.IntN(100) < l.habits.compact {
+		return errors.Join(l.compact(id), l.look())
+	}
 	switch n := r.IntN(100); {
 	case n < 45:
 		return l.write(id, 1+r.IntN(4))

@@ -144,11 +144,9 @@ func (d *disk) bury(dead []uint32) error {
 	d.segments = kept
 	if len(kept) > 0 {
 		// Records that are void and gone need no mention.
-		oldest := kept[0].first
-		for _, g := range kept {
-			oldest = min(oldest, g.oldest)
-		}
-		d.voids = slices.DeleteFunc(slices.Clone(voids), func(r serialRange) bool { return r.to < oldest })
+		// What was moved before the rewind is in a segment that is older than it, and
+		// what was moved after it was not void.
+		d.voids = slices.DeleteFunc(slices.Clone(voids), func(r serialRange) bool { return r.to < kept[0].first })
 	}
 	var e encoder
 	d.snapshot(&e)
