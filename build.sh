@@ -87,6 +87,26 @@ install_needs() {
 	done
 }
 
+# axe-core judges pages as people with a screen reader or a keyboard meet them. It
+# comes from npm, where that is installed; it is for tests only.
+axe=axe-core@4.14.1
+install_axe() {
+	local to=dist/.tools/${axe/@/-}
+	if [ ! -f "$to/axe.min.js" ]; then
+		command -v npm >/dev/null || { say "npm is not installed: pages are judged without axe-core."; return 0; }
+		local from
+		from=$(mktemp -d)
+		if npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$from" "$axe" >/dev/null; then
+			mkdir -p "$to"
+			cp "$from/node_modules/axe-core/axe.min.js" "$to/"
+		else
+			say "npm did not give $axe: pages are judged without it."
+		fi
+		rm -rf "$from"
+	fi
+	[ ! -f "$to/axe.min.js" ] || export RIPARO_AXE=$PWD/$to/axe.min.js
+}
+
 # Packages whose tests start guests, browsers or whole daemons, or judge gigabytes:
 # the race detector would slow those down, not what it is to look at.
 guests='/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
@@ -94,6 +114,7 @@ guests='/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/d
 test_all() {
 	need_go
 	install_needs
+	install_axe
 	export PATH=$PATH:/usr/sbin:/sbin
 	local packages race=() plain=() p
 	mapfile -t packages < <(go list "${@:-./...}")

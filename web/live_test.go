@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"riparo/store"
+	"riparo/web/browsertest"
 )
 
 // tap is a browser's live socket.
@@ -37,7 +38,7 @@ func (b *browser) dial(page string, header http.Header) (*tap, int) {
 
 // frame reads the next frame; the error is that of a socket that was closed.
 func (t *tap) frame() (string, error) {
-	t.conn.SetReadDeadline(time.Now().Add(patience))
+	t.conn.SetReadDeadline(time.Now().Add(browsertest.Patience))
 	_, text, err := t.conn.ReadMessage()
 	return string(text), err
 }

@@ -1,0 +1,176 @@
+package browsertest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Patience is for a machine on which much else happens. Nothing waits for it that
+// goes well.
+const Patience = 90 * time.Second
+
+// Browser is a real browser on one site.
+type Browser struct {
+	*testing.T
+	ctx  context.Context
+	base string
+
+	mu       sync.Mutex // guards messages
+	messages []string
+}
+
+// programs are the names under which distributions have Chromium.
+var programs = []string{"chromium", "chromium-browser", "google-chrome"}
+
+// Open starts Chromium for the site at base, or skips the test where there is none.
+// The site's certificate need not be known to it.
+func Open(t *testing.T, base string) *Browser {
+	t.Helper()
+	var bin string
+	for _, name := range programs {
+		if path, err := exec.LookPath(name); err == nil {
+			bin = path
+			break
+		}
+	}
+	if bin == "" {
+		t.Skip("Chromium is not installed")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(bin), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.IgnoreCertErrors, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1440, 900),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("lang", "en-US"), chromedp.Env("TZ=Europe/Rome"))
+	ctx, stop := context.WithTimeout(t.Context(), 15*time.Minute)
+	ctx, end := chromedp.NewExecAllocator(ctx, options...)
+	ctx, leave := chromedp.NewContext(ctx)
+	b := &Browser{T: t, ctx: ctx, base: base}
+	var listening sync.WaitGroup
+	t.Cleanup(func() {
+		leave()
+		end()
+		stop()
+		listening.Wait()
+	})
+	// The browser lives as long as the context of the first action.
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatal(err)
+	}
+	listening.Go(func() {
+		for m, err := range chromedp.Console(ctx) {
+			if err != nil {
+				return
+			}
+			if m.Type == chromedp.ConsoleError || m.Type == chromedp.ConsoleWarning || m.Type == chromedp.ConsoleException {
+				b.mu.Lock()
+				b.messages = append(b.messages, fmt.Sprintf("%s: %s (%s)", m.Type, m.Text, m.URL))
+				b.mu.Unlock()
+			}
+		}
+	})
+	return b
+}
+
+// Context is the browser's, for actions of chromedp.
+func (b *Browser) Context() context.Context { return b.ctx }
+
+// Do does what a person would, within Patience.
+func (b *Browser) Do(what string, actions ...chromedp.Action[chromedp.Void]) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, Patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, actions...); err != nil {
+		b.Fatalf("%s: %v\nthe page is %s: %.600s", what, err, b.JS("location.href"), b.JS("document.body.innerText"))
+	}
+}
+
+// Visit opens a page and waits for its script.
+func (b *Browser) Visit(path string) {
+	b.Helper()
+	b.Do("visit "+path, chromedp.Navigate(b.base+path), chromedp.WaitReady("main"))
+	b.Until("the script", `document.readyState === "complete"`)
+}
+
+// JS evaluates an expression to a text.
+func (b *Browser) JS(expression string) string {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, Patience)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string]("String("+expression+")"))
+	if err != nil {
+		b.Fatalf("%.80s: %v", expression, err)
+	}
+	return text
+}
+
+// Until waits for an expression to become true. It asks again and again, because
+// the page may be left for another one meanwhile.
+func (b *Browser) Until(what, expression string) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, Patience)
+	defer cancel()
+	look := time.NewTicker(40 * time.Millisecond)
+	defer look.Stop()
+	for {
+		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("(() => { try { return Boolean("+expression+") } catch { return false } })()"))
+		if err == nil && ok {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			b.Fatalf("waited for %s (last: %v)\nthe page is %s: %.600s", what, err, b.JS("location.href"), b.JS("document.body.innerText"))
+		}
+	}
+}
+
+// Click clicks on the first element that a selector finds.
+func (b *Browser) Click(selector string) {
+	b.Helper()
+	b.Do("click on "+selector, chromedp.Click(selector))
+}
+
+// Press presses keys as on a keyboard.
+func (b *Browser) Press(keys string) {
+	b.Helper()
+	b.Do("press "+strconv.Quote(keys), chromedp.KeyEvent(keys))
+}
+
+// Size makes the window another size.
+func (b *Browser) Size(width, height int64) {
+	b.Helper()
+	b.Do("resize", chromedp.EmulateViewport(width, height))
+}
+
+// Shot writes a picture of the whole page into a file.
+func (b *Browser) Shot(file string) {
+	b.Helper()
+	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(file, picture, 0o644); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// Complaints are what the browser wrote to its console.
+func (b *Browser) Complaints() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.messages)
+}
+
+// Overflow names the elements that make a page scroll sideways.
+func (b *Browser) Overflow() string {
+	b.Helper()
+	return b.JS(`(() => { const w = document.documentElement.clientWidth; if (document.documentElement.scrollWidth <= w) return "";
+		return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1 && !e.closest(".scroll, svg, .vh")).slice(0, 4).map(e => e.tagName + "." + (e.className.baseVal ?? e.className) + " " + Math.round(e.getBoundingClientRect().right)).join(", ") || "something" })()`)
+}
