@@ -12,7 +12,8 @@ usage() {
 	./build.sh test [PACKAGE…]          installs what the tests need and runs all that this machine can run
 	./build.sh check                    quick gate: format, vet, staticcheck, generated files, house test, Windows build
 	./build.sh prove [--short] [--json] power cuts and fuzzing; prints every figure
-	./build.sh bench [--short] [--json] Riparo against its peers in one run, as ratios
+	./build.sh bench [--short] [--json] [--only WORK,…] [--rounds N]
+	                                    Riparo against its peers in one run, as ratios
 	./build.sh release                  all platforms with checksums and list of parts, into dist/
 	EOM
 }
@@ -65,25 +66,33 @@ needs=(
 	chromium:chromium
 )
 
+# What is measured against. A peer that is not there is left out, and the output says so.
+peers=(
+	restic:restic borg:borgbackup rsync:rsync qemu-img:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin
+	lz4:lz4 zstd:zstd
+)
+
+# install_needs PURPOSE NEED…: what is missing of it.
 install_needs() {
-	local need missing=()
-	for need in "${needs[@]}"; do
+	local need missing=() purpose=$1
+	shift
+	for need in "$@"; do
 		PATH=$PATH:/usr/sbin:/sbin command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if ! command -v apt-get >/dev/null || [ "$(id -u)" -ne 0 ]; then
-		say "Not installed here: ${missing[*]}. The tests that need them are skipped and say so."
+		say "Not installed here: ${missing[*]}. What needs them is left out and says so."
 		say "As root on Debian or Ubuntu this installs them by itself."
 		return 0
 	fi
-	say "Installing what the tests need: ${missing[*]}"
+	say "Installing what the $purpose need: ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq || say "apt-get update did not succeed; trying with the lists that are here"
 	local package
 	apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null && return 0
 	# One that this release does not have must not keep the others out.
 	for package in "${missing[@]}"; do
-		apt-get install -y -qq --no-install-recommends "$package" >/dev/null || say "Not installed: $package. The tests that need it are skipped and say so."
+		apt-get install -y -qq --no-install-recommends "$package" >/dev/null || say "Not installed: $package. What needs it is left out and says so."
 	done
 }
 
@@ -113,7 +122,7 @@ guests='/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/d
 
 test_all() {
 	need_go
-	install_needs
+	install_needs tests "${needs[@]}"
 	install_axe
 	export PATH=$PATH:/usr/sbin:/sbin
 	local packages race=() plain=() p
@@ -215,7 +224,7 @@ run) need_go; build_here; exec dist/riparo demo "$@" ;;
 test) test_all "$@" ;;
 check) check ;;
 prove) need_go; build_here; own prove "$@" ;;
-bench) need_go; build_here; own bench "$@" ;;
+bench) need_go; install_needs measurements "${peers[@]}"; build_here; own bench "$@" ;;
 release) release ;;
 -h | --help | help) usage ;;
 *) usage >&2; exit 2 ;;

@@ -109,7 +109,7 @@ const zstdImage = `[ -f all.qcow2 ] || qemu-img convert -f raw -O qcow2 -c -o co
 const (
 	serveOurs   = `coproc "$RIPARO" disk serve --vault "$BASE" --disk d --socket "$DIR/s"; read -r _ <&"${COPROC[0]}"; p=$COPROC_PID; `
 	serveTheirs = `qemu-nbd --fork --shared=8 -r --pid-file "$DIR/pid" -k "$DIR/s" `
-	endTheirs   = `kill $(cat "$DIR/pid"); while [ -e "$DIR/pid" ]; do sleep 0.01; done; rm -f "$DIR/s"`
+	endTheirs   = `p=$(cat "$DIR/pid"); kill $p; for i in {1..300}; do kill -0 $p 2> /dev/null || break; sleep 0.01; done; rm -f "$DIR/s" "$DIR/pid"`
 	readAll     = `nbdcopy "nbd+unix:///?socket=$DIR/s" null:`
 	readFirst   = `qemu-io -r -f raw -c "read 1G 4k" "nbd+unix:///?socket=$DIR/s"`
 	endOurs     = `kill $p; wait $p || true`
