@@ -78,9 +78,9 @@ const (
 
 // TestChurn writes to a hot and a cold part of a disk for a long time, with a point
 // every 5 seconds and retention by rule, and measures what that takes. The environment
-// variable RIPARO_CHURN sets how many times the disk is written over: 6 without it.
+// variable RIPARO_CHURN sets how many times the disk is written over: 10 without it.
 func TestChurn(t *testing.T) {
-	times := 6
+	times := 10
 	if text := os.Getenv("RIPARO_CHURN"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {

@@ -23,11 +23,12 @@ func (c *cursor) advance() bool {
 	}
 	page := c.next / pageEntries
 	if len(c.buffer) == 0 || page >= c.first+int64(len(c.buffer)/pageSize) {
+		want := min(cursorPages, (c.end-1)/pageEntries-page+1) * pageSize
 		if c.buffer == nil {
-			c.buffer = make([]byte, cursorPages*pageSize)
+			c.buffer = make([]byte, want) // it gets no longer
 		}
 		c.first = page
-		c.buffer = c.buffer[:min(cursorPages, c.section.pages()-page)*pageSize]
+		c.buffer = c.buffer[:want]
 		if c.err = c.section.read(c.buffer, page); c.err != nil {
 			return false
 		}

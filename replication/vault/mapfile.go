@@ -254,11 +254,14 @@ func (s *section) overlapping(from, to int64, visit func(*entry)) error {
 func (m *mapFile) layersBetween(from, to serial) ([][]entry, error) {
 	var maps [][]entry
 	first := int64(0)
+	var c *cursor // one for all: they follow each other
 	for _, l := range m.layers {
 		if l.last > from && l.last <= to && l.count > 0 {
+			if c == nil {
+				c = m.fine.cursor(first, m.fine.count)
+			}
 			list := make([]entry, 0, l.count)
-			c := m.fine.cursor(first, first+l.count)
-			for c.advance() {
+			for int64(len(list)) < l.count && c.advance() {
 				list = append(list, c.current)
 			}
 			if c.err != nil {
