@@ -199,15 +199,21 @@ func (d *disk) roundRoom() int64 {
 
 // vacate moves what is needed of segments to the end of the log.
 func (d *disk) vacate(ctx context.Context, victims []worth, pace func(context.Context, int64) error) error {
+	d.mu.Lock()
+	voids := d.voids
+	d.mu.Unlock()
 	blocks, err := d.blocksOf(victims)
 	if err != nil {
 		return err
 	}
 	for _, w := range victims {
-		m := mover{disk: d, ctx: ctx, pace: pace, segment: w.number, blocks: blocks[w.number]}
+		m := mover{disk: d, ctx: ctx, pace: pace, segment: w.number, blocks: blocks[w.number], voids: voids}
 		err := m.run()
 		if err == nil {
 			continue
+		}
+		if errors.Is(err, errRewound) {
+			return nil // the next round sees what is needed now
 		}
 		damage := (*moveError)(nil)
 		if !errors.As(err, &damage) {
@@ -288,6 +294,7 @@ type mover struct {
 	pace    func(context.Context, int64) error
 	segment uint32
 	blocks  *neededBlocks
+	voids   []serialRange // when the maps were read
 
 	table   []row
 	payload []byte
@@ -348,6 +355,9 @@ func (m *mover) record(s *segmentReader, rec *record) error {
 		if err != nil {
 			return &moveError{err}
 		}
+		if inRanges(m.voids, at) {
+			continue // an extent without data may lie beside one that is needed
+		}
 		from := origin{e.location(), at}
 		if e.codec == codecZero {
 			if m.blocks.touches(&e) {
@@ -399,21 +409,30 @@ func (m *mover) flush() error {
 	}
 	r := newDraft(kindMove, m.table, m.payload, m.body)
 	bytes := r.size()
-	if err := m.disk.appendOwn(m.ctx, r); err != nil {
+	if err := m.append(r); err != nil {
 		return err
 	}
 	m.table, m.payload, m.body = nil, m.payload[:0], nil
 	return m.pace(m.ctx, bytes)
 }
 
-// appendOwn appends a record of the vault's own.
-func (d *disk) appendOwn(ctx context.Context, r *draft) error {
+// errRewound ends the round of a compaction: some of what it would move is void now.
+// The log must not say of void blocks that they were moved, for the rewind may be
+// forgotten before that.
+var errRewound = errors.New("the disk was rewound")
+
+// append appends a record of moved blocks.
+func (m *mover) append(r *draft) error {
+	d := m.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.lead(ctx); err != nil {
+	if err := d.lead(m.ctx); err != nil {
 		return err
 	}
 	defer d.follow()
+	if !slices.Equal(d.voids, m.voids) {
+		return errRewound
+	}
 	r.head.epoch = d.epoch
 	return d.write(r)
 }

@@ -202,6 +202,28 @@ func TestADamagedBlockKeepsItsSegmentFromCompaction(t *testing.T) {
 	}
 }
 
+func TestARewindEndsTheRoundOfACompaction(t *testing.T) {
+	dir := t.TempDir()
+	v := open(t, vfs.OS(), dir, compactOptions())
+	s := scattered(t, v)
+	to, d := s.points[0].id, v.disks["d"]
+	for range 20 {
+		rewound := false
+		if _, err := d.compact(t.Context(), func(context.Context, int64) error {
+			if s.points[len(s.points)-1].id != to {
+				s.rewind(to)
+				rewound = true
+			} else if rewound {
+				t.Error("it went on to move what it had found before the rewind")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		s.check()
+	}
+}
+
 func TestWhatARewindMadeVoidStaysVoidWhenItWasMoved(t *testing.T) {
 	dir := t.TempDir()
 	v := open(t, vfs.OS(), dir, compactOptions())

@@ -145,7 +145,7 @@ func (d *disk) bury(dead []uint32) error {
 	if len(kept) > 0 {
 		// Records that are void and gone need no mention.
 		// What was moved before the rewind is in a segment that is older than it, and
-		// what was moved after it was not void.
+		// after it nothing void is moved: see mover.
 		d.voids = slices.DeleteFunc(slices.Clone(voids), func(r serialRange) bool { return r.to < kept[0].first })
 	}
 	var e encoder
