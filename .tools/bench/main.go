@@ -40,7 +40,7 @@ func main() {
 	dir := flag.String("dir", "", "folder for the images (default: one in the temporary folder)")
 	rounds := flag.Int("rounds", 0, "rounds of each work (default: 3, short 2)")
 	only := flag.String("only", "", "works to measure, separated by commas: "+strings.Join(workKeys(), ", "))
-	minutes := flag.Int("minutes", 18, "no round begins later than this, but one of each work is made")
+	minutes := flag.Int("minutes", 17, "about how long it may take: a work that has used up its share is not repeated")
 	makeIn := flag.String("make", "", "only make the images in this folder; bench calls itself so, to stay small")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -54,7 +54,7 @@ func main() {
 	if *rounds > 0 {
 		s.rounds = *rounds
 	}
-	b := bench{scale: s, short: *short, only: *only, began: time.Now(), until: time.Now().Add(time.Duration(*minutes) * time.Minute)}
+	b := bench{scale: s, short: *short, only: *only, began: time.Now(), allowed: time.Duration(*minutes) * time.Minute}
 	var err error
 	if *makeIn != "" {
 		b.dir = *makeIn
@@ -90,10 +90,20 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 	if err := b.prepare(); err != nil {
 		return err
 	}
+	all, passed := 0, 0
+	for _, w := range b.works() {
+		if b.chosen(w.key) {
+			all += w.share
+		}
+	}
+	prepared := time.Now()
 	for _, w := range b.works() {
 		if !b.chosen(w.key) {
 			continue
 		}
+		// What a work leaves of its time is for those after it.
+		passed += w.share
+		b.until = prepared.Add((b.allowed - prepared.Sub(b.began)) * time.Duration(passed) / time.Duration(all))
 		if err := b.measure(w); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}

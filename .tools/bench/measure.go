@@ -21,7 +21,8 @@ type bench struct {
 	short   bool
 	only    string
 	began   time.Time
-	until   time.Time // no further round begins later
+	allowed time.Duration
+	until   time.Time // when the work under way should have ended
 	machine machine
 	results []workResult
 	grown   []growth
@@ -114,8 +115,10 @@ func (b *bench) measure(w work) error {
 		return err
 	}
 	entries := b.invite(&w, &r)
+	took := time.Duration(0) // the last round
 	for round := range b.scale.rounds {
-		if round > 0 && time.Now().After(b.until) {
+		begun := time.Now()
+		if round > 0 && begun.Add(took).After(b.until) {
 			r.LeftOut = append(r.LeftOut, fmt.Sprintf("rounds after the first %d: the time was up", round))
 			break
 		}
@@ -143,6 +146,7 @@ func (b *bench) measure(w work) error {
 				e.Ratios = append(e.Ratios, o.seconds/ours)
 			}
 		}
+		took = time.Since(begun)
 	}
 	for _, e := range entries {
 		if len(e.Seconds) > 0 {

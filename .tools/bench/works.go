@@ -6,6 +6,7 @@ type work struct {
 	old, image      string // names of the images before and after, in the folder of the run
 	changed         string // name of the list of changes between them
 	cold            bool   // the page cache is emptied before each command
+	share           int    // of the time of the run, about, in percent
 	setup           string // not measured, once
 	contestants     []contestant
 }
@@ -28,7 +29,7 @@ type contestant struct {
 }
 
 const (
-	warm      = `cat "$IMG" "$OLD" > /dev/null`
+	warm      = `cat "$IMG" > /dev/null`
 	freshOut  = `rm -rf "$OUT"`
 	sameOut   = `cmp "$OUT" "$IMG"`
 	newVault  = `rm -rf "$VAULT"`
@@ -58,7 +59,6 @@ func initial() []contestant {
 	return []contestant{
 		{name: "riparo", ours: true, prepare: newVault, command: replicate, bytes: storedBytes, check: sameVault},
 		{name: "restic", needs: "restic", prepare: named + "; " + resticInit, command: resticRun, bytes: `du -sb restic | cut -f1`},
-		{name: "borg, lz4", needs: "borg", prepare: named + "; " + borgInit, command: borgRun, bytes: `du -sb borg | cut -f1`},
 		{name: "borg, lz4, fixed chunks of 4 MiB", needs: "borg", prepare: named + "; " + borgInit, command: borgFixed, bytes: `du -sb borg | cut -f1`},
 		{name: "lz4 -1, one file", needs: "lz4", prepare: freshOut, command: `lz4 -q -1 "$IMG" "$OUT" && sync "$OUT"`, bytes: sizeOfOut},
 		{name: "zstd -1 -T0, one file", needs: "zstd", prepare: freshOut, command: `zstd -q -1 -T0 "$IMG" -o "$OUT" && sync "$OUT"`, bytes: sizeOfOut},
@@ -133,20 +133,20 @@ func (b *bench) works() []work {
 		return w
 	}
 	return []work{
-		first(work{key: "initial", name: "Initial replication, source in memory (W1)", contestants: initial()}),
-		first(work{key: "initial-cold", name: "Initial replication, source on disk (W1)", cold: true, contestants: only(initial(), "riparo", "cp --sparse=always, raw", "qemu-img convert, raw, direct")}),
-		disk(work{key: "resync", name: "A day of changes, not known which (W2)", contestants: resync()}),
-		disk(work{key: "resync-cold", name: "A day of changes, not known which, source on disk (W2)", cold: true, contestants: append(only(resync(), "riparo", "rsync --inplace --no-whole-file"),
+		first(work{key: "initial", share: 36, name: "Initial replication, source in memory (W1)", contestants: initial()}),
+		first(work{key: "initial-cold", share: 8, name: "Initial replication, source on disk (W1)", cold: true, contestants: only(initial(), "riparo", "cp --sparse=always, raw", "qemu-img convert, raw, direct")}),
+		disk(work{key: "resync", share: 22, name: "A day of changes, not known which (W2)", contestants: resync()}),
+		disk(work{key: "resync-cold", share: 6, name: "A day of changes, not known which, source on disk (W2)", cold: true, contestants: append(only(resync(), "riparo", "rsync --inplace --no-whole-file"),
 			contestant{name: "limit: read the source once", limit: true, command: `cat "$IMG" > /dev/null`})}),
-		disk(work{key: "delta", name: "A day of changes, known (W2)", contestants: delta()}),
-		pages(work{key: "pages-1", name: "1 % of the pages of a database, not known which (W3a)", contestants: resync()}, "pages1"),
-		pages(work{key: "pages-5", name: "5 % of the pages of a database, not known which (W3b)", contestants: resync()}, "pages5"),
-		pages(work{key: "pages-1-delta", name: "1 % of the pages of a database, known (W3a)", contestants: delta()}, "pages1"),
-		pages(work{key: "pages-5-delta", name: "5 % of the pages of a database, known (W3b)", contestants: delta()}, "pages5"),
-		first(work{key: "restore", name: "A whole image back (W1)", contestants: restore()}),
-		first(work{key: "view", name: "A recovery point read through NBD from its beginning to its end (W1)", contestants: view(readAll)}),
-		first(work{key: "first-byte", name: "The first 4 KiB of a recovery point through NBD, opening included (W1)", contestants: view(readFirst)}),
-		first(work{key: "verify", name: "Verification of all that is stored (W1)", contestants: []contestant{
+		disk(work{key: "delta", share: 4, name: "A day of changes, known (W2)", contestants: delta()}),
+		pages(work{key: "pages-1", share: 3, name: "1 % of the pages of a database, not known which (W3a)", contestants: resync()}, "pages1"),
+		pages(work{key: "pages-5", share: 3, name: "5 % of the pages of a database, not known which (W3b)", contestants: resync()}, "pages5"),
+		pages(work{key: "pages-1-delta", share: 1, name: "1 % of the pages of a database, known (W3a)", contestants: delta()}, "pages1"),
+		pages(work{key: "pages-5-delta", share: 2, name: "5 % of the pages of a database, known (W3b)", contestants: delta()}, "pages5"),
+		first(work{key: "restore", share: 7, name: "A whole image back (W1)", contestants: restore()}),
+		first(work{key: "view", share: 2, name: "A recovery point read through NBD from its beginning to its end (W1)", contestants: view(readAll)}),
+		first(work{key: "first-byte", share: 1, name: "The first 4 KiB of a recovery point through NBD, opening included (W1)", contestants: view(readFirst)}),
+		first(work{key: "verify", share: 4, name: "Verification of all that is stored (W1)", contestants: []contestant{
 			{name: "riparo disk verify", ours: true, setup: baseVault, command: `"$RIPARO" disk verify --vault "$BASE" --json`, bytes: `du -sb "$BASE" | cut -f1`},
 			{name: "restic check --read-data", needs: "restic", setup: named + "; " + resticInit + "; " + resticRun, command: `restic -q -r restic check --read-data`, bytes: `du -sb restic | cut -f1`},
 			{name: "borg check --verify-data", needs: "borg", setup: named + "; " + borgInit + "; " + borgRun, command: `borg check --verify-data borg`, bytes: `du -sb borg | cut -f1`},
