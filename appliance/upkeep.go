@@ -142,6 +142,6 @@ func (a *Appliance) openVault(ctx context.Context) error {
 }
 
 func (a *Appliance) startVault(ctx context.Context, folder string, create bool) (err error) {
-	a.vault, err = vault.Open(ctx, vfs.OS(), folder, vault.Options{Create: create})
+	a.vault, err = vault.Open(ctx, vfs.OS(), folder, vault.Options{Create: create, Plain: true})
 	return err
 }

@@ -23,6 +23,7 @@ type blocks struct {
 	fs     vfs.FS
 	folder string
 	disk   replication.DiskID
+	keys   *dataKeys
 
 	mu     sync.Mutex // guards all below
 	open   map[uint32]*handle
@@ -167,7 +168,14 @@ func (b *blocks) load(e *entry, p []byte) (err error) {
 	if checksum(stored) != e.crc {
 		return damaged(errors.New("a block has a wrong checksum"))
 	}
-	if err := e.decode(p, stored); err != nil {
+	inner, err := b.keys.unseal(e, stored)
+	if problem, ok := errors.AsType[*replication.Problem](err); ok {
+		return problem // there is no key
+	}
+	if err == nil {
+		err = e.decode(p, inner)
+	}
+	if err != nil {
 		return damaged(err)
 	}
 	return nil

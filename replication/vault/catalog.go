@@ -69,7 +69,7 @@ func (d *disk) encodeCatalog() []byte {
 	h := make([]byte, catalogHeader, catalogHeader+len(e.p))
 	copy(h, catalogMagic)
 	le := binary.LittleEndian
-	le.PutUint32(h[8:], formatVersion)
+	le.PutUint32(h[8:], derivedVersion)
 	le.PutUint32(h[12:], d.log.tag)
 	le.PutUint64(h[16:], uint64(len(e.p)))
 	le.PutUint32(h[24:], checksum(e.p))
@@ -83,7 +83,7 @@ var errNoCatalog = errors.New("no catalog, or a damaged one")
 func parseCatalog(p []byte, tag uint32, s *state) (catalog, error) {
 	var c catalog
 	le := binary.LittleEndian
-	if len(p) < catalogHeader || string(p[:8]) != catalogMagic || le.Uint32(p[8:]) != formatVersion ||
+	if len(p) < catalogHeader || string(p[:8]) != catalogMagic || le.Uint32(p[8:]) != derivedVersion ||
 		checksum(p[:catalogHeader-4]) != le.Uint32(p[catalogHeader-4:]) || le.Uint32(p[12:]) != tag {
 		return c, errNoCatalog
 	}

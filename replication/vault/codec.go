@@ -15,14 +15,21 @@ const (
 	// multiples, so that new data covers old blocks whole.
 	blockBytes = 64 << 10
 	// maxStoredBytes is the longest that a block may be stored: raw, with 64 bytes
-	// for what sealing adds.
+	// for what sealing adds, which takes sealedExtra of them.
 	maxStoredBytes = blockBytes + 64
 	// minGain: a block that LZ4 shrinks by less than 1/16 is stored raw, since every
 	// reader would pay for it.
 	minGain = 16
 )
 
-var compressors = sync.Pool{New: func() any { return new(lz4.Compressor) }}
+// press is what makes blocks out of changes.
+type press struct {
+	lz4.Compressor
+	*sealer // nil: nothing is sealed
+	scratch sealScratch
+}
+
+var presses = sync.Pool{New: func() any { return new(press) }}
 
 // content is the content of a batch, ready for a record.
 type content struct {
@@ -30,19 +37,33 @@ type content struct {
 	payload []byte
 }
 
-// encode compresses the changes of a batch. It may be called for several batches
-// at once.
-func encode(changes []replication.Change) (content, error) {
+// encode compresses and seals the changes of a batch to the disk. It may be called for
+// several batches at once.
+func (d *disk) encode(changes []replication.Change) (content, error) {
+	s, err := d.keys.sealer()
+	if err != nil {
+		return content{}, err
+	}
+	return encode(s, changes)
+}
+
+// encode compresses changes, and seals them if there is a sealer.
+func encode(s *sealer, changes []replication.Change) (content, error) {
 	total := 0
 	for _, c := range changes {
 		total += len(c.Data)
 	}
 	out := content{
-		table:   make([]row, 0, len(changes)+total/blockBytes),
-		payload: takePayload(total),
+		table: make([]row, 0, len(changes)+total/blockBytes),
 	}
-	z := compressors.Get().(*lz4.Compressor)
-	defer compressors.Put(z)
+	if s != nil {
+		// A change may begin and end inside a block.
+		total += (total/blockBytes + 2*len(changes)) * sealedExtra
+	}
+	out.payload = takePayload(total)
+	z := presses.Get().(*press)
+	z.sealer = s
+	defer presses.Put(z)
 	for _, c := range changes {
 		if c.Zero() {
 			out.zero(c.Extent)
@@ -97,7 +118,7 @@ func (c *content) zero(e replication.Extent) {
 }
 
 // block adds one block of data.
-func (c *content) block(z *lz4.Compressor, at int64, data []byte) error {
+func (c *content) block(z *press, at int64, data []byte) error {
 	extent := replication.Extent{Offset: at, Length: int64(len(data))}
 	if replication.IsZero(data) {
 		c.zero(extent)
@@ -105,17 +126,26 @@ func (c *content) block(z *lz4.Compressor, at int64, data []byte) error {
 	}
 	r := row{extent: extent, codec: codecLZ4, sum: sumOf(data)}
 	start := len(c.payload)
-	room := c.payload[start : start+len(data)-len(data)/minGain]
+	begin, behind := start, 0
+	if z.sealer != nil {
+		begin, behind = start+envelopeBytes, tagBytes
+	}
+	room := c.payload[begin : begin+len(data)-len(data)/minGain]
 	n, err := z.CompressBlock(data, room)
 	if err != nil && err != lz4.ErrInvalidSourceShortBuffer {
 		return err
 	}
 	if err != nil || n == 0 { // it does not fit: it does not shrink
-		n = copy(c.payload[start:start+len(data)], data)
+		n = copy(c.payload[begin:begin+len(data)], data)
 		r.codec = codecRaw
 	}
-	c.payload = c.payload[:start+n]
-	r.stored = uint32(n)
+	c.payload = c.payload[:begin+n+behind]
+	if z.sealer != nil {
+		r.key = z.key
+		z.seal(c.payload[start:], at, uint32(len(data)), r.codec, &z.scratch)
+		r.sum = z.scratch.keyed(z.sums, r.sum, at)
+	}
+	r.stored = uint32(len(c.payload) - start)
 	r.crc = checksum(c.payload[start:])
 	c.table = append(c.table, r)
 	return nil

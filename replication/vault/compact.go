@@ -396,10 +396,11 @@ func (d *disk) again(s *segmentReader, e *entry) (row, []byte, error) {
 	if err := readFull(s.file, stored, int64(e.position)); err != nil {
 		return row{}, nil, &moveError{err}
 	}
-	if checksum(stored) != e.crc {
-		return row{}, nil, &moveError{errors.New("a block has a wrong checksum")}
+	r, stored, err := d.repeat(e, stored)
+	if err != nil {
+		return row{}, nil, &moveError{err}
 	}
-	return row{extent: e.extent(), stored: e.stored, crc: e.crc, sum: e.sum, codec: e.codec}, stored, nil
+	return r, stored, nil
 }
 
 // flush appends what was collected.

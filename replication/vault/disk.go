@@ -47,6 +47,7 @@ type disk struct {
 	taking      gauge         // that its files take
 	maintaining chan struct{} // holds one token for the one who maintains
 	log         log           // used by the one who leads
+	keys        *dataKeys     // nil: the vault is not encrypted
 	state
 }
 
@@ -64,11 +65,12 @@ func newDisk(v *Vault, id replication.DiskID) *disk {
 
 		maintaining: make(chan struct{}, 1),
 	}
+	d.keys = v.keys.ofDisk(id, d.folder)
 	d.state.disk.ID = id
 	d.byID = map[replication.PointID]*point{}
 	d.log = log{
 		fs: v.fs, folder: d.folder, vault: v.id, disk: id, tag: diskTag(v.id, id),
-		session: v.session, limit: v.options.segmentBytes,
+		session: v.session, version: v.version(), limit: v.options.segmentBytes,
 	}
 	return d
 }

@@ -24,30 +24,44 @@
 //     the time of locks is the vault's own, see [Vault.TrustedTime].
 //   - Writes are slowed down and refused before the file system is full, if
 //     [Limits] say so; points can be closed, read and let go even then.
+//   - What a disk contains cannot be read without the master key, and not even with it
+//     once the disk was erased; see Encryption.
 //
 // It does not promise to survive damage of several places at once, nor to notice
 // that a whole older copy of the folder was put in its place.
 //
-// # Layout of the folder (format version 1)
+// # Layout of the folder (format version 2)
 //
 //	vault                          identity and session counter; derived but for the identity
 //	scrub                          where the scrub is; derived
+//	keys, keys.copy                keys of the vault, wrapped by master keys
 //	lock                           advisory lock, with a line about who has it
 //	clock                          the trusted time, once there was a lock
 //	reserve                        noise, to be given up when there is no room
+//	disks/disk-ID.d/keys, keys.copy    keys of disk ID, wrapped by keys of the vault
 //	disks/disk-ID.d/00000001.segment   the log of disk ID
 //	disks/disk-ID.d/00000001.map       parts of its map; derived
 //	disks/disk-ID.d/catalog            what the log adds up to; derived
 //	disks/disk-ID.d/erased             says that the rest of the folder is garbage
 //
 // All numbers are little-endian and unsigned. Checksums are CRC32C. A program that
-// finds a higher version in the vault file or in the header of a segment refuses to
-// open the vault and changes nothing.
+// finds a higher version in the vault file, in a file of keys or in the header of a
+// segment refuses to open the vault and changes nothing.
+//
+// Version 1 is a vault without encryption: there are no files of keys, no block is
+// sealed, and all else is the same. It is opened as it is and stays as it is.
 //
 // The vault file has 64 bytes: magic "RIPAROVT", version (4), 4 bytes unused,
 // identity of the vault (16), session (8), unused, CRC (4). The session is raised
-// and made durable at each opening for writing, before anything is appended: with it
-// and a counter, no nonce of a sealed record can ever repeat.
+// and made durable at each opening for writing, before anything is appended.
+//
+// A file of keys begins with magic "RIPAROKY", version (4), 4 bytes unused, length (8)
+// and CRC (4) of the rest, and CRC of these (4). Then come the identity of the vault,
+// the name of the disk, which is empty for keys of the vault, the generation of the
+// file and its keys: number, session in which it was made, name of the key that wraps
+// it, and the wrapped key. There are two copies, replaced one after the other; of two
+// that differ the one of the higher generation counts, and the next opening for
+// writing makes them equal.
 //
 // # Segments
 //
@@ -99,7 +113,7 @@
 //
 //	 0  4  magic "RREC"
 //	 4  1  kind
-//	 5  1  cipher: 0 none; others are reserved for sealed payloads
+//	 5  1  cipher: 0 none; 1 blocks are sealed with AES-256-GCM
 //	 6  2  length of a row
 //	 8  4  number of rows
 //	12  4  length of the body
@@ -113,7 +127,7 @@
 //	64  8  time, Unix nanoseconds
 //	72  4  chain: sum of the record before
 //	76  4  tag of the disk: CRC of the vault's identity and the disk's name
-//	80  4  number of the data key, 0 while nothing is sealed
+//	80  4  number of the newest data key that a block is sealed with, 0 if none is
 //	88  4  CRC of table and body
 //	92  4  sum: CRC of the header so far
 //
@@ -127,8 +141,9 @@
 //	 8  8  length
 //	16  4  length of the stored bytes in the payload; blocks follow each other
 //	20  4  CRC of the stored bytes
-//	24  8  CRC32C and CRC32 (IEEE) of the content
+//	24  8  CRC32C and CRC32 (IEEE) of the content; encrypted if the block is sealed
 //	32  1  codec: 0 no data, all zero; 1 raw; 2 one LZ4 block
+//	36  4  number of the data key that the block is sealed with; 0: it is not
 //
 // Kinds of records and their bodies (numbers are varints, texts have their length
 // before them):
@@ -150,6 +165,64 @@
 //	10 lock      until when points are locked, the trusted time, the serials of their
 //	             marks
 //	11 pin       1 or 0 for pinned or not any more, the serials of the marks
+//
+// # Encryption
+//
+// An encrypted vault has a key of its own, and every disk has data keys. All are drawn
+// at random, 256 bits long. The data keys are wrapped by the vault's key, that one by a
+// master key which the vault is handed as [Keys] and never sees. Wrapping is
+// AES-256-GCM with a random nonce; bound to it are the identity of the vault, the name
+// of the disk and the number of the key.
+//
+// What is sealed is the stored block, after compression, so that a random read opens
+// one block and no more. A sealed block is stored as an envelope of 24 bytes, the
+// sealed bytes, and a tag of 16:
+//
+//	 0  8  session of the opening in which it was sealed
+//	 8  8  salt: a random number of that opening
+//	16  8  number of the block among those that the opening sealed: 1, 2, 3, …
+//
+// It is sealed with a sub-key, HKDF-SHA-256 of the data key for "riparo blocks of an
+// opening", session and salt. The nonce is four zero bytes and the number, big-endian.
+// Bound to it are offset (8), length (4) and codec (4), big-endian; vault and disk are
+// bound by the data key, which is theirs alone. Thus a block that was moved to another
+// place, disk or vault does not open.
+//
+// No nonce is ever used twice with one key:
+//
+//   - Within one opening, all blocks of all disks take their number from one counter
+//     in memory, by an atomic addition, at the moment they are sealed. It begins at 0
+//     and is not set back while the vault is open. A block that is sealed and then not
+//     written, or written and torn, has used up its number. The counter does not wrap:
+//     2^64 blocks are more than any machine seals.
+//   - Two openings differ in their session, which goes into the sub-key: it is raised
+//     and durable before anything is sealed, and the lock admits one writer. If the
+//     vault file is lost, the session goes on well above all that the segments tell.
+//   - Where this fails because the folder itself went back in time, or was copied and
+//     both copies are written to, the salts differ: 64 random bits for each opening,
+//     so that two openings of the same session meet with probability 2^-64.
+//   - A block that is copied to another place by healing or compaction is the same
+//     message under the same nonce, which tells nothing new. If its data key is not the
+//     newest one, it is opened and sealed again under a number of its own.
+//
+// A plain checksum of the content would tell anybody who has a copy of some file
+// whether the disk has it too. The one in the row is therefore encrypted, as one block
+// of AES together with the offset, under HKDF of the data key for "riparo block sums".
+// What remains to be seen is when a block is written again with the very content that
+// it had. The CRC of the stored bytes is one of sealed bytes, and tells nothing.
+//
+// Without any key can be read: names and sizes of disks, their points with time and
+// tag, which extents were written when, which of them are zero, and how well the others
+// were compressed. Contents cannot. The seal protects each block against being changed
+// or moved. It does not protect the log as a whole against somebody who can write to
+// the storage: he can put back an older state of it, or an older block of the same
+// extent, and make the checksums fit.
+//
+// Erasing a disk destroys its wrapped keys before anything else: they are written over,
+// then removed. A copy of the segments alone is then worth nothing, with any master
+// key. A copy of the disk's file of keys, in a backup of the folder, or in what flash
+// and copying file systems keep of bytes that were written over, still opens with the
+// vault's key and the master key.
 //
 // # Maps
 //

@@ -22,6 +22,7 @@ type entry struct {
 	plain    uint32 // length of the whole block
 	crc      uint32 // CRC32C of the stored bytes
 	codec    codec  // codecZero: there is no block, the extent is all zero
+	key      uint32 // of the data key that it is sealed with; 0: none
 }
 
 func (e *entry) end() int64 { return e.offset + e.length }
@@ -126,6 +127,7 @@ func (e *entry) put(p []byte) {
 	le.PutUint32(p[44:], e.crc)
 	clear(p[48:entrySize])
 	p[48] = byte(e.codec)
+	le.PutUint32(p[52:], e.key)
 }
 
 func parseEntry(p []byte) entry {
@@ -141,6 +143,7 @@ func parseEntry(p []byte) entry {
 		plain:    le.Uint32(p[40:]),
 		crc:      le.Uint32(p[44:]),
 		codec:    codec(p[48]),
+		key:      le.Uint32(p[52:]),
 	}
 }
 

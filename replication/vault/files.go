@@ -71,10 +71,13 @@ func readFull(f io.ReaderAt, p []byte, offset int64) error {
 	return err
 }
 
+// temporarySuffix is behind the name of a file that is about to take another's place.
+const temporarySuffix = ".new"
+
 // replaceFile puts content in the place of a file, so that after a crash there is
 // the old or the new one.
 func (v *Vault) replaceFile(dir, name string, content []byte) error {
-	temporary := filepath.Join(dir, name+".new")
+	temporary := filepath.Join(dir, name+temporarySuffix)
 	f, err := v.fs.Create(temporary)
 	if err != nil {
 		return err
@@ -91,8 +94,11 @@ func (v *Vault) replaceFile(dir, name string, content []byte) error {
 	return v.fs.SyncDir(dir)
 }
 
-// removeFolder removes a folder of files. The marker goes last.
+// removeFolder removes the folder of a disk. The keys go first, the marker goes last.
 func (v *Vault) removeFolder(folder string) error {
+	if err := v.destroyKeys(folder); err != nil {
+		return err
+	}
 	files, err := v.fs.ReadDir(folder)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ type finding struct {
 func badBlockOf(e *entry, reason error) badBlock {
 	return badBlock{
 		location: location{e.segment, e.position},
-		row:      row{extent: replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, stored: e.stored, crc: e.crc, sum: e.sum, codec: e.codec},
+		row:      row{extent: replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, stored: e.stored, crc: e.crc, sum: e.sum, codec: e.codec, key: e.key},
 		reason:   reason,
 	}
 }

@@ -14,7 +14,7 @@ import (
 // reached.
 
 func FuzzRecord(f *testing.F) {
-	c, err := encode([]replication.Change{
+	c, err := encode(nil, []replication.Change{
 		{Extent: replication.Extent{Offset: 5, Length: 300}, Data: make([]byte, 300)},
 		{Extent: replication.Extent{Offset: 70_000, Length: 3}, Data: []byte{1, 2, 3}},
 	})
@@ -114,7 +114,7 @@ func FuzzTrailer(f *testing.F) {
 func FuzzMapHeader(f *testing.F) {
 	h := make([]byte, pageSize)
 	copy(h, mapMagic)
-	binary.LittleEndian.PutUint32(h[8:], formatVersion)
+	binary.LittleEndian.PutUint32(h[8:], derivedVersion)
 	binary.LittleEndian.PutUint32(h[36:], 1)
 	binary.LittleEndian.PutUint64(h[72:], 1)
 	binary.LittleEndian.PutUint64(h[80:], pageSize)

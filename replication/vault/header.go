@@ -14,38 +14,38 @@ const (
 	headerSize  = 64
 )
 
-// readHeader reads the vault's own file, makes it where there is none, and begins a
-// new session.
-func (v *Vault) readHeader() error {
+// readHeader reads the vault's own file, or finds out what it said. fresh reports that
+// there is no vault yet.
+func (v *Vault) readHeader() (fresh bool, err error) {
 	name := filepath.Join(v.dir, headerName)
 	p, err := v.readFile(name, headerSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		there, err := v.exists()
 		if err != nil {
-			return fmt.Errorf("open vault %s: %w", v.dir, err)
+			return false, fmt.Errorf("open vault %s: %w", v.dir, err)
 		}
 		if !there {
 			if _, err := rand.Read(v.id[:]); err != nil {
-				return fmt.Errorf("name vault %s: %w", v.dir, err)
+				return false, fmt.Errorf("name vault %s: %w", v.dir, err)
 			}
-			break
+			return true, nil
 		}
-		if err := v.headerFromSegments(); err != nil {
-			return err
-		}
+		return false, v.headerFromSegments()
 	case err != nil:
-		return fmt.Errorf("read %s: %w", name, err)
-	default:
-		var version *versionError
-		if err := v.parseHeader(p); errors.As(err, &version) {
-			return versionProblem(name, version)
-		} else if err != nil {
-			if err := v.headerFromSegments(); err != nil {
-				return err
-			}
-		}
+		return false, fmt.Errorf("read %s: %w", name, err)
 	}
+	var version *versionError
+	if err := v.parseHeader(p); errors.As(err, &version) {
+		return false, versionProblem(name, version)
+	} else if err != nil {
+		return false, v.headerFromSegments()
+	}
+	return false, nil
+}
+
+// beginSession raises the session and makes that durable: nothing is sealed before.
+func (v *Vault) beginSession() error {
 	if v.options.ReadOnly {
 		return nil
 	}
@@ -59,10 +59,18 @@ func (v *Vault) readHeader() error {
 	return nil
 }
 
+// version is that of the files of this vault.
+func (v *Vault) version() uint32 {
+	if v.sealed {
+		return formatVersion
+	}
+	return plainVersion
+}
+
 func (v *Vault) encodeHeader() []byte {
 	p := make([]byte, headerSize)
 	copy(p, headerMagic)
-	binary.LittleEndian.PutUint32(p[8:], formatVersion)
+	binary.LittleEndian.PutUint32(p[8:], v.version())
 	copy(p[16:32], v.id[:])
 	binary.LittleEndian.PutUint64(p[32:], v.session)
 	binary.LittleEndian.PutUint32(p[headerSize-4:], checksum(p[:headerSize-4]))
@@ -73,9 +81,11 @@ func (v *Vault) parseHeader(p []byte) error {
 	if len(p) < headerSize || string(p[:8]) != headerMagic || checksum(p[:headerSize-4]) != binary.LittleEndian.Uint32(p[headerSize-4:]) {
 		return errors.New("the header of the vault is damaged")
 	}
-	if version := binary.LittleEndian.Uint32(p[8:]); version != formatVersion {
+	version := binary.LittleEndian.Uint32(p[8:])
+	if version > formatVersion {
 		return &versionError{found: version}
 	}
+	v.sealed = version > plainVersion
 	copy(v.id[:], p[16:32])
 	v.session = binary.LittleEndian.Uint64(p[32:])
 	return nil
@@ -102,17 +112,23 @@ func (v *Vault) headerFromSegments() error {
 			if _, ok := segmentNumber(file.Name); !ok {
 				continue
 			}
-			p, err := v.readFile(filepath.Join(dir, file.Name), segmentHeaderSize)
+			name := filepath.Join(dir, file.Name)
+			p, err := v.readFile(name, segmentHeaderSize)
 			if err != nil {
 				continue
 			}
-			if h, err := parseSegmentHeader(p); err == nil {
+			h, err := parseSegmentHeader(p)
+			if version := (*versionError)(nil); errors.As(err, &version) {
+				return versionProblem(name, version)
+			}
+			if err == nil {
 				v.id, found = h.vault, true
+				v.sealed = v.sealed || h.version > plainVersion
 				v.session = max(v.session, h.session+lostSessions)
 			}
 		}
 	}
-	if !found {
+	if v.unnamed = !found; v.unnamed {
 		if _, err := rand.Read(v.id[:]); err != nil {
 			return fmt.Errorf("name vault %s: %w", v.dir, err)
 		}

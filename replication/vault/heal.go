@@ -95,7 +95,7 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 // healBlock mends a damaged block when the source still has its content, and reports
 // whether it has. Otherwise a head that needs the block takes what the source has.
 func (d *disk) healBlock(ctx context.Context, b badBlock, head bool, source replication.Source) (same bool, err error) {
-	same, data, err := readSame(source, b.row)
+	same, data, err := d.readSame(source, b.row)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, b.row.extent, err)
@@ -177,7 +177,7 @@ func (d *disk) change(ctx context.Context, changes []replication.Change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	c, err := encode(changes)
+	c, err := d.encode(changes)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (d *disk) change(ctx context.Context, changes []replication.Change) error {
 
 // readSame reads what the source has in the place of a block, and tells whether it
 // is what the block had.
-func readSame(source replication.Source, r row) (same bool, data []byte, err error) {
+func (d *disk) readSame(source replication.Source, r row) (same bool, data []byte, err error) {
 	if r.extent.End() > source.Size() {
 		return false, nil, nil
 	}
@@ -202,12 +202,13 @@ func readSame(source replication.Source, r row) (same bool, data []byte, err err
 	if err := readFull(source, data, r.extent.Offset); err != nil {
 		return false, nil, err
 	}
-	return sumOf(data) == r.sum, data, nil
+	sum, err := d.keys.sumOf(r.key, r.extent.Offset, data)
+	return sum == r.sum, data, err
 }
 
 // move stores the content of a block once more and puts the new place into all maps.
 func (d *disk) move(ctx context.Context, from origin, data []byte, extent replication.Extent) error {
-	c, err := encode([]replication.Change{{Extent: extent, Data: data}})
+	c, err := d.encode([]replication.Change{{Extent: extent, Data: data}})
 	if err != nil {
 		return fmt.Errorf("heal disk %s: %w", d.id, err)
 	}

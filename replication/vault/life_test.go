@@ -27,6 +27,7 @@ type life struct {
 	held    []heldView
 	cuts    int
 	calm    bool // no step cuts the power by itself
+	torn    bool // the power goes while several batches are written
 	habits  habits
 	faults  map[string]int
 	trace   []string
@@ -68,10 +69,10 @@ func (l *life) note(format string, args ...any) {
 }
 
 func (l *life) options() Options {
-	return Options{
+	return keyed(Options{
 		Create: true, Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
 		segmentBytes: l.segment, memoryEntries: 12, eager: true, manual: true,
-	}
+	})
 }
 
 // run lives until the power was cut a number of times.
@@ -169,7 +170,11 @@ func (l *life) boot() error {
 		}
 	}
 	for {
-		if l.random.IntN(2) == 0 {
+		switch {
+		case l.torn: // what was torn is written again: the place to look at
+			l.torn = false
+			l.disk.CutPower(l.random.IntN(14))
+		case l.random.IntN(2) == 0:
 			l.disk.CutPower(l.random.IntN(25))
 		}
 		v, err := Open(l.ctx, l.disk, "v", l.options())

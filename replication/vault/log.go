@@ -20,6 +20,7 @@ type log struct {
 	disk    replication.DiskID
 	tag     uint32
 	session uint64
+	version uint32
 	limit   int64 // bytes; segments are sealed before they grow past it
 
 	serial serial // of the last record
@@ -63,6 +64,11 @@ func newDraft(k kind, table []row, payload, body []byte) *draft {
 	copy(d.meta[at:], body)
 	d.head.kind = k
 	d.head.rows, d.head.body, d.head.payload = uint32(len(table)), uint32(len(body)), uint32(len(payload))
+	for _, r := range table {
+		if r.key > 0 {
+			d.head.cipher, d.head.key = cipherGCM, max(d.head.key, r.key)
+		}
+	}
 	d.head.content = checksum(d.meta[recordHeaderSize:])
 	d.record.table, d.record.body = table, d.meta[at:]
 	return d
@@ -98,7 +104,7 @@ func (l *log) append(drafts []*draft) error {
 	if fresh {
 		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}
 		h := segmentHeader{
-			vault: l.vault, disk: l.disk, number: w.number, first: w.first, chain: l.chain, session: l.session,
+			version: l.version, vault: l.vault, disk: l.disk, number: w.number, first: w.first, chain: l.chain, session: l.session,
 			created: drafts[0].head.time, previous: l.previous, previousEnd: l.previousEnd,
 		}
 		if l.repeating {

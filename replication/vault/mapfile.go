@@ -133,7 +133,7 @@ type mapTail struct {
 // parseMapHeader reads the first page of a map file of size bytes.
 func parseMapHeader(h []byte, size int64) (*mapFile, mapTail, error) {
 	le := binary.LittleEndian
-	if len(h) != pageSize || string(h[:8]) != mapMagic || le.Uint32(h[8:]) != formatVersion ||
+	if len(h) != pageSize || string(h[:8]) != mapMagic || le.Uint32(h[8:]) != derivedVersion ||
 		checksum(h[:pageSize-4]) != le.Uint32(h[pageSize-4:]) {
 		return nil, mapTail{}, errNoMap
 	}

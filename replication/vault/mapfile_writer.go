@@ -168,7 +168,7 @@ func (w *mapWriter) finish() (*mapFile, error) {
 	}
 	h := make([]byte, pageSize)
 	copy(h, mapMagic)
-	le.PutUint32(h[8:], formatVersion)
+	le.PutUint32(h[8:], derivedVersion)
 	le.PutUint32(h[12:], w.disk)
 	copy(h[16:32], w.vault.id[:])
 	le.PutUint32(h[32:], w.number)

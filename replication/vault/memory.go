@@ -167,4 +167,5 @@ func (m *memory) drop(gone func(serial) bool) {
 // moveTo takes the place of another block with the same content.
 func (e *entry) moveTo(to *entry) {
 	e.segment, e.position, e.stored, e.crc, e.codec = to.segment, to.position, to.stored, to.crc, to.codec
+	e.key, e.sum = to.key, to.sum
 }

@@ -78,7 +78,7 @@ func TestANewerVersionIsToldAndLeftAsItIs(t *testing.T) {
 		if err := os.WriteFile(name, p, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err = Open(t.Context(), vfs.OS(), dir, Options{})
+		_, err = Open(t.Context(), vfs.OS(), dir, keyed(Options{}))
 		if problem := replication.AsProblem(err); problem.Code != CodeVersion || problem.Remedy != replication.Stop {
 			t.Errorf("%s: %v, want %s", which, err, CodeVersion)
 		}

@@ -20,6 +20,10 @@ const (
 	CodeReadOnly = "vault.read-only" // opened for reading
 	CodeDiskName = "vault.disk-name" // differs from another disk's by case only
 	CodeClosed   = "vault.closed"    // Close was called
+
+	CodeKeyMissing = "vault.key.missing" // encrypted, and no master key was given
+	CodeKeyWrong   = "vault.key.wrong"   // encrypted with another master key
+	CodeKeyDamaged = "vault.key.damaged" // wrapped keys are damaged in both copies
 )
 
 // versionError is a file of a format that this program does not know.

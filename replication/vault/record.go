@@ -68,8 +68,8 @@ type recordHeader struct {
 	time     int64  // of the vault's clock, Unix nanoseconds
 	chain    uint32 // sum of the record before
 	disk     uint32 // tag of vault and disk
-	key      uint32 // of the data key; 0 while nothing is sealed
-	cipher   uint8  // 0: none
+	key      uint32 // the newest data key that a block is sealed with; 0: none
+	cipher   uint8  // 0: none; 1: AES-256-GCM, of the blocks
 	content  uint32 // CRC32C of table and body
 	sum      uint32 // CRC32C of the header before this field
 }
@@ -168,11 +168,13 @@ type row struct {
 	crc    uint32 // CRC32C of the stored bytes
 	sum    plainSum
 	codec  codec
+	key    uint32 // of the data key that the stored bytes are sealed with; 0: none
 }
 
 // plainSum is a 64-bit checksum of a block's content: CRC32C and CRC32 (IEEE)
 // together. It finds damage that happened before the block was stored, and tells
-// whether a source still has the content of a damaged block.
+// whether a source still has the content of a damaged block. Of a sealed block it is
+// encrypted, see sealScratch.keyed.
 type plainSum uint64
 
 func sumOf(p []byte) plainSum {
@@ -187,7 +189,8 @@ func (r row) put(p []byte) {
 	le.PutUint32(p[20:], r.crc)
 	le.PutUint64(p[24:], uint64(r.sum))
 	p[32] = byte(r.codec)
-	clear(p[33:blockRowSize])
+	clear(p[33:36])
+	le.PutUint32(p[36:], r.key)
 }
 
 func parseRow(p []byte) row {
@@ -198,6 +201,7 @@ func parseRow(p []byte) row {
 		crc:    le.Uint32(p[20:]),
 		sum:    plainSum(le.Uint64(p[24:])),
 		codec:  codec(p[32]),
+		key:    le.Uint32(p[36:]),
 	}
 }
 
@@ -264,7 +268,7 @@ func (r *record) entries() []entry {
 		e := entry{offset: b.extent.Offset, length: b.extent.Length, codec: b.codec, segment: r.segment}
 		if b.codec != codecZero {
 			e.position, e.stored = uint32(at), b.stored
-			e.plain, e.crc, e.sum = uint32(b.extent.Length), b.crc, b.sum
+			e.plain, e.crc, e.sum, e.key = uint32(b.extent.Length), b.crc, b.sum, b.key
 		}
 		at += int64(b.stored)
 		list = append(list, e)

@@ -121,7 +121,6 @@ func (r *replayer) rescue(s *segmentReader, doubtful []record) error {
 		}
 		n := newDraft(rec.kind, rec.table, payload, rec.body)
 		n.head.sequence, n.head.epoch, n.head.time = rec.sequence, rec.epoch, rec.time
-		n.head.key, n.head.cipher = rec.key, rec.cipher
 		drafts = append(drafts, n)
 	}
 	r.log.repeating = true

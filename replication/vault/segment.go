@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,8 +13,13 @@ import (
 )
 
 const (
-	// formatVersion is raised when an older program would misread the files.
-	formatVersion = 1
+	// formatVersion is the newest one: that of encrypted vaults. It is raised when an
+	// older program would misread the files. Vaults without encryption have
+	// plainVersion, as they always had.
+	formatVersion = 2
+	plainVersion  = 1
+	// derivedVersion is that of catalogs and maps, which have not changed.
+	derivedVersion = 1
 	// sealBytes is where a segment ends: large enough for sequential speed, small
 	// enough to rewrite when most of it is dead.
 	sealBytes = 64 << 20
@@ -42,6 +48,7 @@ func diskTag(v vaultID, id replication.DiskID) uint32 {
 // segmentHeader begins a segment. It says where the log goes on from: what lies in
 // the segment before after its end is not part of the log.
 type segmentHeader struct {
+	version     uint32
 	vault       vaultID
 	disk        replication.DiskID
 	number      uint32
@@ -61,7 +68,7 @@ func (h *segmentHeader) encode() []byte {
 	p := make([]byte, segmentHeaderSize)
 	le := binary.LittleEndian
 	copy(p, segmentMagic)
-	le.PutUint32(p[8:], formatVersion)
+	le.PutUint32(p[8:], cmp.Or(h.version, plainVersion))
 	le.PutUint32(p[12:], segmentHeaderSize)
 	copy(p[16:32], h.vault[:])
 	le.PutUint32(p[32:], h.number)
@@ -87,8 +94,8 @@ func parseSegmentHeader(p []byte) (segmentHeader, error) {
 		checksum(p[:segmentHeaderSize-4]) != le.Uint32(p[segmentHeaderSize-4:]) {
 		return h, errNoSegment
 	}
-	if v := le.Uint32(p[8:]); v != formatVersion {
-		return h, &versionError{found: v}
+	if h.version = le.Uint32(p[8:]); h.version > formatVersion {
+		return h, &versionError{found: h.version}
 	}
 	copy(h.vault[:], p[16:32])
 	h.number = le.Uint32(p[32:])

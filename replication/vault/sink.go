@@ -39,6 +39,9 @@ func (v *Vault) Prepare(ctx context.Context, want replication.Disk, epoch replic
 	if d.serial == 0 {
 		d.mu.Unlock()
 		err := v.emptyFolder(d.folder)
+		if err == nil {
+			err = d.keys.create()
+		}
 		d.mu.Lock()
 		if err != nil {
 			return replication.DiskState{}, writeProblem(d.id, fmt.Errorf("make folder %s: %w", d.folder, err))
@@ -98,7 +101,7 @@ func (d *disk) draftBatch(b replication.Batch) (*draft, error) {
 	if err := disjoint(b); err != nil {
 		return nil, err
 	}
-	c, err := encode(b.Changes)
+	c, err := d.encode(b.Changes)
 	if err != nil {
 		return nil, fmt.Errorf("batch %d of disk %s: %w", b.Sequence, b.Disk, err)
 	}

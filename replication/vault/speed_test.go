@@ -37,7 +37,7 @@ func BenchmarkInitialReplication(b *testing.B) {
 	text(data, 1)
 	b.SetBytes(disks * used)
 	for b.Loop() {
-		v, err := Open(b.Context(), vfs.OS(), b.TempDir(), Options{Create: true})
+		v, err := Open(b.Context(), vfs.OS(), b.TempDir(), keyed(Options{Create: true}))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func fill(b testing.TB, v *Vault, id replication.DiskID, size int64, data []byte
 
 // BenchmarkDeltaCycle writes 100 blocks of 64 KiB to a disk of 64 GiB and marks.
 func BenchmarkDeltaCycle(b *testing.B) {
-	v, err := Open(b.Context(), vfs.OS(), b.TempDir(), Options{Create: true})
+	v, err := Open(b.Context(), vfs.OS(), b.TempDir(), keyed(Options{Create: true}))
 	if err != nil {
 		b.Fatal(err)
 	}

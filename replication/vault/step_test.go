@@ -182,6 +182,7 @@ func (l *life) write(id replication.DiskID, n int) error {
 	l.note("write %s %d batches from %d, mark %v", id, n, batches[0].Sequence, mark != nil)
 	if !l.calm && l.random.IntN(15) == 0 {
 		l.disk.CutPower(l.random.IntN(2)) // data that is torn is the most common case
+		l.torn = n > 1
 	}
 	var err error
 	if n == 1 {
@@ -421,7 +422,7 @@ func (l *life) another(id replication.DiskID) error {
 			next = next.clone()
 			// With header and table, a record of one sector: a write that loses the
 			// second one leaves there what was written first.
-			noise := make([]byte, vfs.Sector-recordHeaderSize-blockRowSize)
+			noise := make([]byte, vfs.Sector-recordHeaderSize-blockRowSize-sealedExtra)
 			fillNoise(noise, l.random.Uint64())
 			b := replication.Batch{Disk: id, Epoch: d.state.Epoch, Sequence: d.state.Sequence + replication.Sequence(i) + 1}
 			b.Changes = []replication.Change{{Extent: replication.Extent{Offset: int64(i) * 1000, Length: int64(len(noise))}, Data: noise}}

@@ -23,6 +23,13 @@ type Options struct {
 	Create   bool             // make the vault if there is none
 	ReadOnly bool             // change nothing, not even to clean up after a crash
 	Clock    func() time.Time // nil: time.Now
+	// Keys open an encrypted vault, and make a new one encrypted. Without them an
+	// encrypted vault can be opened for reading only, and no block of it be read. A
+	// vault without encryption stays as it is.
+	Keys Keys
+	// Plain makes a new vault without encryption. It must be asked for: what makes a
+	// vault says one or the other.
+	Plain bool
 
 	segmentBytes  int64                // 0: sealBytes. Tests seal earlier.
 	memoryEntries int                  // 0: runEntries. Tests spill earlier.
@@ -40,6 +47,9 @@ type Vault struct {
 	lock    io.Closer
 	id      vaultID
 	session uint64 // counts the openings for writing
+	sealed  bool   // the vault is encrypted
+	unnamed bool   // id is new, for want of any file that has the old one
+	keys    *vaultKeys
 
 	// Maintenance in the background; see background.go.
 	work     chan struct{} // holds a token when something is due
@@ -75,7 +85,8 @@ const (
 
 // Open opens the vault in the folder dir. What a crash left behind is put in order
 // first: what was acknowledged is there, what was not may be. Errors are problems:
-// vault.locked, vault.version, vault.missing, vault.damaged, vault.full.
+// vault.locked, vault.version, vault.missing, vault.damaged, vault.full,
+// vault.key.missing, vault.key.wrong, vault.key.damaged.
 func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, err error) {
 	v := &Vault{
 		fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{},
@@ -112,7 +123,14 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 			}
 		}
 	}()
-	if err := v.readHeader(); err != nil {
+	fresh, err := v.readHeader()
+	if err != nil {
+		return nil, err
+	}
+	if err := v.openKeys(fresh); err != nil {
+		return nil, err
+	}
+	if err := v.beginSession(); err != nil {
 		return nil, err
 	}
 	if err := v.openDisks(ctx); err != nil {
@@ -217,7 +235,10 @@ func (v *Vault) openDisks(ctx context.Context) error {
 			continue
 		}
 		v.disks[id] = d
-		if d.sick = d.recover(ctx); d.sick == nil {
+		if d.sick = d.recover(ctx); d.sick == nil && d.serial > 0 {
+			d.sick = d.keys.load(v.options.ReadOnly)
+		}
+		if d.sick == nil {
 			continue
 		}
 		if err := d.forget(); err != nil {

@@ -15,7 +15,7 @@ import (
 func open(t *testing.T, fsys vfs.FS, dir string, o Options) *Vault {
 	t.Helper()
 	o.Create = !o.ReadOnly
-	v, err := Open(t.Context(), fsys, dir, o)
+	v, err := Open(t.Context(), fsys, dir, keyed(o))
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}

@@ -143,6 +143,7 @@ func (c *check) run(ctx context.Context) error {
 		return err
 	}
 	c.lost()
+	c.keys()
 	if err := c.derived(ctx); err != nil {
 		return err
 	}
@@ -350,13 +351,7 @@ func (c *check) payload(r *segmentReader, rec *record) {
 		}
 		stored := p[:e.stored]
 		p = p[e.stored:]
-		err := error(nil)
-		if checksum(stored) != e.crc {
-			err = errors.New("a block has a wrong checksum")
-		} else if err = e.decode(plain[:e.plain], stored); err == nil && sumOf(plain[:e.plain]) != e.sum {
-			err = errors.New("a block decompresses to something else than was written")
-		}
-		if err != nil {
+		if err := c.disk.keys.checkBlock(&e, stored, plain); err != nil {
 			c.bad = append(c.bad, badBlockOf(&e, err))
 		}
 	}

@@ -50,7 +50,7 @@ func (v *Vault) View(ctx context.Context, id replication.DiskID, at replication.
 // view makes a view of what happened up to and including a serial. The caller holds
 // mu, which is given back.
 func (d *disk) view(size int64, upTo serial) (*View, error) {
-	w := &View{disk: d, size: size, stack: d.stackUpTo(upTo), blocks: blocks{fs: d.vault.fs, folder: d.folder, disk: d.id}}
+	w := &View{disk: d, size: size, stack: d.stackUpTo(upTo), blocks: blocks{fs: d.vault.fs, folder: d.folder, disk: d.id, keys: d.keys}}
 	w.moves = w.stack.moves
 	w.since = d.pin()
 	d.mu.Unlock()

@@ -63,7 +63,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 						return err
 					}
 				}
-				return flags.open(c.Context(), vault.Options{Create: true}, func(v *vault.Vault) error {
+				return flags.open(c.Context(), vault.Options{Create: true, Plain: true}, func(v *vault.Vault) error {
 					r := replicator{vault: v, disk: flags.id(), source: source, changed: extents, bar: t.progress("replicating " + flags.disk)}
 					defer r.bar.end()
 					out, err := r.run(c.Context(), began)

@@ -1,0 +1,201 @@
+package vault
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"riparo/replication"
+)
+
+// Names of the two copies of a file of wrapped keys. Without these keys the data is
+// lost, so one damaged place must not take them away.
+const (
+	keysName     = "keys"
+	keysCopyName = "keys.copy"
+)
+
+const (
+	keysMagic = "RIPAROKY"
+	// keysHeader: magic, version, length and CRC of the rest, own CRC.
+	keysHeader = 32
+	// maxKeysBytes: a key takes about 100 bytes, and one that no block needs goes.
+	maxKeysBytes = 1 << 20
+)
+
+// keyFile are wrapped keys: those of a vault, wrapped by master keys, or those of a
+// disk, wrapped by vault keys.
+type keyFile struct {
+	vault      vaultID
+	disk       replication.DiskID // empty: keys of the vault
+	generation uint64             // of the two copies the one with the higher counts
+	keys       []wrappedKey       // ascending; the last one seals
+}
+
+type wrappedKey struct {
+	number  uint32 // 1, 2, 3, …; never used twice
+	session uint64 // of the vault, in which the key was made
+	wrapper string // name of the master key, or number of the vault key
+	wrapped []byte
+}
+
+func (f *keyFile) encode() []byte {
+	var e encoder
+	e.p = append(e.p, f.vault[:]...)
+	e.text(string(f.disk))
+	e.number(f.generation)
+	e.number(uint64(len(f.keys)))
+	for _, k := range f.keys {
+		e.number(uint64(k.number))
+		e.number(k.session)
+		e.text(k.wrapper)
+		e.text(string(k.wrapped))
+	}
+	h := make([]byte, keysHeader, keysHeader+len(e.p))
+	copy(h, keysMagic)
+	le := binary.LittleEndian
+	le.PutUint32(h[8:], formatVersion)
+	le.PutUint64(h[16:], uint64(len(e.p)))
+	le.PutUint32(h[24:], checksum(e.p))
+	le.PutUint32(h[28:], checksum(h[:28]))
+	return append(h, e.p...)
+}
+
+var (
+	errNoKeys      = errors.New("there is no file of wrapped keys")
+	errDamagedKeys = errors.New("the file of wrapped keys is damaged")
+)
+
+func parseKeyFile(p []byte) (keyFile, error) {
+	var f keyFile
+	le := binary.LittleEndian
+	if len(p) < keysHeader || string(p[:8]) != keysMagic || checksum(p[:28]) != le.Uint32(p[28:]) {
+		return f, errDamagedKeys
+	}
+	if v := le.Uint32(p[8:]); v > formatVersion {
+		return f, &versionError{found: v}
+	}
+	rest := p[keysHeader:]
+	if le.Uint64(p[16:]) != uint64(len(rest)) || checksum(rest) != le.Uint32(p[24:]) || len(rest) < len(f.vault) {
+		return f, errDamagedKeys
+	}
+	copy(f.vault[:], rest)
+	d := decoder{p: rest[len(f.vault):]}
+	f.disk = replication.DiskID(d.text())
+	f.generation = d.number()
+	for range d.count() {
+		f.keys = append(f.keys, wrappedKey{
+			number: uint32(d.number()), session: d.number(), wrapper: d.text(), wrapped: []byte(d.text()),
+		})
+	}
+	if err := d.done(); err != nil || len(f.keys) == 0 {
+		return f, errDamagedKeys
+	}
+	for i, k := range f.keys {
+		if k.number == 0 || i > 0 && k.number <= f.keys[i-1].number {
+			return f, errDamagedKeys
+		}
+	}
+	return f, nil
+}
+
+// readKeys reads the newer of the two copies in a folder. whole reports that both are
+// there and say the same. Errors: errNoKeys, errDamagedKeys, *versionError, and those
+// of reading.
+func (v *Vault) readKeys(dir string) (newest keyFile, whole bool, err error) {
+	found, there, copies := false, false, 0
+	for _, name := range []string{keysName, keysCopyName} {
+		p, err := v.readFile(filepath.Join(dir, name), maxKeysBytes)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return keyFile{}, false, fmt.Errorf("read %s: %w", filepath.Join(dir, name), err)
+		}
+		there = true
+		f, err := parseKeyFile(p)
+		if version := (*versionError)(nil); errors.As(err, &version) {
+			return keyFile{}, false, version
+		}
+		if err != nil {
+			continue
+		}
+		switch {
+		case !found || f.generation > newest.generation:
+			newest, found, copies = f, true, 1
+		case f.generation == newest.generation:
+			copies++
+		}
+	}
+	switch {
+	case found:
+		return newest, copies == 2, nil
+	case there:
+		return keyFile{}, false, errDamagedKeys
+	}
+	return keyFile{}, false, errNoKeys
+}
+
+// writeKeys makes f durable in a folder, in both copies. After a crash there are the
+// keys as they were or as they are now.
+func (v *Vault) writeKeys(dir string, f *keyFile) error {
+	f.generation++
+	p := f.encode()
+	for _, name := range []string{keysName, keysCopyName} {
+		if err := v.replaceFile(dir, name, p); err != nil {
+			return fmt.Errorf("write %s: %w", filepath.Join(dir, name), err)
+		}
+	}
+	return nil
+}
+
+// destroyKeys removes the keys of a folder for good: their bytes are written over
+// before the files go. What the medium itself keeps of bytes that were written over,
+// as flash and copying file systems do, is out of reach.
+func (v *Vault) destroyKeys(dir string) error {
+	for _, name := range []string{keysName, keysCopyName, keysName + temporarySuffix, keysCopyName + temporarySuffix} {
+		name = filepath.Join(dir, name)
+		f, err := v.fs.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		size, err := f.Size()
+		if err == nil {
+			_, err = f.WriteAt(make([]byte, min(size, maxKeysBytes)), 0)
+		}
+		if err == nil {
+			err = f.Sync()
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if err := v.fs.Remove(name); err != nil {
+			return err
+		}
+	}
+	return v.fs.SyncDir(dir)
+}
+
+// keys verifies the files of wrapped keys of the disk. Damage to one copy is mended
+// when the vault is opened next.
+func (c *check) keys() {
+	d := c.disk
+	if d.keys == nil {
+		return
+	}
+	for _, name := range []string{keysName, keysCopyName} {
+		p, err := d.vault.readFile(filepath.Join(d.folder, name), maxKeysBytes)
+		if err == nil {
+			_, err = parseKeyFile(p)
+		}
+		if err != nil {
+			c.repeated(0, 0, fmt.Errorf("file %s: %w; it is made anew from its copy when the vault is opened next", name, err))
+		}
+		c.report.Bytes += int64(len(p))
+	}
+}
