@@ -60,7 +60,8 @@ func (k *dataKeys) create() error {
 	return k.add(1)
 }
 
-// add makes a key the newest one, durably. The caller holds mu.
+// add makes a key the newest one, durably, and seals with it from then on. The caller
+// holds mu.
 func (k *dataKeys) add(number uint32) error {
 	secret, err := newKey()
 	if err != nil {
@@ -214,6 +215,9 @@ func (k *dataKeys) opener(o opening) (cipher.AEAD, error) {
 			break
 		}
 		delete(k.openers, old)
+	}
+	if k.openers == nil {
+		k.openers = map[opening]cipher.AEAD{}
 	}
 	k.openers[o] = aead
 	return aead, nil

@@ -48,6 +48,7 @@ type disk struct {
 	maintaining chan struct{} // holds one token for the one who maintains
 	log         log           // used by the one who leads
 	keys        *dataKeys     // nil: the vault is not encrypted
+	keyHolder   uint32        // a segment with a block of the oldest data key; of the one who maintains
 	state
 }
 

@@ -218,6 +218,11 @@
 // the storage: he can put back an older state of it, or an older block of the same
 // extent, and make the checksums fit.
 //
+// Keys are changed from the top down. With a new master key, the vault's key is wrapped
+// anew. With a new key of the vault, the data keys are, and the old one goes when that
+// is done. A new data key seals what is written from then on; the old one stays until
+// no segment has a block of it.
+//
 // Erasing a disk destroys its wrapped keys before anything else: they are written over,
 // then removed. A copy of the segments alone is then worth nothing, with any master
 // key. A copy of the disk's file of keys, in a backup of the folder, or in what flash

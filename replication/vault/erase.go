@@ -120,7 +120,7 @@ func (d *disk) releaseMember(ctx context.Context, member replication.DiskID) err
 	return d.write(r)
 }
 
-// erase removes the files of the disk. It reports erased as soon as there is no way
+// erase destroys the keys of the disk and then removes its files. It reports erased as soon as there is no way
 // back. From then on, no view that is closed later may remove a file by its name: a
 // new disk may have the same names.
 func (d *disk) erase() (erased bool, err error) {
@@ -136,7 +136,7 @@ func (d *disk) erase() (erased bool, err error) {
 		return false, err
 	}
 	d.gone.Store(true)
-	errs := []error{d.log.close()}
+	errs := []error{d.keys.destroy(), d.log.close()}
 	for _, t := range d.tiles {
 		errs = append(errs, t.use.close())
 	}

@@ -181,21 +181,26 @@ func (v *Vault) destroyKeys(dir string) error {
 	return v.fs.SyncDir(dir)
 }
 
-// keys verifies the files of wrapped keys of the disk. Damage to one copy is mended
-// when the vault is opened next.
+// keys verifies the files of wrapped keys of the disk.
 func (c *check) keys() {
-	d := c.disk
-	if d.keys == nil {
+	if c.disk.keys == nil {
 		return
 	}
+	c.report.Bytes += c.disk.vault.checkKeys(c.disk.folder, func(err error) { c.repeated(0, 0, err) })
+}
+
+// checkKeys verifies the two copies of a file of wrapped keys, and tells how much it
+// read. Damage to one is mended when the vault is opened next.
+func (v *Vault) checkKeys(dir string, damaged func(error)) (bytes int64) {
 	for _, name := range []string{keysName, keysCopyName} {
-		p, err := d.vault.readFile(filepath.Join(d.folder, name), maxKeysBytes)
+		p, err := v.readFile(filepath.Join(dir, name), maxKeysBytes)
 		if err == nil {
 			_, err = parseKeyFile(p)
 		}
 		if err != nil {
-			c.repeated(0, 0, fmt.Errorf("file %s: %w; it is made anew from its copy when the vault is opened next", name, err))
+			damaged(fmt.Errorf("file %s: %w; it is made anew from its copy when the vault is opened next", name, err))
 		}
-		c.report.Bytes += int64(len(p))
+		bytes += int64(len(p))
 	}
+	return bytes
 }

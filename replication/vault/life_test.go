@@ -28,6 +28,7 @@ type life struct {
 	cuts    int
 	calm    bool // no step cuts the power by itself
 	torn    bool // the power goes while several batches are written
+	masters int  // how often the master key was changed
 	habits  habits
 	faults  map[string]int
 	trace   []string
@@ -45,12 +46,13 @@ type habits struct {
 	zeroes   int // changes in ten that are zero
 	compact  int // steps in a hundred that compact, beside the usual ones
 	maintain int // steps in a hundred that maintain, beside the usual ones
+	whole    int // of so many writes one is torn
 }
 
 func newLife(ctx context.Context, seed uint64) *life {
 	l := &life{
 		segment: 16<<10 + int64(seed%2)*(32<<10), ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
-		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2},
+		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2, whole: 15},
 	}
 	if l.random.IntN(3) == 0 {
 		l.habits.zeroes = 7
@@ -61,6 +63,9 @@ func newLife(ctx context.Context, seed uint64) *life {
 	if l.random.IntN(3) == 0 {
 		l.habits.compact = 20
 	}
+	if l.random.IntN(3) == 0 {
+		l.habits.whole = 4
+	}
 	return l
 }
 
@@ -70,7 +75,7 @@ func (l *life) note(format string, args ...any) {
 
 func (l *life) options() Options {
 	return keyed(Options{
-		Create: true, Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
+		Create: true, Keys: l.keys(), Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
 		segmentBytes: l.segment, memoryEntries: 12, eager: true, manual: true,
 	})
 }
@@ -173,7 +178,7 @@ func (l *life) boot() error {
 		switch {
 		case l.torn: // what was torn is written again: the place to look at
 			l.torn = false
-			l.disk.CutPower(l.random.IntN(14))
+			l.disk.CutPower(5 + l.random.IntN(6))
 		case l.random.IntN(2) == 0:
 			l.disk.CutPower(l.random.IntN(25))
 		}

@@ -175,7 +175,10 @@ func (d *disk) putInOrder(ctx context.Context) error {
 		}
 		changed = true
 	}
-	return d.sweep(ctx, changed)
+	if err := d.sweep(ctx, changed); err != nil {
+		return err
+	}
+	return d.dropKeys()
 }
 
 // retained reports whether a serial is the mark of a point. The caller holds mu.

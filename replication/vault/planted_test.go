@@ -95,7 +95,9 @@ var plantedBugs = []plantedBug{
 		`movedEntry{e, origins[i].serial - origins[i].serial + m.serial}`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
 	{"a moved block that a rewind made void counts", "moved.go", `if !inRanges(r.voids, at) {`, `if true {`, "TestWhatARewindMadeVoidStaysVoidWhenItWasMoved"},
 	{"compaction moves what a rewind made void", "compact.go", `if inRanges(m.voids, at) {`, `if false {`, ""},
-	{"a damaged block is moved", "compact.go", `if checksum(stored) != e.crc {`, `if false {`, "TestADamagedBlockKeepsItsSegmentFromCompaction"},
+	{"a damaged block is moved", "seal.go", `if checksum(stored) != e.crc {
+		return row{}, nil,`, `if false {
+		return row{}, nil,`, "TestADamagedBlockKeepsItsSegmentFromCompaction"},
 	{"a catalog leaves moved blocks to the log", "moved.go", `r.injected = true`, `r.injected = false`, ""},
 	{"a locked point is dropped", "drop.go", `held := d.heldPoint(p, "drop")`, `held := error(nil)`, "TestALockedPointStaysForEverybody"},
 	{"a rewind takes a locked point along", "rewind.go", `if err := d.heldPoint(later, "rewind to point "+string(to)); err != nil {`,
@@ -108,6 +110,33 @@ var plantedBugs = []plantedBug{
 	{"a pin does not survive a catalog", "body.go", `e.flag(p.pinned)`, `e.flag(false)`, ""},
 	{"a limit ignores what is under way", "limits.go", `return d.taking.value + d.taking.since + d.taking.pending`, `return d.taking.value + d.taking.since`, "TestWhatIsUnderWayCounts"},
 	{"a write eats the reserve", "disk.go", `return r.head.kind == kindBatch || r.head.kind == kindMove`, `return false`, "TestAFullFileSystemStillClosesAndDropsPoints"},
+	{"two openings seal with the same sub-key", "datakey.go", `"riparo blocks of an opening", o.session, o.salt)`, `"riparo blocks of an opening", 0, 0)`, "TestNoNonceComesTwice"},
+	{"two copies of a folder seal with the same sub-key", "datakey.go", `"riparo blocks of an opening", o.session, o.salt)`, `"riparo blocks of an opening", o.session, 0)`, "TestNoNonceComesTwice"},
+	{"the session is not raised", "header.go", `v.session++
+`, ``, "TestNoNonceComesTwice"},
+	{"blocks are sealed under one number", "seal.go", `number := s.blocks.Add(1)`, `number := s.blocks.Load() + 1`, "TestNoNonceComesTwice"},
+	{"a block opens at any offset", "seal.go", `binary.BigEndian.PutUint64(s.bound[0:], uint64(at))`, ``, "TestABlockOpensOnlyWhereItBelongs"},
+	{"a block that is not sealed is taken", "seal.go", `return nil, errNotSealed`, `return stored, nil`, "TestABlockOpensOnlyWhereItBelongs"},
+	{"the checksum of a content is in the clear", "codec.go", `r.sum = z.scratch.keyed(z.sums, r.sum, at)`, ``, "TestAThiefFindsNeitherContentNorItsChecksum"},
+	{"keys are not synced", "files.go", `if _, err = f.WriteAt(content, 0); err == nil {
+		err = f.Sync()
+	}`, `_, err = f.WriteAt(content, 0)`, ""},
+	{"the keys of a disk are made once it has data", "sink.go", `if err == nil {
+			err = d.keys.create()
+		}`, `if err == nil {
+			save := d.keys.dir
+			d.keys.dir = d.vault.dir
+			err = d.keys.create()
+			d.keys.dir = save
+		}`, ""},
+	{"an old data key goes while a segment needs it", "rotate.go", `if err := d.keysOfSegment(n, used); err != nil {`, `if err := error(nil); err != nil {`, ""},
+	{"the old key of the vault goes while a disk needs it", "rotate.go", `if err != nil || !known {`, `if _ = known; err != nil {`, "TestKeysThatAreLostAreToldAndTakeNothingElseAlong"},
+	{"a copy of erased keys stays until the end", "keyfile.go", `[]string{keysName, keysCopyName, keysName + temporarySuffix`, `[]string{keysName, keysName + temporarySuffix`, "TestErasingGoesOnAfterAPowerCut"},
+	{"a vault file of version 1 ends the encryption", "vaultkey.go", `	v.sealed = true
+	for`, `	if !v.sealed {
+		return nil
+	}
+	for`, "TestNobodyMakesAnEncryptedVaultWriteInTheClear"},
 }
 
 const thisPackage = "replication/vault"

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -151,9 +152,14 @@ func TestNoNonceComesTwice(t *testing.T) {
 	noise := make([]byte, 4096)
 	fillNoise(noise, 1)
 	sealed := map[string]string{}
+	session := uint64(0) // of the block before
 	note := func(disk *vfs.Sim, v *Vault, when string) {
 		t.Helper()
-		stored := string(storedBlock(t, disk, "d", block(t, v, "d", "", 0))[envelopeBytes:])
+		p := storedBlock(t, disk, "d", block(t, v, "d", "", 0))
+		if session = binary.LittleEndian.Uint64(p); session != v.session {
+			t.Errorf("%s: a block of session %d is sealed in session %d", when, v.session, session)
+		}
+		stored := string(p[envelopeBytes:])
 		if before, ok := sealed[stored]; ok {
 			t.Errorf("%s: a block is sealed as it was %s", when, before)
 		}
@@ -180,6 +186,9 @@ func TestNoNonceComesTwice(t *testing.T) {
 		}
 		v = open(t, disk, "v", Options{})
 		s.vault = v
+		if v.session <= session {
+			t.Errorf("opening %d has session %d after %d", opening+1, v.session, session)
+		}
 	}
 	for _, name := range []string{"one copy", "another copy"} {
 		copied := older.Clone()

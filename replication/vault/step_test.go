@@ -19,6 +19,9 @@ func (l *life) step() error {
 		return l.prepare(id, 1)
 	}
 	l.faults["steps"]++
+	if l.vault.keys != nil && r.IntN(30) == 0 {
+		return l.turnKeys(id)
+	}
 	if r.IntN(100) < l.habits.maintain {
 		l.note("maintain %s", id)
 		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
@@ -180,7 +183,7 @@ func (l *life) write(id replication.DiskID, n int) error {
 		mark = &m
 	}
 	l.note("write %s %d batches from %d, mark %v", id, n, batches[0].Sequence, mark != nil)
-	if !l.calm && l.random.IntN(15) == 0 {
+	if !l.calm && l.random.IntN(l.habits.whole) == 0 {
 		l.disk.CutPower(l.random.IntN(2)) // data that is torn is the most common case
 		l.torn = n > 1
 	}

@@ -137,6 +137,11 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 		return nil, err
 	}
 	v.clock.begin()
+	if v.keys != nil && !o.ReadOnly {
+		if err := v.finishRotation(); err != nil {
+			return nil, fmt.Errorf("rotate the key of vault %s: %w", dir, err)
+		}
+	}
 	if !o.ReadOnly && !o.manual {
 		var run context.Context
 		run, v.stop = context.WithCancel(context.WithoutCancel(ctx))

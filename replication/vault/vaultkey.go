@@ -18,6 +18,8 @@ type vaultKeys struct {
 	salt   uint64        // drawn at random for this opening
 	blocks atomic.Uint64 // sealed since the vault was opened; their nonces
 
+	rotating chan struct{} // holds one token for the one who changes the key
+
 	mu      sync.Mutex // guards all below
 	file    keyFile
 	secrets map[uint32][]byte // nil: opened for reading, without master key
@@ -52,7 +54,7 @@ func (v *Vault) openKeys(fresh bool) error {
 	for _, w := range f.keys {
 		v.session = max(v.session, w.session) // a session that was guessed
 	}
-	k := &vaultKeys{vault: v, file: f}
+	k := &vaultKeys{vault: v, file: f, rotating: make(chan struct{}, 1)}
 	if v.options.Keys == nil {
 		if !v.options.ReadOnly {
 			return keyMissingProblem(v.dir, k.master())
@@ -78,7 +80,7 @@ func (v *Vault) openKeys(fresh bool) error {
 // createKeys makes the first key of a new vault.
 func (v *Vault) createKeys() error {
 	v.sealed = true
-	v.keys = &vaultKeys{vault: v, file: keyFile{vault: v.id}, secrets: map[uint32][]byte{}}
+	v.keys = &vaultKeys{vault: v, file: keyFile{vault: v.id}, rotating: make(chan struct{}, 1), secrets: map[uint32][]byte{}}
 	if err := v.keys.add(1); err != nil {
 		return writeProblem("", fmt.Errorf("make the key of vault %s: %w", v.dir, err))
 	}
@@ -134,7 +136,8 @@ func (k *vaultKeys) rewrap() error {
 	return nil
 }
 
-// add makes a vault key the newest one, durably.
+// add makes a vault key the newest one, durably. The caller holds mu, or is the only
+// one who knows k.
 func (k *vaultKeys) add(number uint32) error {
 	keys := k.vault.options.Keys
 	secret, err := newKey()

@@ -70,6 +70,9 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 	} else if err := new(Vault).parseHeader(p); err != nil {
 		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
 	}
+	if v.keys != nil {
+		v.checkKeys(v.dir, func(err error) { report.Damage = append(report.Damage, Damage{Reason: err.Error(), Harmless: true}) })
+	}
 	for _, d := range disks {
 		if d.sick != nil {
 			report.Disks++
