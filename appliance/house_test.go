@@ -35,6 +35,7 @@ var floors = []room{
 		"replication/vfs"}}, // images are read and written around the page cache
 	{path: "replication/vault", floor: 1, neighbors: []string{
 		"replication/vfs"}}, // all files are reached through the seam
+	{path: "replication/keyring", floor: 1}, // master keys, as the vault asks for them
 	{path: "replication/mobility", floor: 1},
 	{path: "replication/processserver", floor: 1},
 	{path: "replication/transport", floor: 1},
