@@ -25,7 +25,7 @@ func protect(p []byte) (body []byte, protection string, err error) { return p, "
 
 func unprotect(p []byte, protection string) ([]byte, error) {
 	if protection == "dpapi" {
-		return nil, errors.New("Windows sealed it for the machine that it was made on")
+		return nil, errors.New("it is sealed for another machine, by Windows")
 	}
 	if protection != "" {
 		return nil, fmt.Errorf("it is sealed by %q, which this version does not know", protection)
