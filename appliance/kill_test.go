@@ -25,6 +25,7 @@ import (
 	"riparo/hypervisor/kvm"
 	"riparo/hypervisor/kvm/guest"
 	"riparo/replication"
+	"riparo/replication/keyring"
 	"riparo/replication/lifecycle"
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
@@ -400,7 +401,11 @@ func (h *hand) round(n int) {
 // vaultIsWhole reads the vault from end to end, with no daemon beside it.
 func (h *hand) vaultIsWhole() {
 	h.Helper()
-	v, err := vault.Open(h.Context(), vfs.OS(), filepath.Join(h.v.data, "vault"), vault.Options{})
+	keys, err := keyring.Load(filepath.Join(h.v.data, appliance.MasterKey))
+	if err != nil {
+		h.Fatal(err)
+	}
+	v, err := vault.Open(h.Context(), vfs.OS(), filepath.Join(h.v.data, "vault"), vault.Options{Keys: keys})
 	if err != nil {
 		h.Fatal(err)
 	}

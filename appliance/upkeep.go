@@ -12,6 +12,7 @@ import (
 
 	"riparo/appliance/backup"
 	"riparo/replication"
+	"riparo/replication/keyring"
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
 	"riparo/store"
@@ -141,7 +142,34 @@ func (a *Appliance) openVault(ctx context.Context) error {
 	return a.store.Update(func(tx *store.Tx) error { return tx.SetSetting(store.SettingVault, place) })
 }
 
-func (a *Appliance) startVault(ctx context.Context, folder string, create bool) (err error) {
-	a.vault, err = vault.Open(ctx, vfs.OS(), folder, vault.Options{Create: create, Plain: true})
+// startVault opens the vault with the master key of this appliance. A new vault is
+// encrypted; one that was made without encryption stays so.
+func (a *Appliance) startVault(ctx context.Context, folder string, create bool) error {
+	o := vault.Options{Create: create}
+	glance, err := vault.Look(vfs.OS(), folder)
+	path := filepath.Join(a.config.Data, MasterKey)
+	switch {
+	case err != nil || glance.There && !glance.Encrypted || !glance.There && !create:
+		// Opening it needs no key, or tells why it cannot be done.
+	case glance.There:
+		ring, err := keyring.Load(path)
+		if err != nil {
+			return err
+		}
+		o.Keys = ring
+	default:
+		ring, made, err := keyring.LoadOrMake(path, time.Now())
+		if err != nil {
+			return err
+		}
+		if made {
+			a.log.Warn("a new master key encrypts the vault; export it and keep the copy elsewhere", "file", path, "key", ring.Master())
+		}
+		o.Keys = ring
+	}
+	a.vault, err = vault.Open(ctx, vfs.OS(), folder, o)
 	return err
 }
+
+// MasterKey is the file with the key that encrypts the vault, in the data folder.
+var MasterKey = filepath.Join("pki", "master.key")

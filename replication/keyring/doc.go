@@ -2,7 +2,7 @@
 // read, and in an escrow that a passphrase opens.
 //
 // A [Ring] holds one key or several. The newest one wraps the keys of vaults; older
-// ones open what they wrapped, until every vault was opened once with the newest.
+// ones open what they wrapped, until every vault was told to take the newest.
 //
 // # The key file
 //

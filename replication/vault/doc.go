@@ -219,7 +219,7 @@
 // extent, and make the checksums fit.
 //
 // Keys are changed from the top down. With a new master key, the vault's key is wrapped
-// anew. With a new key of the vault, the data keys are, and the old one goes when that
+// anew, when it is told to. With a new key of the vault, the data keys are, and the old one goes when that
 // is done. A new data key seals what is written from then on; the old one stays until
 // no segment has a block of it.
 //

@@ -14,10 +14,12 @@ const (
 	headerSize  = 64
 )
 
+func (v *Vault) headerPath() string { return filepath.Join(v.dir, headerName) }
+
 // readHeader reads the vault's own file, or finds out what it said. fresh reports that
 // there is no vault yet.
 func (v *Vault) readHeader() (fresh bool, err error) {
-	name := filepath.Join(v.dir, headerName)
+	name := v.headerPath()
 	p, err := v.readFile(name, headerSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -19,9 +19,10 @@ func (l *life) turnKeys(id replication.DiskID) error {
 		l.faults["new keys"]++
 		return l.vault.RotateVaultKey(l.ctx)
 	}
+	l.note("new master key")
 	l.masters++
 	l.faults["new keys"]++
-	return l.reopen()
+	return l.vault.RotateMasterKey(l.ctx, l.keys())
 }
 
 // keys are the master keys of this life so far.

@@ -57,9 +57,34 @@ func (f *keyFile) newest() uint32 {
 	return 0
 }
 
+// RotateMasterKey has the vault's key wrapped with the master key that the given ones
+// wrap with, from now on. It is done when it returns nil: the master key that wrapped
+// it before opens the vault no more.
+func (v *Vault) RotateMasterKey(ctx context.Context, keys Keys) error {
+	if err := v.writable(); err != nil {
+		return err
+	}
+	k := v.keys
+	if k == nil {
+		return plainProblem(v.dir)
+	}
+	select {
+	case k.rotating <- struct{}{}:
+		defer func() { <-k.rotating }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.rewrap(keys); err != nil {
+		return writeProblem("", fmt.Errorf("rotate the master key of vault %s: %w", v.dir, err))
+	}
+	v.options.Keys = keys
+	return nil
+}
+
 // RotateVaultKey changes the vault's key for a new one: all data keys are wrapped
 // anew, and then the old key goes. After a crash the next opening for writing ends it.
-// (A new master key needs no call: the next opening for writing uses it.)
 func (v *Vault) RotateVaultKey(ctx context.Context) error {
 	if err := v.writable(); err != nil {
 		return err

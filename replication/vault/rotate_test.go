@@ -11,17 +11,29 @@ import (
 	"riparo/replication/vfs"
 )
 
-func TestANewMasterKeyTakesOverAtTheNextOpening(t *testing.T) {
+func TestANewMasterKeyTakesOverWhenItIsToldTo(t *testing.T) {
 	disk, s := sealedVault(t)
 	v := open(t, disk, "v", Options{Keys: masterKeys{"first", "second"}})
+	if got := v.KeyState().Master; got != "first" {
+		t.Errorf("master key %s before anybody asked for another, want first", got)
+	}
+	if err := v.RotateMasterKey(t.Context(), masterKeys{"first", "second"}); err != nil {
+		t.Fatal(err)
+	}
 	if got := v.KeyState().Master; got != "second" {
 		t.Errorf("master key %s, want second", got)
 	}
 	s.vault = v
 	s.check()
 	s.write(change(5, 1000, 7))
+	if err := v.RotateVaultKey(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if glance, err := Look(disk, "v"); err != nil || glance != (Glance{There: true, Encrypted: true, Master: "second"}) {
+		t.Errorf("a look from outside: %+v, %v", glance, err)
 	}
 	if _, err := Open(t.Context(), disk, "v", Options{Keys: masterKeys{"first"}}); !hasCode(err, CodeKeyWrong) {
 		t.Errorf("with the old key: %v, want %s", err, CodeKeyWrong)

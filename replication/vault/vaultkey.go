@@ -69,8 +69,8 @@ func (v *Vault) openKeys(fresh bool) error {
 	if v.options.ReadOnly {
 		return nil
 	}
-	if k.master() != v.options.Keys.Master() || !whole {
-		if err := k.rewrap(); err != nil {
+	if !whole {
+		if err := v.writeKeys(v.dir, &k.file); err != nil {
 			return writeProblem("", err)
 		}
 	}
@@ -116,9 +116,9 @@ func (k *vaultKeys) open() error {
 	return nil
 }
 
-// rewrap wraps the keys with the newest master key, durably.
-func (k *vaultKeys) rewrap() error {
-	keys := k.vault.options.Keys
+// rewrap wraps the keys with the newest of other master keys, durably. The caller holds
+// mu.
+func (k *vaultKeys) rewrap(keys Keys) error {
 	f := k.file
 	f.keys = slices.Clone(f.keys)
 	for i := range f.keys {

@@ -41,11 +41,13 @@ func newDisk(t *terminal) *cobra.Command {
 
 // vaultFlags are what all verbs of disks share.
 type vaultFlags struct {
+	keyFlags
 	dir  string
 	disk string
 }
 
 func (f *vaultFlags) add(c *cobra.Command) {
+	f.keyFlags.add(c)
 	c.Flags().StringVar(&f.dir, "vault", "", "folder of the vault")
 	c.Flags().StringVar(&f.disk, "disk", "", "name of the disk in the vault")
 }
@@ -68,8 +70,25 @@ func (f *vaultFlags) check(c *cobra.Command, needsDisk bool) error {
 
 func (f *vaultFlags) id() replication.DiskID { return replication.DiskID(f.disk) }
 
-// open opens the vault, hands it to work and closes it.
-func (f *vaultFlags) open(ctx context.Context, o vault.Options, work func(*vault.Vault) error) (err error) {
+// open opens the vault with its master key, hands it to work and closes it.
+func (f *vaultFlags) open(ctx context.Context, t *terminal, o vault.Options, work func(*vault.Vault) error) error {
+	if err := f.unlock(t, f.dir, &o, false); err != nil {
+		return err
+	}
+	return f.opened(ctx, o, work)
+}
+
+// openForList opens the vault for reading what needs no key: if there is none, it does
+// without.
+func (f *vaultFlags) openForList(ctx context.Context, t *terminal, work func(*vault.Vault) error) error {
+	o := vault.Options{ReadOnly: true}
+	if err := f.unlock(t, f.dir, &o, true); err != nil {
+		return err
+	}
+	return f.opened(ctx, o, work)
+}
+
+func (f *vaultFlags) opened(ctx context.Context, o vault.Options, work func(*vault.Vault) error) (err error) {
 	v, err := vault.Open(ctx, vfs.OS(), f.dir, o)
 	if err != nil {
 		return f.openProblem(err)

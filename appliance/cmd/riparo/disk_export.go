@@ -33,7 +33,7 @@ is written by qemu-img, if that is installed.`,
 			if err != nil {
 				return usagef(c, "--format %s: want one of %v", formatName, image.Formats)
 			}
-			return flags.open(c.Context(), vault.Options{ReadOnly: true}, func(v *vault.Vault) (err error) {
+			return flags.open(c.Context(), t, vault.Options{ReadOnly: true}, func(v *vault.Vault) (err error) {
 				p, err := flags.point(v, point)
 				if err != nil {
 					return err

@@ -28,7 +28,7 @@ func newDiskPoints(t *terminal) *cobra.Command {
 			if err := flags.check(c, false); err != nil {
 				return err
 			}
-			return flags.open(c.Context(), vault.Options{ReadOnly: true}, func(v *vault.Vault) error {
+			return flags.openForList(c.Context(), t, func(v *vault.Vault) error {
 				points, err := flags.list(v)
 				if err != nil {
 					return err

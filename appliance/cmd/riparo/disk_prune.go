@@ -40,7 +40,7 @@ The newest point is always kept, whatever its age.`,
 			if err != nil {
 				return usagef(c, "--keep: %w", err)
 			}
-			return flags.open(c.Context(), vault.Options{}, func(v *vault.Vault) error {
+			return flags.open(c.Context(), t, vault.Options{}, func(v *vault.Vault) error {
 				before := v.Usage().StoredBytes
 				disks, err := flags.disks(v)
 				if err != nil {

@@ -63,7 +63,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 						return err
 					}
 				}
-				return flags.open(c.Context(), vault.Options{Create: true, Plain: true}, func(v *vault.Vault) error {
+				return flags.open(c.Context(), t, vault.Options{Create: true}, func(v *vault.Vault) error {
 					r := replicator{vault: v, disk: flags.id(), source: source, changed: extents, bar: t.progress("replicating " + flags.disk)}
 					defer r.bar.end()
 					out, err := r.run(c.Context(), began)
@@ -78,6 +78,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 		},
 	}
 	flags.add(c)
+	c.Flags().BoolVar(&flags.plain, "no-encryption", false, "make a new vault without encryption")
 	c.Flags().StringVar(&changed, "changed", "", "file with the extents that changed since the last point; - for standard input")
 	return c
 }

@@ -40,7 +40,7 @@ When the disk can be used, one line that begins with "ready " gives its address.
 				}
 				network, address = "tcp", listen
 			}
-			return flags.open(c.Context(), vault.Options{ReadOnly: true}, func(v *vault.Vault) (err error) {
+			return flags.open(c.Context(), t, vault.Options{ReadOnly: true}, func(v *vault.Vault) (err error) {
 				p, err := flags.point(v, point)
 				if err != nil {
 					return err

@@ -87,7 +87,7 @@ damaged.`,
 			if err := flags.check(c, repairFrom != ""); err != nil {
 				return err
 			}
-			return flags.open(c.Context(), vault.Options{ReadOnly: repairFrom == ""}, func(v *vault.Vault) error {
+			return flags.open(c.Context(), t, vault.Options{ReadOnly: repairFrom == ""}, func(v *vault.Vault) error {
 				disks, err := flags.disks(v)
 				if err != nil {
 					return err

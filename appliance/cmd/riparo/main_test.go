@@ -20,7 +20,15 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	// Keys of tests do not go into the home of whoever runs them.
+	dir, err := os.MkdirTemp("", "riparo-keys-")
+	if err != nil {
+		panic(err)
+	}
+	os.Setenv(envKey, filepath.Join(dir, "master.key"))
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
 }
 
 // call runs the command line inside of the test.

@@ -21,7 +21,7 @@ func newRoot(t *terminal) *cobra.Command {
 		&cobra.Group{ID: groupAppliance, Title: "The appliance:"},
 		&cobra.Group{ID: groupMachines, Title: "Protected machines, through the API of an appliance:"},
 		&cobra.Group{ID: groupAround, Title: "What is around them, through the API of an appliance:"},
-		&cobra.Group{ID: groupDisk, Title: "Single disks, without an appliance:"},
+		&cobra.Group{ID: groupDisk, Title: "Single disks and the keys of vaults, without an appliance:"},
 	)
 	root.AddCommand(
 		newServe(t),
@@ -52,6 +52,7 @@ func newRoot(t *terminal) *cobra.Command {
 		newAudit(t),
 
 		newDisk(t),
+		newKeys(t),
 		newVersion(t),
 	)
 	root.SetHelpCommand(newHelp())

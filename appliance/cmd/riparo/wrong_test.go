@@ -99,7 +99,7 @@ func TestWrongInputIsExplained(t *testing.T) {
 			return []string{"disk", "points", "--vault", t.TempDir()}
 		}, "no vault in", "check the path", "vault.missing"},
 		{"the vault is in use", func(t *testing.T, s scene) []string {
-			v, err := vault.Open(t.Context(), vfs.OS(), s.vault, vault.Options{})
+			v, err := vault.Open(t.Context(), vfs.OS(), s.vault, vault.Options{Keys: testKeys(t)})
 			if err != nil {
 				t.Fatal(err)
 			}
