@@ -6,19 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"riparo/replication/keyring"
 )
-
-// testKeys are the master keys that the tests of this package share.
-func testKeys(t *testing.T) *keyring.Ring {
-	t.Helper()
-	r, err := keyring.Load(os.Getenv(envKey))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
 
 // refusedWith runs a verb that must not succeed and gives the code of its problem.
 func refusedWith(t *testing.T, want string, args ...string) {
@@ -95,7 +83,11 @@ func TestKeysAreRotatedAndTheOldOnesOpenNothing(t *testing.T) {
 	replicate := []string{"disk", "replicate", source, "--vault", vault, "--disk", "d"}
 	must[map[string]any](t, replicate...)
 	before := must[shownKeys](t, "keys", "show", "--vault", vault)
-	if err := os.WriteFile(old, contentOf(t, key), 0o600); err != nil {
+	was, err := os.ReadFile(key)
+	if err == nil {
+		err = os.WriteFile(old, was, 0o600)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	after := must[shownKeys](t, "keys", "rotate", "--vault", vault)

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"riparo/replication"
+	"riparo/replication/keyring"
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
 )
@@ -293,4 +294,14 @@ func patch(t *testing.T, path string, change func([]byte)) {
 	b := contentOf(t, path)
 	change(b)
 	write(t, path, b)
+}
+
+// testKeys are the master keys that the tests of this package share.
+func testKeys(t *testing.T) *keyring.Ring {
+	t.Helper()
+	r, err := keyring.Load(os.Getenv(envKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
