@@ -20,6 +20,7 @@ import (
 	"riparo/appliance/docs"
 	"riparo/appliance/identity"
 	"riparo/appliance/jobs"
+	"riparo/appliance/notify"
 	"riparo/appliance/protection"
 	"riparo/appliance/recovery"
 	"riparo/hypervisor/lab"
@@ -69,6 +70,7 @@ type Appliance struct {
 	recover  *recovery.Recovery
 	identity *identity.Identity
 	keeper   *backup.Keeper
+	notifier *notify.Notifier
 
 	restart    chan struct{} // closed when Run is to return ErrRestart
 	restarting sync.Once
@@ -139,6 +141,9 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if a.audit, err = audit.Open(a.store, audit.Options{KeyFile: filepath.Join(a.config.Data, "pki", "audit.key"), Logger: a.part("audit")}); err != nil {
 		return err
 	}
+	if err := a.openNotifier(); err != nil {
+		return err
+	}
 	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.part("identity")}); err != nil {
 		return err
 	}
@@ -201,6 +206,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	group.Go(func() error { return a.jobs.Run(ctx) })
 	group.Go(func() error { return a.watchOwnership(ctx) })
 	group.Go(func() error { return a.keeper.Run(ctx) })
+	group.Go(func() error { return a.notifier.Run(ctx) })
 	group.Go(func() error { return a.awaitRestart(ctx) })
 	group.Go(func() error { return a.runStory(ctx) })
 	group.Go(func() error { return a.serve(ctx) })

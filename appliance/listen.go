@@ -58,6 +58,17 @@ func (a *Appliance) listen() error {
 // Address is where it listens, HOST:PORT.
 func (a *Appliance) Address() string { return a.listener.Addr().String() }
 
+// certificateEnd is when the console's certificate ends.
+func (a *Appliance) certificateEnd() time.Time {
+	if a.server == nil {
+		return time.Time{}
+	}
+	if leaf := a.server.TLSConfig.Certificates[0].Leaf; leaf != nil {
+		return leaf.NotAfter
+	}
+	return time.Time{}
+}
+
 // certificate gives the console's own certificate, made at the first start.
 func (a *Appliance) certificate() (tls.Certificate, error) {
 	certFile, keyFile := filepath.Join(a.config.Data, "pki", "console.pem"), filepath.Join(a.config.Data, "pki", "console.key")

@@ -75,7 +75,7 @@ var (
 )
 
 // kinds are all of them, for what concerns every record.
-var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit}
+var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries}
 
 // anyKind is a kind whatever its type of record.
 type anyKind interface {

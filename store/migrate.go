@@ -34,6 +34,9 @@ var migrations = []migration{
 			"exports", "users", "tokens", "sessions", "settings")
 	}},
 	{"make the audit log", func(tx *bolt.Tx) error { return makeBuckets(tx, "audit") }},
+	{"make the buckets of notifications", func(tx *bolt.Tx) error {
+		return makeBuckets(tx, "alerts", "alerts.active", "deliveries", "deliveries.waiting")
+	}},
 }
 
 func makeBuckets(tx *bolt.Tx, names ...string) error {

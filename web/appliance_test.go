@@ -32,6 +32,8 @@ type appliance struct {
 	asked  []api.Request
 	vault  error
 	plan   api.BackupPlan
+	notify api.Notifications
+	told   []string
 }
 
 var _ web.Appliance = (*appliance)(nil)

@@ -85,6 +85,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.tokens()
 	a.backups()
 	a.auditLog()
+	a.notifications()
 	a.pattern("GET /api/openapi.json")
 	mux.HandleFunc("GET /api/openapi.json", a.openAPI)
 }

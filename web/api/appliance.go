@@ -19,6 +19,7 @@ type Appliance interface {
 	Inventory
 	Reporter
 	Upkeep
+	Notifying
 }
 
 // Verbs start what a person asks for. Each returns at once; the job does the work.
