@@ -2,16 +2,11 @@ package appliance
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"path/filepath"
-
-	"golang.org/x/sync/errgroup"
 
 	"riparo/hypervisor"
 	"riparo/hypervisor/kvm"
 	"riparo/hypervisor/kvm/libvirt"
-	"riparo/hypervisor/lab"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
 	"riparo/store"
@@ -65,60 +60,4 @@ func scenarioOf(source, target store.Site) (lifecycle.Scenario, error) {
 		return lifecycle.KVMToSecondary, nil
 	}
 	return "", replication.Stopf("scenario.unknown", "choose a target site of the same kind", "there is no scenario from %s (%s) to %s (%s)", source.Name, source.Kind, target.Name, target.Kind)
-}
-
-// Lab opens the embedded lab of this appliance.
-func (a *Appliance) Lab() (*lab.World, error) {
-	a.labMu.Lock()
-	defer a.labMu.Unlock()
-	if a.lab != nil {
-		return a.lab, nil
-	}
-	world, err := lab.OpenWorld(filepath.Join(a.config.Data, "lab"), lab.Options{})
-	if err != nil {
-		return nil, err
-	}
-	a.lab = world
-	return world, nil
-}
-
-// maxLabSites bounds the lab sites of one appliance: each has a workload that runs.
-const maxLabSites = 16
-
-// openLab opens a lab site and lets its workloads run for as long as the
-// appliance does.
-func (a *Appliance) openLab(name string) (hypervisor.Provider, error) {
-	world, err := a.Lab()
-	if err != nil {
-		return nil, err
-	}
-	site, err := world.Site(name)
-	if err != nil {
-		return nil, err
-	}
-	a.labMu.Lock()
-	defer a.labMu.Unlock()
-	if a.labRuns[name] {
-		return site, nil
-	}
-	select {
-	case a.labSites <- site:
-		a.labRuns[name] = true
-		return site, nil
-	default:
-		return nil, replication.Stopf("lab.sites", "use the sites there are", "the lab has %d sites already", maxLabSites)
-	}
-}
-
-// runLab lets the workloads of lab sites run.
-func (a *Appliance) runLab(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	for {
-		select {
-		case <-ctx.Done():
-			return errors.Join(group.Wait(), ctx.Err())
-		case site := <-a.labSites:
-			group.Go(func() error { return site.Run(ctx) })
-		}
-	}
 }

@@ -272,12 +272,24 @@ func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 	if strings.TrimSpace(s.Name) == "" || len(s.Name) > 63 {
 		return replication.Stopf("site.name", "give it a name of 1 to 63 characters", "a site needs a name")
 	}
+	free := func(tx *store.Tx) error {
+		if _, err := tx.Sites().Get(s.Name); err == nil {
+			return replication.Stopf("site.exists", "choose another name", "there is a site %q already", s.Name)
+		}
+		return nil
+	}
+	if err := a.store.View(free); err != nil {
+		return err
+	}
+	if err := a.furnishLab(ctx, s); err != nil {
+		return err
+	}
 	if err := a.sites.Check(ctx, s); err != nil {
 		return err
 	}
 	err := a.store.Update(func(tx *store.Tx) error {
-		if _, err := tx.Sites().Get(s.Name); err == nil {
-			return replication.Stopf("site.exists", "choose another name", "there is a site %q already", s.Name)
+		if err := free(tx); err != nil {
+			return err
 		}
 		s.Created = time.Now()
 		event := store.Event{ID: store.NewID(s.Created), Time: s.Created, Severity: "info", Code: "site.added", Text: fmt.Sprintf("site %s was added by %s", s.Name, actor), Args: map[string]string{"site": s.Name}}

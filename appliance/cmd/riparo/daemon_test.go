@@ -67,7 +67,7 @@ func claimed(t *testing.T) *daemon {
 	d := newDaemon(t)
 	d.token = must[api.Claimed](t, d.claim(t)...).Token.Secret
 	for _, site := range []string{"milano", "torino"} {
-		must[map[string]any](t, d.at("sites", "add", site, "--kind", "lab")...)
+		must[map[string]any](t, d.at("sites", "add", site, "--kind", "lab", "--address", "0")...)
 	}
 	must[replication.Policy](t, d.at("policies", "save", "quick", "--copy-every", "5s", "--app-every", "0")...)
 	return d

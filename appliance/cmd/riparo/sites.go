@@ -106,7 +106,8 @@ func newAddSite(t *terminal, to *connection) *cobra.Command {
 
   kvm-qmp      QEMU without libvirt: the folder of its QMP sockets
   kvm-libvirt  a libvirt URI, as in qemu:///system
-  lab          embedded machines, to try Riparo out; needs no address`,
+  lab          embedded machines, to try Riparo out: how many are made, 3 if it is
+               not said, 0 for a site that only takes over`,
 		Args: arguments("SITE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := required(c, "kind"); err != nil {
@@ -114,7 +115,7 @@ func newAddSite(t *terminal, to *connection) *cobra.Command {
 			}
 			site.Name = args[0]
 			if site.Kind == labKind && site.Address == "" {
-				site.Address = "embedded"
+				site.Address = "3"
 			}
 			if err := required(c, "address"); err != nil {
 				return err

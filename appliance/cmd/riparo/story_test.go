@@ -21,7 +21,7 @@ func TestTheVerbsTellTheWholeStory(t *testing.T) {
 	d.token = made.Token.Secret
 
 	for _, site := range []string{"milano", "torino"} {
-		must[api.SiteBody](t, d.at("sites", "add", site, "--kind", "lab")...)
+		must[api.SiteBody](t, d.at("sites", "add", site, "--kind", "lab", "--address", "0")...)
 	}
 	ref := d.machine(t, "WEB01", 1)
 	seen := must[struct{ Sites []api.Discovered }](t, d.at("sites", "discover")...)
