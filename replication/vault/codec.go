@@ -88,7 +88,7 @@ const (
 	// smallPayload and anything below is left to the garbage collector.
 	smallPayload = 256 << 10
 	// payloadStep: few sizes, so that one fits the next batch.
-	payloadStep = 1 << 20
+	payloadStep = 128 << 10
 )
 
 func takePayload(size int) []byte {
@@ -124,7 +124,7 @@ func (c *content) block(z *press, at int64, data []byte) error {
 		c.zero(extent)
 		return nil
 	}
-	r := row{extent: extent, codec: codecLZ4, sum: sumOf(data)}
+	r := row{extent: extent, codec: codecLZ4}
 	start := len(c.payload)
 	begin, behind := start, 0
 	if z.sealer != nil {
@@ -143,7 +143,9 @@ func (c *content) block(z *press, at int64, data []byte) error {
 	if z.sealer != nil {
 		r.key = z.key
 		z.seal(c.payload[start:], at, uint32(len(data)), r.codec, &z.scratch)
-		r.sum = z.scratch.keyed(z.sums, r.sum, at)
+		r.sum = z.sums.of(data, at, &z.scratch)
+	} else {
+		r.sum = sumOf(data)
 	}
 	r.stored = uint32(len(c.payload) - start)
 	r.crc = checksum(c.payload[start:])

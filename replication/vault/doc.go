@@ -141,7 +141,7 @@
 //	 8  8  length
 //	16  4  length of the stored bytes in the payload; blocks follow each other
 //	20  4  CRC of the stored bytes
-//	24  8  CRC32C and CRC32 (IEEE) of the content; encrypted if the block is sealed
+//	24  8  CRC32C and CRC32 (IEEE) of the content; of a sealed block, a keyed hash of it
 //	32  1  codec: 0 no data, all zero; 1 raw; 2 one LZ4 block
 //	36  4  number of the data key that the block is sealed with; 0: it is not
 //
@@ -206,8 +206,11 @@
 //     newest one, it is opened and sealed again under a number of its own.
 //
 // A plain checksum of the content would tell anybody who has a copy of some file
-// whether the disk has it too. The one in the row is therefore encrypted, as one block
-// of AES together with the offset, under HKDF of the data key for "riparo block sums".
+// whether the disk has it too. The one in the row is therefore a keyed hash of content
+// and offset: the tag of AES-256-GCM over the content, with the offset as nonce, under
+// HKDF of the data key for "riparo block hashes"; that as one block of AES under HKDF
+// for "riparo block sums"; of the result the first 64 bits. It also is what a
+// resynchronization compares by: no guest can make two contents that look equal.
 // What remains to be seen is when a block is written again with the very content that
 // it had. The CRC of the stored bytes is one of sealed bytes, and tells nothing.
 //

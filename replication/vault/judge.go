@@ -13,8 +13,11 @@ import (
 // guests.
 const judgeGrain = 4 << 10
 
-// judge compares content with the head of a disk as it was when the judge was made:
-// byte for byte, but for zeroes that the map knows of.
+// judge compares content with the head of a disk as it was when the judge was made.
+//
+// A sealed block carries a keyed hash of its content, see blockSums. Whole blocks are
+// compared by it, without being read; what differs, and what newer data covers in
+// part, is read and compared byte for byte.
 type judge struct{ view *View }
 
 // Judge compares with the head of a disk, unmarked data included. It must be closed.
@@ -44,25 +47,43 @@ func (j *judge) Differ(ctx context.Context, extent replication.Extent, content [
 		return nil, err
 	}
 	// First what the map knows.
-	var unknown []replication.Extent
-	for at := extent.Offset; at < extent.End(); {
+	var unknown, differ []replication.Extent
+	blocks := 0
+	for at := extent.Offset; at < extent.End(); blocks++ {
+		end := min((at/blockBytes+1)*blockBytes, extent.End())
 		if content == nil {
 			// Zeroes may be long; what the vault holds no data of is equal at once.
-			if at = nextData(list, at, extent.End()); at == extent.End() {
-				break
+			if end = nextData(list, at, extent.End()); end > at {
+				at = end
+				continue
 			}
+			end = min((at/blockBytes+1)*blockBytes, extent.End())
 		}
-		block := replication.Extent{Offset: at, Length: min((at/blockBytes+1)*blockBytes, extent.End()) - at}
 		var here []entry
-		here, list = inside(list, at, block.End())
-		zero := content == nil || replication.IsZero(content[at-extent.Offset:block.End()-extent.Offset])
-		if !zero || !onlyZero(here) {
-			unknown = append(unknown, block)
+		here, list = inside(list, at, end)
+		block := replication.Extent{Offset: at, Length: end - at}
+		var mine []byte
+		if content != nil {
+			mine = content[at-extent.Offset : end-extent.Offset]
 		}
-		at = block.End()
+		same, known, err := j.byMap(here, block, mine)
+		switch {
+		case err != nil:
+			return nil, err
+		case !known:
+			unknown = append(unknown, block)
+		case !same:
+			differ = append(differ, block)
+		}
+		at = end
+	}
+	// When every block of a longer run differs it is new content rather than
+	// scattered blocks: looking into them would only cost reads.
+	if len(differ) == blocks && blocks > 4 {
+		return replication.Union(differ), nil
 	}
 	var out []replication.Extent
-	for _, block := range unknown {
+	for _, block := range append(unknown, differ...) {
 		if err := context.Cause(ctx); err != nil {
 			return nil, err
 		}
@@ -75,6 +96,23 @@ func (j *judge) Differ(ctx context.Context, extent replication.Extent, content [
 		}
 	}
 	return replication.Union(out), nil
+}
+
+// byMap compares without reading, as far as the map of the disk allows it.
+func (j *judge) byMap(list []entry, block replication.Extent, mine []byte) (same, known bool, err error) {
+	zero := mine == nil || replication.IsZero(mine)
+	if onlyZero(list) {
+		return zero, zero, nil // what is not zero here is looked at block by block
+	}
+	if zero || len(list) != 1 {
+		return false, false, nil
+	}
+	e := &list[0]
+	if e.key == 0 || e.inner != 0 || e.length != int64(e.plain) || e.extent() != block {
+		return false, false, nil
+	}
+	sum, err := j.view.blocks.keys.sumOf(e.key, e.offset, mine)
+	return sum == e.sum, true, err
 }
 
 // byBytes reads what the disk has and adds the grains that differ.

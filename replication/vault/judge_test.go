@@ -37,57 +37,177 @@ func judged(t *testing.T, j replication.Judge, head, mine []byte, step int64) (d
 
 func TestAJudgeFindsAllThatDiffersAndLittleElse(t *testing.T) {
 	for seed := range uint64(12) {
-		r := rand.New(rand.NewPCG(seed, 7))
-		v := open(t, vfs.NewSim(seed), "v", Options{})
-		size := int64(3<<20 + r.IntN(200_000))
-		s := newSender(t, v, "d", size)
-		for range 12 { // whole blocks, parts of blocks, zeroes, in any order
-			e := replication.Extent{Offset: r.Int64N(size/blockBytes) * blockBytes}
-			e.Length = min([]int64{4096, blockBytes, 3 * blockBytes, 70_000}[r.IntN(4)], size-e.Offset)
-			if r.IntN(4) == 0 {
-				e.Offset += 8192
-				e.Length = min(e.Length, size-e.Offset)
+		for _, plain := range []bool{false, true} {
+			r := rand.New(rand.NewPCG(seed, 7))
+			v := open(t, vfs.NewSim(seed), "v", Options{Plain: plain})
+			size := int64(3<<20 + r.IntN(200_000))
+			s := newSender(t, v, "d", size)
+			for range 12 { // whole blocks, parts of blocks, zeroes, in any order
+				e := replication.Extent{Offset: r.Int64N(size/blockBytes) * blockBytes}
+				e.Length = min([]int64{4096, blockBytes, 3 * blockBytes, 70_000}[r.IntN(4)], size-e.Offset)
+				if r.IntN(4) == 0 {
+					e.Offset += 8192
+					e.Length = min(e.Length, size-e.Offset)
+				}
+				change := replication.Change{Extent: e}
+				if r.IntN(4) > 0 {
+					change.Data = make([]byte, e.Length)
+					text(change.Data, r.Uint64())
+				}
+				s.write(change)
 			}
-			change := replication.Change{Extent: e}
-			if r.IntN(4) > 0 {
-				change.Data = make([]byte, e.Length)
-				text(change.Data, r.Uint64())
+			s.mark()
+			mine := bytes.Clone(s.head)
+			edits := r.IntN(20)
+			for range edits {
+				mine[r.Int64N(size)] ^= byte(1 + r.IntN(255))
 			}
-			s.write(change)
+			clear(mine[:r.IntN(2)*blockBytes*3/2])
+			j, err := v.Judge(t.Context(), "d")
+			if err != nil {
+				t.Fatal(err)
+			}
+			head := bytes.Clone(s.head)
+			different := judged(t, j, head, mine, []int64{1 << 20, blockBytes, 12_288}[r.IntN(3)])
+			if !bytes.Equal(head, mine) {
+				t.Errorf("seed %d, plain %v: what differs was not all told", seed, plain)
+			}
+			if different > int64(edits)*judgeGrain+3*blockBytes {
+				t.Errorf("seed %d, plain %v: %d bytes are said to differ after %d edits", seed, plain, different, edits)
+			}
+			if again := judged(t, j, head, s.head, 1<<20); again != 0 {
+				t.Errorf("seed %d, plain %v: %d bytes of the head differ from the head", seed, plain, again)
+			}
+			if _, err := j.Differ(t.Context(), replication.Extent{Offset: size, Length: 1}, []byte{1}); err == nil {
+				t.Error("an extent behind the end was compared")
+			}
+			if _, err := j.Differ(t.Context(), replication.Extent{Length: 5}, []byte{1}); err == nil {
+				t.Error("one byte was compared with an extent of five")
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := v.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		s.mark()
-		mine := bytes.Clone(s.head)
-		edits := r.IntN(20)
-		for range edits {
-			mine[r.Int64N(size)] ^= byte(1 + r.IntN(255))
+	}
+}
+
+// countedReads counts what is read of segments.
+type countedReads struct {
+	vfs.FS
+	bytes int64
+}
+
+type countedFile struct {
+	vfs.File
+	reads *countedReads
+}
+
+func (c *countedReads) OpenRead(name string) (vfs.File, error) {
+	f, err := c.FS.OpenRead(name)
+	if _, segment := segmentNumber(name); err != nil || !segment {
+		return f, err
+	}
+	return &countedFile{f, c}, nil
+}
+
+func (f *countedFile) ReadAt(p []byte, at int64) (int, error) {
+	n, err := f.File.ReadAt(p, at)
+	f.reads.bytes += int64(n)
+	return n, err
+}
+
+func TestEqualBlocksAreComparedWithoutBeingRead(t *testing.T) {
+	sealedOnly(t)
+	disk := &countedReads{FS: vfs.NewSim(1)}
+	v := open(t, disk, "v", Options{})
+	s := newSender(t, v, "d", 4<<20)
+	data := make([]byte, 1<<20)
+	for at := int64(0); at < 4<<20; at += 1 << 20 {
+		text(data, uint64(at))
+		s.write(replication.Change{Extent: replication.Extent{Offset: at, Length: 1 << 20}, Data: data})
+	}
+	s.mark()
+	j, err := v.Judge(t.Context(), "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	disk.bytes = 0
+	if different := judged(t, j, bytes.Clone(s.head), s.head, 1<<20); different != 0 || disk.bytes != 0 {
+		t.Errorf("of an equal disk %d bytes differ, and %d bytes were read", different, disk.bytes)
+	}
+	mine := bytes.Clone(s.head)
+	mine[3_000_000] ^= 1
+	if different := judged(t, j, bytes.Clone(s.head), mine, 1<<20); different != judgeGrain || disk.bytes == 0 || disk.bytes > maxStoredBytes {
+		t.Errorf("after one changed byte %d bytes differ, and %d bytes were read: want one grain, and one block", different, disk.bytes)
+	}
+}
+
+// Two contents with the same CRC32C and CRC32 are easily made: both are linear. What
+// tells the blocks of an encrypted vault apart is not.
+func TestContentsOfOneCRCDoNotLookEqual(t *testing.T) {
+	sealedOnly(t)
+	v := open(t, vfs.NewSim(1), "v", Options{})
+	s := newSender(t, v, "d", blockBytes)
+	first := make([]byte, blockBytes)
+	text(first, 1)
+	s.write(replication.Change{Extent: replication.Extent{Length: blockBytes}, Data: first})
+	s.mark()
+	other := bytes.Clone(first)
+	forge(other, sumOf(first))
+	if bytes.Equal(first, other) || sumOf(first) != sumOf(other) {
+		t.Fatal("no other content with the same CRCs was made")
+	}
+	j, err := v.Judge(t.Context(), "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if list, err := j.Differ(t.Context(), replication.Extent{Length: blockBytes}, other); err != nil || len(list) == 0 {
+		t.Errorf("a forged block looks equal: %v, %v", list, err)
+	}
+}
+
+// forge changes bytes of p so that its 64-bit CRC sum is want: it sets a byte, and
+// finds by elimination which of 66 further bits make up for it.
+func forge(p []byte, want plainSum) {
+	const bits = 66
+	p[100] ^= 0xff
+	base := sumOf(p)
+	type vector struct {
+		value plainSum
+		used  [bits]bool
+	}
+	var basis []vector
+	reduce := func(v vector) vector {
+		for _, b := range basis {
+			if v.value^b.value < v.value {
+				v.value ^= b.value
+				for i := range v.used {
+					v.used[i] = v.used[i] != b.used[i]
+				}
+			}
 		}
-		clear(mine[:r.IntN(2)*blockBytes*3/2])
-		j, err := v.Judge(t.Context(), "d")
-		if err != nil {
-			t.Fatal(err)
+		return v
+	}
+	for i := range bits {
+		p[1000+i] ^= 1
+		v := vector{value: sumOf(p) ^ base}
+		p[1000+i] ^= 1
+		v.used[i] = true
+		if v = reduce(v); v.value != 0 {
+			basis = append(basis, v)
+			for k := len(basis) - 1; k > 0 && basis[k].value > basis[k-1].value; k-- {
+				basis[k], basis[k-1] = basis[k-1], basis[k]
+			}
 		}
-		head := bytes.Clone(s.head)
-		different := judged(t, j, head, mine, []int64{1 << 20, blockBytes, 12_288}[r.IntN(3)])
-		if !bytes.Equal(head, mine) {
-			t.Errorf("seed %d: what differs was not all told", seed)
-		}
-		if different > int64(edits)*judgeGrain+3*blockBytes {
-			t.Errorf("seed %d: %d bytes are said to differ after %d edits", seed, different, edits)
-		}
-		if again := judged(t, j, head, s.head, 1<<20); again != 0 {
-			t.Errorf("seed %d: %d bytes of the head differ from the head", seed, again)
-		}
-		if _, err := j.Differ(t.Context(), replication.Extent{Offset: size, Length: 1}, []byte{1}); err == nil {
-			t.Error("an extent behind the end was compared")
-		}
-		if _, err := j.Differ(t.Context(), replication.Extent{Length: 5}, []byte{1}); err == nil {
-			t.Error("one byte was compared with an extent of five")
-		}
-		if err := j.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := v.Close(); err != nil {
-			t.Fatal(err)
+	}
+	for i, used := range reduce(vector{value: base ^ want}).used {
+		if used {
+			p[1000+i] ^= 1
 		}
 	}
 }

@@ -117,7 +117,10 @@ var plantedBugs = []plantedBug{
 	{"blocks are sealed under one number", "seal.go", `number := s.blocks.Add(1)`, `number := s.blocks.Load() + 1`, "TestNoNonceComesTwice"},
 	{"a block opens at any offset", "seal.go", `binary.BigEndian.PutUint64(s.bound[0:], uint64(at))`, ``, "TestABlockOpensOnlyWhereItBelongs"},
 	{"a block that is not sealed is taken", "seal.go", `return nil, errNotSealed`, `return stored, nil`, "TestABlockOpensOnlyWhereItBelongs"},
-	{"the checksum of a content is in the clear", "codec.go", `r.sum = z.scratch.keyed(z.sums, r.sum, at)`, ``, "TestAThiefFindsNeitherContentNorItsChecksum"},
+	{"the checksum of a content is in the clear", "codec.go", `r.sum = z.sums.of(data, at, &z.scratch)`, `r.sum = sumOf(data)`, "TestAThiefFindsNeitherContentNorItsChecksum"},
+	{"the hash of a content is one that anybody can make", "blocksum.go", `tag := s.hash.Seal(scratch.sum[:0], scratch.nonce[:], nil, content)`, `tag := scratch.sum[:]
+	binary.LittleEndian.PutUint64(tag, uint64(sumOf(content)))
+	binary.LittleEndian.PutUint64(tag[8:], uint64(at))`, "TestContentsOfOneCRCDoNotLookEqual"},
 	{"keys are not synced", "files.go", `if _, err = f.WriteAt(content, 0); err == nil {
 		err = f.Sync()
 	}`, `_, err = f.WriteAt(content, 0)`, ""},

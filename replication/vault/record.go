@@ -174,7 +174,7 @@ type row struct {
 // plainSum is a 64-bit checksum of a block's content: CRC32C and CRC32 (IEEE)
 // together. It finds damage that happened before the block was stored, and tells
 // whether a source still has the content of a damaged block. Of a sealed block it is
-// encrypted, see sealScratch.keyed.
+// a keyed hash, see blockSums.
 type plainSum uint64
 
 func sumOf(p []byte) plainSum {

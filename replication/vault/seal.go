@@ -32,7 +32,7 @@ type sealer struct {
 	session uint64
 	salt    uint64
 	aead    cipher.AEAD
-	sums    cipher.Block
+	sums    *blockSums
 	blocks  *atomic.Uint64 // of the open vault: how many blocks it has sealed
 }
 
@@ -64,16 +64,6 @@ func (s *sealer) seal(p []byte, at int64, plain uint32, c codec, scratch *sealSc
 	binary.LittleEndian.PutUint64(p[16:], number)
 	scratch.set(number, at, plain, c)
 	s.aead.Seal(p[envelopeBytes:envelopeBytes], scratch.nonce[:], p[envelopeBytes:len(p)-tagBytes], scratch.bound[:])
-}
-
-// keyed makes the checksum of a block's content a secret one: a plain checksum would
-// tell whoever knows a content whether the disk has it. One block of AES is enough,
-// since its input is short. Equal content of one place gives equal sums.
-func (s *sealScratch) keyed(b cipher.Block, sum plainSum, at int64) plainSum {
-	binary.LittleEndian.PutUint64(s.sum[0:], uint64(sum))
-	binary.LittleEndian.PutUint64(s.sum[8:], uint64(at))
-	b.Encrypt(s.sum[:], s.sum[:])
-	return plainSum(binary.LittleEndian.Uint64(s.sum[:]))
 }
 
 var (
@@ -114,9 +104,8 @@ func (k *dataKeys) unseal(e *entry, stored []byte) ([]byte, error) {
 
 // sumOf is the checksum of a block's content as its row has it.
 func (k *dataKeys) sumOf(key uint32, at int64, content []byte) (plainSum, error) {
-	sum := sumOf(content)
 	if k == nil || key == 0 {
-		return sum, nil
+		return sumOf(content), nil
 	}
 	d, err := k.find(key)
 	if err != nil {
@@ -124,7 +113,7 @@ func (k *dataKeys) sumOf(key uint32, at int64, content []byte) (plainSum, error)
 	}
 	s := sealScratches.Get().(*sealScratch)
 	defer sealScratches.Put(s)
-	return s.keyed(d.sums, sum, at), nil
+	return d.sums.of(content, at, s), nil
 }
 
 // checkBlock opens and decompresses the stored bytes of a block into plain, and
@@ -179,6 +168,6 @@ func (d *disk) repeat(e *entry, stored []byte) (row, []byte, error) {
 	scratch := sealScratches.Get().(*sealScratch)
 	defer sealScratches.Put(scratch)
 	s.seal(stored, at, e.plain, e.codec, scratch)
-	r.key, r.crc, r.sum = s.key, checksum(stored), scratch.keyed(s.sums, sumOf(content), at)
+	r.key, r.crc, r.sum = s.key, checksum(stored), s.sums.of(content, at, scratch)
 	return r, stored, nil
 }
