@@ -203,6 +203,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	group.Go(func() error { return a.runLab(ctx) })
 	group.Go(func() error { return a.protect.Run(ctx) })
 	group.Go(func() error { return a.vault.Scrub(ctx, a.config.Scrub) })
+	group.Go(func() error { return a.expireApprovals(ctx) })
 	group.Go(func() error { return a.jobs.Run(ctx) })
 	group.Go(func() error { return a.watchOwnership(ctx) })
 	group.Go(func() error { return a.keeper.Run(ctx) })

@@ -38,7 +38,7 @@ func labbed(t *testing.T, c appliance.Config, policy replication.Policy) (*theat
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 256 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: 16 << 20, InitialBytes: 8 << 20}}})
+	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 256 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: 16 << 20, InitialBytes: 16 << 20}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func labbed(t *testing.T, c appliance.Config, policy replication.Policy) (*theat
 	}
 	th.ref = seen.Ref
 	policy.Name, policy.CopyFrequency, policy.AppConsistentFrequency = "quick", replication.MinCopyFrequency, 0
-	if err := th.a.SavePolicy(t.Context(), "test", policy); err != nil {
+	if err := th.a.SavePolicy(t.Context(), api.Who{Name: "test"}, policy); err != nil {
 		t.Fatal(err)
 	}
 	id, job, err := th.a.Protect(t.Context(), api.ProtectRequest{Actor: "test", Site: th.primary, Ref: seen.Ref, Target: th.secondary, Policy: policy.Name})

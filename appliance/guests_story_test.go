@@ -34,7 +34,7 @@ func (th *theater) protect() {
 	th.watch(th.Context())
 	policy := replication.DefaultPolicy()
 	policy.Name, policy.CopyFrequency, policy.AppConsistentFrequency = "often", replication.MinCopyFrequency, 10*time.Second
-	if err := th.a.SavePolicy(th.Context(), "test", policy); err != nil {
+	if err := th.a.SavePolicy(th.Context(), api.Who{Name: "test"}, policy); err != nil {
 		th.Fatal(err)
 	}
 	id, job, err := th.a.Protect(th.Context(), api.ProtectRequest{Actor: "test", Site: th.primary, Ref: th.ref, Target: th.secondary, Policy: policy.Name, Network: th.production(), BootSign: "SERVING"})

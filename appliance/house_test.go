@@ -42,6 +42,7 @@ var floors = []room{
 	{path: "replication/mastertarget", floor: 1, neighbors: []string{
 		"replication/vault", "replication/nbd"}}, // it offers the vault's points as NBD disks
 	{path: "replication/resync", floor: 1},
+	{path: "replication/noise", floor: 1}, // what points are made of says whether a disk is being encrypted
 	{path: "replication/sinktest", floor: 1},
 	{path: "replication/sim", floor: 1, neighbors: []string{
 		"replication/vfs", "replication/vault", "replication/processserver", "replication/resync",

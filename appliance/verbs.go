@@ -140,6 +140,9 @@ func (a *Appliance) Ask(ctx context.Context, r api.Request) (string, error) {
 			return "", err
 		}
 	}
+	if err := a.mayDisable(m, r); err != nil {
+		return "", err
+	}
 	return a.jobs.Start(ctx, jobs.Spec{Kind: string(r.Verb), Machine: m.ID, Name: m.Name, Actor: r.Actor, Params: paramsOf(r)})
 }
 
@@ -236,10 +239,17 @@ func (a *Appliance) AnswerJob(_ context.Context, _, job, answer string) error {
 }
 
 // SavePolicy keeps a policy. It applies to running machines at once.
-func (a *Appliance) SavePolicy(ctx context.Context, actor string, p replication.Policy) error {
+func (a *Appliance) SavePolicy(ctx context.Context, who api.Who, p replication.Policy) error {
 	if err := p.Check(); err != nil {
 		return replication.Stopf("policy.invalid", "correct the value", "%w", err)
 	}
+	if err := a.mayShorten(who.Person, p); err != nil {
+		return err
+	}
+	return a.savePolicy(ctx, who.Name, p)
+}
+
+func (a *Appliance) savePolicy(ctx context.Context, actor string, p replication.Policy) error {
 	var using []replication.MachineID
 	err := a.store.Update(func(tx *store.Tx) error {
 		for m, err := range tx.Machines().All() {

@@ -74,6 +74,12 @@ type RecoveryPoint struct {
 	// Damage says which bytes of the point cannot be read back. A point with damage
 	// is never offered as the latest.
 	Damage []Damage `json:"damage,omitempty"`
+	// Suspect: taken since a disk seems to be encrypted. LastClean: the newest point
+	// before that, kept until a person dismisses the alarm.
+	Suspect   bool `json:"suspect,omitempty"`
+	LastClean bool `json:"last_clean,omitempty"`
+	// Pinned: kept by a person, whatever the retention says.
+	Pinned bool `json:"pinned,omitempty"`
 }
 
 // Damage is a place of a disk that a recovery point cannot give back. Length 0

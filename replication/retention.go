@@ -89,6 +89,29 @@ func (r Retention) Drop(points []RecoveryPoint, now time.Time) []PointID {
 	return drop
 }
 
+// KeepsLessThan reports whether r lets points go that o keeps: at some age it keeps none
+// or fewer.
+func (r Retention) KeepsLessThan(o Retention) bool {
+	for _, rule := range o {
+		// The densest that o keeps up to this age is the rule itself.
+		mine := r.ruleFor(rule.Until)
+		if mine < 0 || r[mine].Every > rule.Every {
+			return true
+		}
+	}
+	// Between the ages of o, a rule of r may be coarser than the one of o that holds.
+	for i, rule := range r {
+		if i+1 == len(r) {
+			break
+		}
+		theirs := o.ruleFor(rule.Until + 1)
+		if theirs >= 0 && r[i+1].Every > o[theirs].Every {
+			return true
+		}
+	}
+	return false
+}
+
 func (r Retention) ruleFor(age time.Duration) int {
 	for i, rule := range r {
 		if age <= rule.Until {

@@ -169,3 +169,33 @@ func TestPolicyIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestAShorterRetentionIsKnown(t *testing.T) {
+	for _, c := range []struct {
+		before, after string
+		less          bool
+	}{
+		{"1h:all,24h:5m,15d:1h", "1h:all,24h:5m,15d:1h", false},
+		{"1h:all,24h:5m,15d:1h", "2h:all,24h:5m,15d:1h", false},
+		{"1h:all,24h:5m,15d:1h", "1h:all,24h:5m,30d:1h", false},
+		{"1h:all,24h:5m,15d:1h", "15d:all", false},
+		{"1h:all,24h:5m,15d:1h", "1h:all,24h:5m,14d:1h", true},
+		{"1h:all,24h:5m,15d:1h", "1h:all,24h:10m,15d:1h", true},
+		{"1h:all,24h:5m,15d:1h", "30m:all,24h:5m,15d:1h", true},
+		{"1h:all,24h:5m,15d:1h", "1h:all", true},
+		{"15d:1h", "1h:all,15d:2h", true},
+		{"15d:1h", "15d:1h,30d:2h", false},
+	} {
+		before, err := ParseRetention(c.before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := ParseRetention(c.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := after.KeepsLessThan(before); got != c.less {
+			t.Errorf("%s after %s: keeps less %v, want %v", c.after, c.before, got, c.less)
+		}
+	}
+}

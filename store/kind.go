@@ -39,6 +39,8 @@ const (
 	MaxEvents = 50_000
 	// MaxJobs: at 2 KB each some 20 MB. A job that has not ended never gives way.
 	MaxJobs = 10_000
+	// MaxApprovals: one that waits never gives way.
+	MaxApprovals = 1_000
 )
 
 // The kinds of records.
@@ -61,8 +63,11 @@ var (
 			{"events.severity", func(e *Event) (string, bool) { return e.Severity, true }},
 		}}
 
-	Sites    = &Kind[Site]{name: "sites", topic: "site", key: func(s *Site) string { return s.Name }}
-	Policies = &Kind[Policy]{name: "policies", topic: "policy", key: func(p *Policy) string { return p.Name }}
+	Sites     = &Kind[Site]{name: "sites", topic: "site", key: func(s *Site) string { return s.Name }}
+	Policies  = &Kind[Policy]{name: "policies", topic: "policy", key: func(p *Policy) string { return p.Name }}
+	Approvals = &Kind[Approval]{name: "approvals", topic: "approval", limit: MaxApprovals,
+		key:   func(a *Approval) string { return a.ID },
+		spare: func(a *Approval) bool { return a.State == ApprovalWaiting }}
 	Exports  = &Kind[Export]{name: "exports", topic: "export", key: func(e *Export) string { return e.Name }}
 	Users    = &Kind[User]{name: "users", topic: "user", lower: true, key: func(u *User) string { return u.Name }}
 	Tokens   = &Kind[Token]{name: "tokens", topic: "token", key: func(t *Token) string { return t.ID }}
@@ -75,7 +80,7 @@ var (
 )
 
 // kinds are all of them, for what concerns every record.
-var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries}
+var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries, Approvals}
 
 // anyKind is a kind whatever its type of record.
 type anyKind interface {
@@ -120,17 +125,18 @@ func (k *Kind[T]) by(tx *Tx, name, value string) Range[T] {
 	return Range[T]{tx: tx, kind: k, index: &index[T]{name: name}, value: value} // not reached: names are written in this package
 }
 
-func (tx *Tx) Machines() Table[Machine] { return Machines.in(tx) }
-func (tx *Tx) Jobs() Table[Job]         { return Jobs.in(tx) }
-func (tx *Tx) Events() Table[Event]     { return Events.in(tx) }
-func (tx *Tx) Sites() Table[Site]       { return Sites.in(tx) }
-func (tx *Tx) Policies() Table[Policy]  { return Policies.in(tx) }
-func (tx *Tx) Exports() Table[Export]   { return Exports.in(tx) }
-func (tx *Tx) Users() Table[User]       { return Users.in(tx) }
-func (tx *Tx) Tokens() Table[Token]     { return Tokens.in(tx) }
-func (tx *Tx) Sessions() Table[Session] { return Sessions.in(tx) }
-func (tx *Tx) Settings() Table[Setting] { return Settings.in(tx) }
-func (tx *Tx) Audit() Table[AuditLine]  { return Audit.in(tx) }
+func (tx *Tx) Machines() Table[Machine]   { return Machines.in(tx) }
+func (tx *Tx) Jobs() Table[Job]           { return Jobs.in(tx) }
+func (tx *Tx) Events() Table[Event]       { return Events.in(tx) }
+func (tx *Tx) Sites() Table[Site]         { return Sites.in(tx) }
+func (tx *Tx) Policies() Table[Policy]    { return Policies.in(tx) }
+func (tx *Tx) Approvals() Table[Approval] { return Approvals.in(tx) }
+func (tx *Tx) Exports() Table[Export]     { return Exports.in(tx) }
+func (tx *Tx) Users() Table[User]         { return Users.in(tx) }
+func (tx *Tx) Tokens() Table[Token]       { return Tokens.in(tx) }
+func (tx *Tx) Sessions() Table[Session]   { return Sessions.in(tx) }
+func (tx *Tx) Settings() Table[Setting]   { return Settings.in(tx) }
+func (tx *Tx) Audit() Table[AuditLine]    { return Audit.in(tx) }
 
 // JobsOf are the jobs of a machine, oldest first.
 func (tx *Tx) JobsOf(machine replication.MachineID) Range[Job] {

@@ -6,6 +6,7 @@ import (
 	"riparo/hypervisor"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
+	"riparo/replication/noise"
 )
 
 // Machine is a protected machine. Key: its ID.
@@ -51,12 +52,48 @@ type Machine struct {
 	Failures int       `json:"failures,omitempty"`
 	NextTry  time.Time `json:"next_try,omitzero"`
 
+	// Noise is what is remembered of each disk to see that it is being encrypted, and
+	// Alarm that it seems to be. CleanPoint may turn out to be the last clean one.
+	Noise      map[replication.DiskID]noise.State `json:"noise,omitempty"`
+	Alarm      *Alarm                             `json:"alarm,omitempty"`
+	CleanPoint replication.PointID                `json:"clean_point,omitempty"`
+	// Pins are the points that are kept until a person lets them go.
+	Pins []Pin `json:"pins,omitempty"`
+
 	Failover *Failover     `json:"failover,omitempty"`
 	Test     *TestFailover `json:"test,omitempty"`
 	// LastDrill is the newest finished test failover.
 	LastDrill *DrillResult `json:"last_drill,omitempty"`
 
 	Created time.Time `json:"created"`
+}
+
+// Alarm says that disks of a machine turn to noise, as they do when somebody encrypts
+// them. It stands until a person dismisses it.
+type Alarm struct {
+	Raised    time.Time           `json:"raised"`
+	Disks     []string            `json:"disks"` // keys
+	After     time.Time           `json:"after"` // points that are later are suspect
+	LastClean replication.PointID `json:"last_clean,omitempty"`
+	LostBytes int64               `json:"lost_bytes"` // that were turned to noise when it was raised
+}
+
+// Pin keeps a recovery point, whatever the retention says.
+type Pin struct {
+	Point replication.PointID `json:"point"`
+	By    string              `json:"by"`
+	Since time.Time           `json:"since"`
+	Note  string              `json:"note,omitempty"`
+}
+
+// PinOf gives the pin of a point, or nil.
+func (m *Machine) PinOf(point replication.PointID) *Pin {
+	for i := range m.Pins {
+		if m.Pins[i].Point == point {
+			return &m.Pins[i]
+		}
+	}
+	return nil
 }
 
 // Place is a machine at a site. Ref is empty while it does not exist there.

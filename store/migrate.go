@@ -37,6 +37,7 @@ var migrations = []migration{
 	{"make the buckets of notifications", func(tx *bolt.Tx) error {
 		return makeBuckets(tx, "alerts", "alerts.active", "deliveries", "deliveries.waiting")
 	}},
+	{"make the bucket of approvals", func(tx *bolt.Tx) error { return makeBuckets(tx, "approvals") }},
 }
 
 func makeBuckets(tx *bolt.Tx, names ...string) error {

@@ -25,10 +25,12 @@ type User struct {
 
 // Token is an API token. Key: its ID. Only a hash of the secret is kept.
 type Token struct {
-	ID       string    `json:"id"`
-	Name     string    `json:"name"`
-	Role     Role      `json:"role"`
-	Hash     []byte    `json:"hash"` // SHA-256
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	Role Role   `json:"role"`
+	Hash []byte `json:"hash"` // SHA-256
+	// By is the person who made it: what it asks for, that person asks for.
+	By       string    `json:"by,omitempty"`
 	Created  time.Time `json:"created"`
 	Expires  time.Time `json:"expires,omitzero"`
 	LastUsed time.Time `json:"last_used,omitzero"`

@@ -107,8 +107,26 @@ var table = map[string]access{
 	"POST /machines/{id}/failback":              recoverer,
 
 	// What is protected, how, and by whom.
-	"GET /protect":                           administrator,
-	"POST /protect":                          administrator,
+	"GET /protect":                             administrator,
+	"POST /protect":                            administrator,
+	"GET /machines/{id}/dismiss-alarm":         recoverer,
+	"POST /machines/{id}/dismiss-alarm":        recoverer,
+	"POST /machines/{id}/points/{point}/pin":   recoverer,
+	"POST /machines/{id}/points/{point}/unpin": administrator,
+	"POST /approvals/{id}/approve":             administrator,
+	"POST /approvals/{id}/refuse":              administrator,
+	"POST /infrastructure/scrub":               operator,
+
+	"POST /api/v1/machines/{id}/dismiss-alarm":        recoverer,
+	"POST /api/v1/machines/{id}/points/{point}/pin":   recoverer,
+	"POST /api/v1/machines/{id}/points/{point}/unpin": administrator,
+	"POST /api/v1/machines/{id}/delete-points":        administrator,
+	"GET /api/v1/approvals":                           administrator,
+	"POST /api/v1/approvals/{id}/approve":             administrator,
+	"POST /api/v1/approvals/{id}/refuse":              administrator,
+	"GET /api/v1/vault/scrub":                         reader,
+	"POST /api/v1/vault/scrub":                        operator,
+
 	"GET /machines/{id}/disable-protection":  administrator,
 	"POST /machines/{id}/disable-protection": administrator,
 	"GET /infrastructure/add":                administrator,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,16 +25,17 @@ type appliance struct {
 	store *store.Store
 	now   func() time.Time
 
-	mu     sync.Mutex // guards the rest
-	points map[replication.MachineID][]replication.RecoveryPoint
-	sites  []api.DiscoveredSite
-	figure map[replication.MachineID]report.Machine
-	sent   []float64
-	asked  []api.Request
-	vault  error
-	plan   api.BackupPlan
-	notify api.Notifications
-	told   []string
+	mu      sync.Mutex // guards the rest
+	points  map[replication.MachineID][]replication.RecoveryPoint
+	sites   []api.DiscoveredSite
+	figure  map[replication.MachineID]report.Machine
+	sent    []float64
+	asked   []api.Request
+	vault   error
+	plan    api.BackupPlan
+	notify  api.Notifications
+	told    []string
+	guarded []string
 }
 
 var _ web.Appliance = (*appliance)(nil)
@@ -181,7 +183,7 @@ func (a *appliance) AnswerJob(_ context.Context, _, id, answer string) error {
 	})
 }
 
-func (a *appliance) SavePolicy(_ context.Context, _ string, p replication.Policy) error {
+func (a *appliance) SavePolicy(_ context.Context, _ api.Who, p replication.Policy) error {
 	return a.store.Update(func(tx *store.Tx) error { return tx.Policies().Put(store.Policy{Policy: p}) })
 }
 
@@ -408,4 +410,41 @@ func (a *appliance) events(now time.Time) []store.Event {
 		list = append(list, store.Event{ID: store.NewID(at), Time: at, Severity: "info", Code: "rpo.met", Machine: "m-4f7c21aa", Name: "web01", Text: "the recovery point objective is met again"})
 	}
 	return list
+}
+
+// note keeps what was asked for, as "verb argument …".
+func (a *appliance) note(what string, of ...string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.guarded = append(a.guarded, strings.Join(append([]string{what}, of...), " "))
+	return nil
+}
+
+func (a *appliance) DismissAlarm(_ context.Context, who api.Who, m replication.MachineID, note string) error {
+	return a.note("dismiss", who.Person, string(m), note)
+}
+
+func (a *appliance) Pin(_ context.Context, who api.Who, m replication.MachineID, p replication.PointID, note string) error {
+	return a.note("pin", who.Person, string(m), string(p))
+}
+
+func (a *appliance) Unpin(_ context.Context, who api.Who, m replication.MachineID, p replication.PointID) error {
+	return a.note("unpin", who.Person, string(m), string(p))
+}
+
+func (a *appliance) DeletePoints(_ context.Context, who api.Who, m replication.MachineID, points []replication.PointID) error {
+	return a.note("delete", who.Person, string(m), fmt.Sprint(points))
+}
+
+func (a *appliance) Approve(_ context.Context, person, id string) error {
+	return a.note("approve", person, id)
+}
+func (a *appliance) Refuse(_ context.Context, person, id string) error {
+	return a.note("refuse", person, id)
+}
+func (a *appliance) ScrubNow(context.Context) error { return a.note("scrub") }
+
+func (a *appliance) Scrub(context.Context) (api.ScrubStatus, error) {
+	return api.ScrubStatus{Running: true, DoneBytes: 1 << 30, TotalBytes: 4 << 30, BytesPerSecond: 8 << 20, Passes: 3, Completed: a.now().Add(-50 * time.Hour), CompletedBytes: 4 << 30,
+		Findings: []api.Rot{{Disk: "m-web.vda", Offset: 65536, Length: 65536, Points: []replication.PointID{"p1", "p2"}, Reason: "a block has a wrong checksum"}}}, nil
 }

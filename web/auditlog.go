@@ -38,6 +38,7 @@ var actions = map[string]string{
 	"POST /api/v1/sites":                 "sites.add",
 	"POST /infrastructure/{name}/remove": "sites.remove",
 	"DELETE /api/v1/sites/{name}":        "sites.remove",
+	"POST /infrastructure/scrub":         "vault.scrub",
 	"POST /infrastructure/refresh":       "sites.refresh",
 	"POST /api/v1/discovered/refresh":    "sites.refresh",
 	"POST /policies":                     "policies.save",
@@ -92,7 +93,7 @@ func objectOf(pattern string, r *http.Request) string {
 // plainFields are the fields of forms and calls whose values are written to the
 // audit log. Of any other only the name is: what is new is taken for a secret until
 // somebody says otherwise.
-var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hours": true, "language": true, "point": true, "network": true,
+var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hours": true, "language": true, "point": true, "points": true, "note": true, "network": true,
 	"sync_first": true, "confirm": true, "keep_points": true, "notes": true, "site": true, "ref": true, "target": true, "policy": true, "disk": true, "disks": true,
 	"kind": true, "copy": true, "copy_frequency": true, "app": true, "app_consistent_frequency": true, "freeze": true, "freeze_limit": true, "threshold": true,
 	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "disabled": true}

@@ -71,6 +71,8 @@ func (k *Console) vaultCard(v visit) view.VaultCard {
 	c := view.VaultCard{Facts: []view.Fact{
 		{Label: w.T("vault.stored"), Value: w.Bytes(u.StoredBytes)}, {Label: w.T("vault.logical"), Value: w.Bytes(u.LogicalBytes), Note: w.T("vault.logical-note")},
 		{Label: w.T("vault.free"), Value: freeBytes(w, u)}, {Label: w.T("fact.points"), Value: w.Int(int64(u.Points))}}}
+	c.Scrub, c.Rot = k.scrubFacts(v)
+	c.CanRead = v.may("POST /infrastructure/scrub")
 	if share, known := vaultShare(u); known {
 		c.Known, c.Percent, c.Tone = true, int(share*100), vaultTone(share)
 		decimals := 0

@@ -58,6 +58,7 @@ func (k *Console) machine(v visit) (built, error) {
 		mv.Findings = append(mv.Findings, view.Finding{Tone: view.Bad, Cause: sentence(w.Said(p.Cause)), Effect: sentence(w.Said(p.Effect)), Action: sentence(w.Said(p.Action))})
 	}
 	mv.Banner = banner(v, r, m, len(points) > 0)
+	mv.Alarm = alarmBanner(v, m)
 	mv.Actions, mv.More, mv.Denied = verbActions(v, r, m, len(points) > 0)
 	if mv.Banner != nil { // what it asks for stands there, once
 		mv.Actions = slices.DeleteFunc(mv.Actions, func(a view.Action) bool {
@@ -65,9 +66,17 @@ func (k *Console) machine(v visit) (built, error) {
 		})
 	}
 	mv.Timeline = timelineOf(v, points, v.query.Get("window"), func(window string) string { return address(machineHref(m), "window", window) })
-	for _, p := range points[:min(len(points), latestPoints)] {
-		mv.Latest = append(mv.Latest, view.PointRow{ID: string(p.ID), Kind: string(p.Consistency), Text: kindName(w, p.Consistency), Time: p.Time,
-			Changed: w.Bytes(p.ChangedBytes), Stored: w.Bytes(p.StoredBytes)})
+	for _, p := range notable(points) {
+		row := view.PointRow{ID: string(p.ID), Kind: string(p.Consistency), Text: kindName(w, p.Consistency), Time: p.Time,
+			Changed: w.Bytes(p.ChangedBytes), Stored: w.Bytes(p.StoredBytes), Signs: pointSigns(w, p)}
+		href := machineHref(m) + "/points/" + pathSegment(string(p.ID))
+		switch {
+		case p.Pinned && v.may("POST /machines/{id}/points/{point}/unpin"):
+			row.Unpin = href + "/unpin"
+		case !p.Pinned && v.may("POST /machines/{id}/points/{point}/pin"):
+			row.Pin = href + "/pin"
+		}
+		mv.Latest = append(mv.Latest, row)
 	}
 	limit := 0.0
 	if counted(m) {
@@ -86,6 +95,18 @@ func (k *Console) machine(v visit) (built, error) {
 		parts: []part{{"machine-head", view.MachineHead(mv)}, {"machine-now", view.MachineNow(mv)}, {"machine-points", view.MachinePoints(mv)},
 			{"machine-rpo", view.MachineRPO(mv)}, {"machine-drill", view.MachineDrill(mv)}, {"machine-disks", view.MachineDisks(mv)},
 			{"machine-events", view.MachineEvents(mv)}, {"machine-jobs", view.MachineJobs(mv)}}}, nil
+}
+
+// notable are the points that the page lists: the newest, and every one that is kept for
+// a reason.
+func notable(points []replication.RecoveryPoint) []replication.RecoveryPoint {
+	var list []replication.RecoveryPoint
+	for i, p := range points {
+		if i < latestPoints || p.Pinned || p.LastClean {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 func machineFacts(v visit, r records, m store.Machine, mr MachineReport, points []replication.RecoveryPoint) []view.Fact {

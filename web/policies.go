@@ -10,6 +10,7 @@ import (
 
 	"riparo/replication"
 	"riparo/store"
+	"riparo/web/api"
 	"riparo/web/view"
 )
 
@@ -19,12 +20,15 @@ func (k *Console) policies(v visit) (built, error) {
 		return built{}, err
 	}
 	w := v.words
-	p := view.Policies{CanAdd: v.may("POST /policies")}
+	p := view.Policies{Now: v.now, CanAdd: v.may("POST /policies")}
+	if p.Approvals, err = k.approvals(v); err != nil {
+		return built{}, err
+	}
 	for _, name := range slices.Sorted(keysOf(r.policies)) {
 		p.Rows = append(p.Rows, policyCard(v, r, r.policies[name]))
 	}
-	return built{title: w.T("policies.title"), place: "policies", body: view.PoliciesPage(p), live: true, on: []string{"policy/", "machine/"},
-		parts: []part{{"policies-list", view.PoliciesList(p)}}}, nil
+	return built{title: w.T("policies.title"), place: "policies", body: view.PoliciesPage(p), live: true, on: []string{"policy/", "machine/", "approval/"},
+		parts: []part{{"policies-list", view.PoliciesList(p)}, {"policies-approvals", view.PoliciesApprovals(p)}}}, nil
 }
 
 func policyCard(v visit, r records, p replication.Policy) view.PolicyCard {
@@ -134,7 +138,7 @@ func (k *Console) savePolicy(w http.ResponseWriter, r *http.Request) {
 		err = k.newPolicy(p.Name)
 	}
 	if err == nil {
-		err = k.Appliance.SavePolicy(r.Context(), v.user.Name, p)
+		err = k.Appliance.SavePolicy(r.Context(), api.Who{Name: v.user.Name, Person: v.user.Name}, p)
 	}
 	if err != nil {
 		k.print(w, v, k.policyFormWith(v, f, err))

@@ -74,6 +74,12 @@ var (
 	metricLogical  = describe("vault_logical_bytes", "Size of all protected disks.")
 	metricFree     = describe("vault_free_bytes", "Free space of the vault's volume. Absent when unknown.")
 	metricPoints   = describe("vault_recovery_points", "Recovery points in the vault.")
+	metricRead     = describe("vault_scrub_done_bytes", "What the pass under way has read again and checked.")
+	metricReadAll  = describe("vault_scrub_total_bytes", "What there is to read in it.")
+	metricPasses   = describe("vault_scrub_passes_total", "Passes over the whole vault that were completed.")
+	metricReadLast = describe("vault_scrub_completed_timestamp_seconds", "When the last one was. Absent before the first.")
+	metricRot      = describe("vault_damaged_places", "Places of the vault that are damaged and not healed.")
+	metricAlarm    = describe("machine_ransomware_alarm", "1 while disks of the machine seem to be being encrypted.", "machine", "id")
 	metricSites    = describe("site_reachable", "1 when the last contact with the site succeeded.", "site")
 	metricSnapshot = describe("report_timestamp_seconds", "When these figures were taken.")
 )
@@ -81,7 +87,8 @@ var (
 // Describe is part of [prometheus.Collector].
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{metricInfo, metricRPO, metricLimit, metricState, metricHealth, metricSent, metricMachine, metricCycle,
-		metricJobs, metricStored, metricLogical, metricFree, metricPoints, metricSites, metricSnapshot} {
+		metricJobs, metricStored, metricLogical, metricFree, metricPoints, metricSites, metricSnapshot,
+		metricRead, metricReadAll, metricPasses, metricReadLast, metricRot, metricAlarm} {
 		ch <- d
 	}
 }
@@ -113,6 +120,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(metricHealth, level, m.Name, id)
 		}
 		gauge(metricMachine, mr.SentPerSecond, m.Name, id)
+		alarm := 0.0
+		if m.Alarm != nil {
+			alarm = 1
+		}
+		gauge(metricAlarm, alarm, m.Name, id)
 		if mr.LastCycle > 0 {
 			gauge(metricCycle, mr.LastCycle.Seconds(), m.Name, id)
 		}
@@ -130,6 +142,17 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			reachable = 1
 		}
 		gauge(metricSites, reachable, name)
+	}
+	if s, err := c.console.Appliance.Scrub(c.ctx); err != nil {
+		c.console.Logger.Warn("the scrub gives no figures", "error", err)
+	} else {
+		gauge(metricRead, float64(s.DoneBytes))
+		gauge(metricReadAll, float64(s.TotalBytes))
+		ch <- prometheus.MustNewConstMetric(metricPasses, prometheus.CounterValue, float64(s.Passes))
+		gauge(metricRot, float64(len(s.Findings)))
+		if !s.Completed.IsZero() {
+			gauge(metricReadLast, float64(s.Completed.Unix()))
+		}
 	}
 	u, err := c.console.Appliance.Vault(c.ctx)
 	if err != nil { // the other figures are still worth having

@@ -11,6 +11,7 @@ var pages = []page{
 	{"GET /{$}", (*Console).overview},
 	{"GET /machines", (*Console).machines},
 	{"GET /machines/{id}", (*Console).machine},
+	{"GET /machines/{id}/dismiss-alarm", (*Console).dismissal},
 	{"GET /jobs", (*Console).jobs},
 	{"GET /jobs/{id}", (*Console).job},
 	{"GET /events", (*Console).events},
@@ -66,9 +67,16 @@ func (k *Console) route() {
 		"POST /infrastructure":               k.addSite,
 		"POST /infrastructure/refresh":       k.refresh,
 		"POST /infrastructure/{name}/remove": k.removeSite,
+		"POST /infrastructure/scrub":         k.scrubNow,
 		"POST /policies":                     k.savePolicy,
 
 		"GET /audit/export": k.exportAudit,
+
+		"POST /machines/{id}/dismiss-alarm":        k.dismissAlarm,
+		"POST /machines/{id}/points/{point}/pin":   k.pinPoint,
+		"POST /machines/{id}/points/{point}/unpin": k.unpinPoint,
+		"POST /approvals/{id}/approve":             k.decide(k.Appliance.Approve),
+		"POST /approvals/{id}/refuse":              k.decide(k.Appliance.Refuse),
 
 		"POST /settings/password":            k.changePassword,
 		"POST /settings/tokens":              k.makeToken,

@@ -218,7 +218,7 @@ func (k *Console) caller(r *http.Request) (api.Caller, error) {
 		if err != nil {
 			return api.Caller{}, err
 		}
-		return api.Caller{Name: "token " + token.Name, Role: token.Role, Address: address}, nil
+		return api.Caller{Name: "token " + token.Name, Person: token.By, Role: token.Role, Address: address}, nil
 	}
 	r, err := k.withSession(r)
 	if err != nil {
@@ -228,7 +228,7 @@ func (k *Console) caller(r *http.Request) (api.Caller, error) {
 	if err != nil || user == nil {
 		return api.Caller{Address: address}, err
 	}
-	return api.Caller{Name: user.Name, Role: user.Role, Address: address}, nil
+	return api.Caller{Name: user.Name, Person: user.Name, Role: user.Role, Address: address}, nil
 }
 
 // withSession loads the session of a request without renewing it.

@@ -67,8 +67,9 @@ func timelineOf(v visit, points []replication.RecoveryPoint, window string, link
 		l.Windows = append(l.Windows, view.Choice{Href: link(each.value), Text: w.T("timeline." + each.value), Selected: each.value == chosen})
 	}
 	type slot struct {
-		at   int
-		kind replication.Consistency
+		at    int
+		kind  replication.Consistency
+		worth string
 	}
 	drawn := map[slot]int{}
 	counts := map[replication.Consistency]int{}
@@ -80,15 +81,15 @@ func timelineOf(v visit, points []replication.RecoveryPoint, window string, link
 			}
 			counts[kind]++
 			share := place(p.Time, v.now, span)
-			s := slot{int(share * timelineSlots), kind}
+			s := slot{int(share * timelineSlots), kind, worth(p)}
 			if i, ok := drawn[s]; ok {
 				l.Points[i].Count++
 				l.Points[i].Title = w.N("timeline.several", l.Points[i].Count, "Kind", kindName(w, kind), "Time", w.Short(p.Time, v.now))
 				continue
 			}
 			drawn[s] = len(l.Points)
-			l.Points = append(l.Points, view.TimelinePoint{At: fmt.Sprintf("%.2f%%", share*100), Kind: string(kind), Count: 1,
-				Title: w.Short(p.Time, v.now) + " · " + kindName(w, kind)})
+			l.Points = append(l.Points, view.TimelinePoint{At: fmt.Sprintf("%.2f%%", share*100), Kind: string(kind), Count: 1, Worth: s.worth,
+				Title: w.Short(p.Time, v.now) + " · " + kindName(w, kind) + signsText(w, p)})
 		}
 		if counts[kind] > 0 {
 			l.Counts = append(l.Counts, view.Fact{Label: kindName(w, kind), Value: w.Int(int64(counts[kind])), Note: string(kind)})
@@ -136,9 +137,18 @@ func pickerOf(v visit, points []replication.RecoveryPoint, m store.Machine, verb
 	loss := func(t time.Time) string { return w.Duration(max(0, end.Sub(t).Truncate(time.Second))) }
 	at := func(t time.Time) string { return w.Number100(place(t, v.now, span)) }
 	if verb != lifecycle.ChangePoint && len(points) > 0 {
-		p.Choices = append(p.Choices, view.PointChoice{Value: "", Text: w.T("picker.latest", "Time", w.Short(points[0].Time, v.now)),
-			Kind: string(points[0].Consistency), Loss: loss(points[0].Time), At: at(points[0].Time)})
-		if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.Consistency == replication.AppConsistent }); i >= 0 {
+		// A point that cannot be read back as a whole is not the latest good one.
+		if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return len(p.Damage) == 0 }); i >= 0 {
+			p.Choices = append(p.Choices, view.PointChoice{Value: "", Text: w.T("picker.latest", "Time", w.Short(points[i].Time, v.now)) + signsText(w, points[i]),
+				Kind: string(points[i].Consistency), Loss: loss(points[i].Time), At: at(points[i].Time)})
+		}
+		if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.LastClean }); i >= 0 {
+			p.Choices = append(p.Choices, view.PointChoice{Value: string(points[i].ID), Text: w.T("picker.clean", "Time", w.Short(points[i].Time, v.now)),
+				Kind: string(points[i].Consistency), Loss: loss(points[i].Time), At: at(points[i].Time), Selected: chosen == ""})
+		}
+		if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool {
+			return p.Consistency == replication.AppConsistent && len(p.Damage) == 0
+		}); i >= 0 {
 			p.Choices = append(p.Choices, view.PointChoice{Value: "app", Text: w.T("picker.app", "Time", w.Short(points[i].Time, v.now)),
 				Kind: string(replication.AppConsistent), Loss: loss(points[i].Time), At: at(points[i].Time)})
 		}
@@ -148,7 +158,7 @@ func pickerOf(v visit, points []replication.RecoveryPoint, m store.Machine, verb
 		if i%step != 0 && point.Consistency == replication.CrashConsistent && string(point.ID) != chosen {
 			continue
 		}
-		text := w.Short(point.Time, v.now) + " · " + kindName(w, point.Consistency)
+		text := w.Short(point.Time, v.now) + " · " + kindName(w, point.Consistency) + signsText(w, point)
 		if m.Failover != nil && point.ID == m.Failover.Point {
 			text += " · " + w.T("picker.current")
 		}

@@ -230,7 +230,7 @@ func (k *Console) ask(verb lifecycle.Verb) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := k.visitOf(r)
 		id := replication.MachineID(v.id)
-		job, err := k.Appliance.Ask(r.Context(), Request{Actor: v.user.Name, Verb: verb, Machine: id,
+		job, err := k.Appliance.Ask(r.Context(), Request{Actor: v.user.Name, Person: v.user.Name, Verb: verb, Machine: id,
 			Point: replication.PointID(r.PostFormValue("point")), Network: r.PostFormValue("network"),
 			SyncFirst: r.PostFormValue("sync_first") == "true", Confirm: r.PostFormValue("confirm"),
 			Notes: r.PostFormValue("notes"), KeepPoints: r.PostFormValue("keep_points") == "true"})

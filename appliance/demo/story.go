@@ -13,6 +13,7 @@ import (
 	"riparo/hypervisor/lab"
 	"riparo/replication"
 	"riparo/store"
+	"riparo/web/api"
 )
 
 const (
@@ -128,7 +129,7 @@ func (s *story) setTheStage(ctx context.Context) (err error) {
 	}
 	frequent := replication.DefaultPolicy()
 	frequent.Name, frequent.CopyFrequency, frequent.AppConsistentFrequency = policy, replication.MinCopyFrequency, 10*time.Second
-	if err := s.appliance.SavePolicy(ctx, actor, frequent); err != nil {
+	if err := s.appliance.SavePolicy(ctx, api.Who{Name: actor}, frequent); err != nil {
 		return err
 	}
 	s.Tell("%d machines with two disks of %s each run at %s; %s is the secondary site (both emulated: the embedded lab)",

@@ -100,7 +100,7 @@ func (i *Identity) CreateToken(actor, name string, role store.Role, life time.Du
 			Action: "choose one of those offered", Remedy: replication.Stop}
 	}
 	now := i.now()
-	token := store.Token{ID: strings.ToLower(rand.Text()[:8]), Name: name, Role: role, Created: now}
+	token := store.Token{ID: strings.ToLower(rand.Text()[:8]), Name: name, Role: role, By: actor, Created: now}
 	secret := tokenPrefix + token.ID + "_" + rand.Text()
 	hash := sha256.Sum256([]byte(secret))
 	token.Hash = hash[:]

@@ -49,11 +49,13 @@ func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error)
 		return nil, err
 	}
 	quarantine(all, damage)
+	mark(all, m)
 	return all, nil
 }
 
 // Choose finds a point by its ID; "" is the newest one, "app" the newest
-// application-consistent one, of those that are whole.
+// application-consistent one, "clean" the newest one that is not suspect, of those that
+// are whole.
 func (p *Protector) Choose(m store.Machine, wanted replication.PointID) (replication.RecoveryPoint, error) {
 	points, err := p.Points(m)
 	if err != nil {
@@ -66,7 +68,8 @@ func (p *Protector) Choose(m store.Machine, wanted replication.PointID) (replica
 			return point, nil
 		case len(point.Damage) > 0:
 			damaged++
-		case wanted == "", wanted == "app" && point.Consistency == replication.AppConsistent:
+		case wanted == "clean" && point.Suspect:
+		case wanted == "", wanted == "clean", wanted == "app" && point.Consistency == replication.AppConsistent:
 			return point, nil
 		}
 	}
@@ -74,6 +77,8 @@ func (p *Protector) Choose(m store.Machine, wanted replication.PointID) (replica
 	switch wanted {
 	case "":
 		what = "no recovery point"
+	case "clean":
+		what = "no recovery point from before the alarm"
 	case "app":
 		what = "no application-consistent recovery point"
 	}
@@ -88,8 +93,8 @@ func (p *Protector) Choose(m store.Machine, wanted replication.PointID) (replica
 // longer than this; dropping costs a merge of maps per disk.
 const pruneEvery = time.Minute
 
-// Prune drops the points of a machine that its policy lets go. A point that a
-// failover or a drill stands on is kept.
+// Prune drops the points of a machine that its policy lets go, but for those that are
+// kept.
 func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 	m, policy, err := p.machine(id)
 	if err != nil {
@@ -100,12 +105,15 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 		return err
 	}
 	drop := policy.Retention.Drop(points, p.now())
-	drop = slices.DeleteFunc(drop, func(point replication.PointID) bool {
-		return m.Failover != nil && m.Failover.Point == point || m.Test != nil && m.Test.Point == point
-	})
+	drop = slices.DeleteFunc(drop, func(point replication.PointID) bool { return kept(m, points, point) })
 	if len(drop) == 0 {
 		return nil
 	}
+	return p.drop(ctx, m, drop)
+}
+
+// drop lets points of a machine go on all its disks.
+func (p *Protector) drop(ctx context.Context, m store.Machine, drop []replication.PointID) error {
 	var problems []error // of one disk; the others are thinned all the same
 	for _, d := range m.Disks {
 		held, err := p.held(d.ID, drop)
@@ -116,8 +124,25 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 			problems = append(problems, fmt.Errorf("drop points of disk %s: %w", d.ID, err))
 		}
 	}
-	p.changed("machine/" + string(id))
+	p.changed("machine/" + string(m.ID))
 	return errors.Join(problems...)
+}
+
+// kept reports whether a point stays whatever the rules of retention say: a failover or
+// a drill stands on it, it may be the last clean one, a person pinned it, or every newer
+// one is damaged.
+func kept(m store.Machine, points []replication.RecoveryPoint, id replication.PointID) bool {
+	switch {
+	case m.Failover != nil && m.Failover.Point == id, m.Test != nil && m.Test.Point == id,
+		m.Alarm != nil && m.Alarm.LastClean == id, m.CleanPoint == id, m.PinOf(id) != nil:
+		return true
+	}
+	for _, p := range points { // newest first
+		if len(p.Damage) == 0 {
+			return p.ID == id
+		}
+	}
+	return false
 }
 
 // held gives those of the points that a disk has and may lose: a disk that left the

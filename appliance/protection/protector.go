@@ -32,6 +32,7 @@ type Vault interface {
 	Found(ctx context.Context, id replication.DiskID) ([]vault.Damage, error)
 	HealFound(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []vault.Damage, err error)
 	ScrubState() vault.ScrubState
+	Makeup(ctx context.Context, id replication.DiskID, at replication.PointID) (vault.Makeup, error)
 }
 
 // Config is what a Protector is made of.
@@ -209,12 +210,18 @@ func (p *Protector) machine(id replication.MachineID) (m store.Machine, policy r
 // Change reads a machine, lets change alter it, and keeps it together with the
 // events, in one transaction.
 func (p *Protector) Change(id replication.MachineID, change func(*store.Machine) error, events ...store.Event) (store.Machine, error) {
+	return p.changeAndTell(id, func(m *store.Machine) ([]store.Event, error) { return events, change(m) })
+}
+
+// changeAndTell is Change whose events depend on what is changed.
+func (p *Protector) changeAndTell(id replication.MachineID, change func(*store.Machine) ([]store.Event, error)) (store.Machine, error) {
 	var m store.Machine
 	err := p.store.Update(func(tx *store.Tx) (err error) {
 		if m, err = tx.Machines().Get(string(id)); err != nil {
 			return fmt.Errorf("machine %s: %w", id, err)
 		}
-		if err := change(&m); err != nil {
+		events, err := change(&m)
+		if err != nil {
 			return err
 		}
 		for _, e := range events {

@@ -43,5 +43,5 @@ func (p *Protector) watch(ctx context.Context) error {
 
 // watched are the findings that a cycle's success says nothing about.
 func watched(code string) bool {
-	return code == codeDamaged
+	return code == codeDamaged || code == codeSuspicion
 }

@@ -244,8 +244,18 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 			news = append(news, store.Event{Severity: "warning", Code: "app-consistency.missed", Text: warning})
 		}
 	}
-	_, err = w.p.Change(w.id, func(m *store.Machine) error {
+	samples := w.p.samples(ctx, m, out)
+	points := func() []replication.RecoveryPoint { // wanted only when something is wrong
+		list, err := w.p.Points(m)
+		if err != nil {
+			w.p.log.Warn("the points of a machine cannot be listed", "machine", m.Name, "error", err)
+		}
+		return list
+	}
+	_, err = w.p.changeAndTell(w.id, func(m *store.Machine) ([]store.Event, error) {
+		news := append(news, recovered(*m)...)
 		m.Disks, m.Shape = disks, shape
+		news = append(news, suspect(m, samples, points, w.p.now())...)
 		m.LastPoint = &out.Point
 		if out.Point.Consistency == replication.AppConsistent {
 			m.LastApp = &out.Point
@@ -257,14 +267,14 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 		switch m.State {
 		case lifecycle.ResyncRequired:
 			if err := step(m, lifecycle.ResyncStarted, w.p.now()); err != nil {
-				return err
+				return nil, err
 			}
 			fallthrough
 		case lifecycle.Resyncing:
-			return step(m, lifecycle.ResyncDone, w.p.now())
+			return news, step(m, lifecycle.ResyncDone, w.p.now())
 		}
-		return nil
-	}, append(news, recovered(m)...)...)
+		return news, nil
+	})
 	if err == nil {
 		w.p.review(w.id)
 	}

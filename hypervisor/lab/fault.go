@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -99,6 +100,35 @@ func (s *Site) fault(ref hypervisor.Ref, set func(*faults)) error {
 	defer m.state.Unlock()
 	set(&m.faults)
 	return nil
+}
+
+// Encrypt writes what does not compress over a place of a disk, as somebody does who
+// takes the machine hostage. The machine's record does not know of it: its disks are
+// judged wrong from then on.
+func (s *Site) Encrypt(ctx context.Context, ref hypervisor.Ref, key string, e replication.Extent) error {
+	m, err := s.lookup(ref)
+	if err != nil {
+		return err
+	}
+	m.io.Lock()
+	defer m.io.Unlock()
+	for _, d := range m.disks {
+		if d.key != key {
+			continue
+		}
+		for at := e.Offset; at < e.End(); at += BlockSize {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			block := make([]byte, min(BlockSize, e.End()-at))
+			fillNoise(block, uint64(at))
+			if err := m.write(ctx, d, replication.Extent{Offset: at, Length: int64(len(block))}, block); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("machine %s has no disk %s", ref, key)
 }
 
 // errMedium is what a damaged place on a disk answers.

@@ -50,6 +50,7 @@ func NewAPI(c Config) *API { return &API{Config: c} }
 // Caller is who asks.
 type Caller struct {
 	Name    string
+	Person  string // the user behind it: itself, or who made the token
 	Role    store.Role
 	Address string
 }
@@ -82,6 +83,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.events()
 	a.infrastructure()
 	a.policies()
+	a.guarding()
 	a.tokens()
 	a.backups()
 	a.auditLog()

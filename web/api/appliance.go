@@ -16,6 +16,7 @@ import (
 // [replication.Problem]s where a person can do something about them.
 type Appliance interface {
 	Verbs
+	Guarding
 	Inventory
 	Reporter
 	Upkeep
@@ -35,7 +36,7 @@ type Verbs interface {
 	RestartJob(ctx context.Context, actor, job string) error // of a failed job: goes on at the step that failed
 	AnswerJob(ctx context.Context, actor, job, answer string) error
 
-	SavePolicy(ctx context.Context, actor string, p replication.Policy) error
+	SavePolicy(ctx context.Context, who Who, p replication.Policy) error
 	AddSite(ctx context.Context, actor string, s store.Site) error // contacts it first
 	RemoveSite(ctx context.Context, actor, name string) error
 }
@@ -72,6 +73,54 @@ type Request struct {
 	Notes   string
 	// KeepPoints: disabling protection leaves the recovery points in the vault.
 	KeepPoints bool
+	// Person is the user behind the Actor: what protects points from one person alone
+	// wants to know.
+	Person string
+}
+
+// Who is who asks: the name for the log, and the user behind it.
+type Who struct{ Name, Person string }
+
+// Guarding keeps points safe from rot, from attackers and from mistakes. What would
+// take protected points away is a problem "approval.needed" at first: it is done when
+// another administrator approves it.
+type Guarding interface {
+	DismissAlarm(ctx context.Context, who Who, machine replication.MachineID, note string) error
+	Pin(ctx context.Context, who Who, machine replication.MachineID, point replication.PointID, note string) error
+	Unpin(ctx context.Context, who Who, machine replication.MachineID, point replication.PointID) error
+	DeletePoints(ctx context.Context, who Who, machine replication.MachineID, points []replication.PointID) error
+
+	Approve(ctx context.Context, person, id string) error
+	Refuse(ctx context.Context, person, id string) error
+
+	// Scrub says how far the vault has read itself again, and what it found.
+	Scrub(ctx context.Context) (ScrubStatus, error)
+	ScrubNow(ctx context.Context) error
+}
+
+// ScrubStatus is where the scrub of the vault is.
+type ScrubStatus struct {
+	Running        bool      `json:"running"`
+	Began          time.Time `json:"began,omitzero" doc:"Of the pass under way, or of the last one."`
+	DoneBytes      int64     `json:"done_bytes"`
+	TotalBytes     int64     `json:"total_bytes"`
+	BytesPerSecond int64     `json:"bytes_per_second" doc:"What it may read."`
+	Next           time.Time `json:"next,omitzero"`
+	Passes         int       `json:"passes"`
+	Completed      time.Time `json:"completed,omitzero"`
+	CompletedBytes int64     `json:"completed_bytes"`
+	Findings       []Rot     `json:"findings" nullable:"false" doc:"Damage that is known and not healed."`
+	Trouble        string    `json:"trouble,omitempty"`
+}
+
+// Rot is a damaged place of the vault.
+type Rot struct {
+	Disk   replication.DiskID    `json:"disk"`
+	Offset int64                 `json:"offset" doc:"On the disk; with length 0 the place is not known."`
+	Length int64                 `json:"length"`
+	Points []replication.PointID `json:"points" nullable:"false" doc:"That need it."`
+	Head   bool                  `json:"head" doc:"What no point has yet needs it."`
+	Reason string                `json:"reason"`
 }
 
 // Inventory is what the sites have.

@@ -188,7 +188,7 @@ func (a *API) ask(ctx context.Context, verb lifecycle.Verb, in *verbInput) (*bod
 	if in.Body != nil {
 		b = *in.Body
 	}
-	job, err := a.Appliance.Ask(ctx, Request{Actor: callerOf(ctx).Name, Verb: verb, Machine: replication.MachineID(in.ID),
+	job, err := a.Appliance.Ask(ctx, Request{Actor: callerOf(ctx).Name, Person: callerOf(ctx).Person, Verb: verb, Machine: replication.MachineID(in.ID),
 		Point: b.Point, Network: b.Network, SyncFirst: b.SyncFirst, Confirm: b.Confirm, Notes: b.Notes, KeepPoints: b.KeepPoints})
 	return answer(Started{Machine: replication.MachineID(in.ID), Job: job}, err)
 }

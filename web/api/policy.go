@@ -34,7 +34,7 @@ func (a *API) policies() {
 			if err := p.Check(); err != nil {
 				return nil, refused("policy.invalid", err.Error(), "change it and send it again")
 			}
-			return answer(p, a.Appliance.SavePolicy(ctx, callerOf(ctx).Name, p))
+			return answer(p, a.Appliance.SavePolicy(ctx, whoOf(ctx), p))
 		})
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -64,7 +65,7 @@ func (a *API) tokens() {
 	add(a, operation{id: "create-token", method: "POST", path: "/api/v1/tokens", tag: tag, summary: "Make an API token; its secret is shown once", status: http.StatusCreated},
 		func(ctx context.Context, in *tokenInput) (*body[NewToken], error) {
 			life := time.Duration(in.Body.Hours * float64(time.Hour))
-			secret, t, err := a.Identity.CreateToken(callerOf(ctx).Name, in.Body.Name, in.Body.Role, life)
+			secret, t, err := a.Identity.CreateToken(cmp.Or(callerOf(ctx).Person, callerOf(ctx).Name), in.Body.Name, in.Body.Role, life)
 			return answer(NewToken{Token: tokenOf(t), Secret: secret}, err)
 		})
 	add(a, operation{id: "revoke-token", method: "DELETE", path: "/api/v1/tokens/{id}", tag: tag, summary: "End an API token"},

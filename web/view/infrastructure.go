@@ -32,6 +32,9 @@ type VaultCard struct {
 	Text    string
 	Tone    Tone
 	Problem string
+	Scrub   []Fact
+	Rot     []Finding
+	CanRead bool // let it read itself again now
 }
 
 // SiteForm adds a site.

@@ -61,6 +61,7 @@ type Machine struct {
 	Route    string
 	Badges   []Badge
 	Banner   *Banner
+	Alarm    *Banner  // its disks seem to be encrypted
 	Actions  []Action // allowed now
 	More     []Action // allowed, less often wanted
 	Denied   []Action // with why
@@ -93,6 +94,9 @@ type PointRow struct {
 	Time    time.Time
 	Changed string
 	Stored  string
+	Signs   []Badge
+	Pin     string // where the form goes; empty: not to be pinned
+	Unpin   string
 }
 
 // DiskRow is a disk of a machine.

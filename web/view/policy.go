@@ -1,9 +1,13 @@
 package view
 
+import "time"
+
 // Policies is the page of replication policies.
 type Policies struct {
-	Rows   []PolicyCard
-	CanAdd bool
+	Now       time.Time
+	Approvals []ApprovalRow
+	Rows      []PolicyCard
+	CanAdd    bool
 }
 
 // PolicyCard is a policy with those who follow it.
@@ -26,4 +30,13 @@ type PolicyForm struct {
 	Limit     string
 	Used      string
 	Problem   *Message
+}
+
+// ApprovalRow is something that one administrator asked for and another decides about.
+type ApprovalRow struct {
+	Text, By        string
+	Time            time.Time
+	State           Badge
+	Decided, Result string
+	Approve, Refuse string // where the forms go; empty: not this visitor
 }

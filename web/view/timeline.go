@@ -19,6 +19,7 @@ type TimelinePoint struct {
 	At    string // percent
 	Kind  string // crash, app, clean
 	Title string
+	Worth string // what is known about it: damaged, suspect, last-clean or nothing
 	Count int
 }
 

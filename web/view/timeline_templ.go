@@ -132,7 +132,7 @@ func timelinePlot(l Timeline) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		for _, p := range l.Points {
-			var templ_7745c5c3_Var6 = []any{"pt", p.Kind}
+			var templ_7745c5c3_Var6 = []any{"pt", p.Kind, p.Worth}
 			templ_7745c5c3_Err = templ.RenderCSSItems(ctx, templ_7745c5c3_Buffer, templ_7745c5c3_Var6...)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err

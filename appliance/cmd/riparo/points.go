@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -14,7 +15,7 @@ import (
 func newPoints(t *terminal) *cobra.Command {
 	var to connection
 	c := &cobra.Command{
-		Use:     "points MACHINE",
+		Use:     "points MACHINE | pin MACHINE POINT | unpin MACHINE POINT | delete MACHINE POINT",
 		GroupID: groupMachines,
 		Short:   "List the recovery points of a machine, the newest first",
 		Args:    arguments("MACHINE"),
@@ -34,6 +35,7 @@ func newPoints(t *terminal) *cobra.Command {
 		},
 	}
 	to.add(c)
+	addPointVerbs(t, &to, c)
 	return c
 }
 
@@ -44,16 +46,30 @@ func printMachinePoints(w io.Writer, m api.Machine, points []replication.Recover
 	}
 	var rows []table.Row
 	for _, p := range points {
-		rows = append(rows, table.Row{p.ID, clock(p.Time), p.Consistency, sizeOf(p.ChangedBytes), sizeOf(p.StoredBytes), p.Tag})
+		rows = append(rows, table.Row{p.ID, clock(p.Time), p.Consistency, sizeOf(p.ChangedBytes), sizeOf(p.StoredBytes), signsOf(p), p.Tag})
 	}
-	tabulate(w, table.Row{"point", "time", "consistency", "changed", "stored", "tag"}, rows)
+	tabulate(w, table.Row{"point", "time", "consistency", "changed", "stored", "known", "tag"}, rows)
+}
+
+// signsOf says what is known for and against a point.
+func signsOf(p replication.RecoveryPoint) string {
+	var signs []string
+	for _, s := range []struct {
+		on   bool
+		word string
+	}{{len(p.Damage) > 0, fmt.Sprintf("damaged in %d places", len(p.Damage))}, {p.Suspect, "suspect"}, {p.LastClean, "last clean"}, {p.Pinned, "pinned"}} {
+		if s.on {
+			signs = append(signs, s.word)
+		}
+	}
+	return strings.Join(signs, ", ")
 }
 
 // pointFlag is the flag that chooses a recovery point.
 type pointFlag struct{ word string }
 
 func (p *pointFlag) add(c *cobra.Command) {
-	c.Flags().StringVar(&p.word, "point", "", `recovery point: an ID, "latest" or "app" for the latest application-consistent one (default: latest)`)
+	c.Flags().StringVar(&p.word, "point", "", `recovery point: an ID, "latest", "app" for the latest application-consistent one, "clean" for the latest before an alarm (default: latest)`)
 }
 
 // id is the point as the API takes it.

@@ -31,7 +31,7 @@ func newRoot(t *terminal) *cobra.Command {
 		newRestore(t),
 
 		newMachines(t),
-		newPoints(t),
+		newPoints(t), newDismissAlarm(t),
 		newProtect(t),
 		newTestFailover(t),
 		newFailover(t),
@@ -47,7 +47,7 @@ func newRoot(t *terminal) *cobra.Command {
 		newJobs(t),
 		newEvents(t),
 		newPolicies(t),
-		newSites(t),
+		newSites(t), newApprovals(t), newScrub(t),
 		newTokens(t),
 		newAudit(t),
 

@@ -1,0 +1,143 @@
+package protection
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"riparo/replication"
+	"riparo/store"
+)
+
+// maxPins bounds what a machine can pin: each takes the room of a whole disk's changes.
+const maxPins = 100
+
+// Protected are those of the points that are not to be deleted without a second pair of
+// eyes: pinned ones, and the last clean one while an alarm stands.
+func Protected(m store.Machine, points []replication.RecoveryPoint) []replication.PointID {
+	var ids []replication.PointID
+	for _, p := range points {
+		if m.PinOf(p.ID) != nil || m.Alarm != nil && m.Alarm.LastClean == p.ID {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids
+}
+
+// Pin keeps a point of a machine, whatever the retention says.
+func (p *Protector) Pin(id replication.MachineID, actor string, point replication.PointID, note string) error {
+	m, err := p.known(id)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Choose(m, point); err != nil || point == "" || point == "app" || point == "clean" {
+		return errors.Join(err, nameIt(point))
+	}
+	_, err = p.Change(id, func(m *store.Machine) error {
+		switch {
+		case m.PinOf(point) != nil:
+			return nil
+		case len(m.Pins) >= maxPins:
+			return replication.Stopf("pin.many", "unpin some first", "%s has %d pinned points already", m.Name, len(m.Pins))
+		}
+		m.Pins = append(m.Pins, store.Pin{Point: point, By: actor, Since: p.now(), Note: strings.TrimSpace(note)})
+		return nil
+	}, store.Event{Severity: store.SeverityInfo, Code: "point.pinned", Text: fmt.Sprintf("recovery point %s was pinned by %s", point, actor), Args: map[string]string{"point": string(point), "actor": actor}})
+	return err
+}
+
+func nameIt(point replication.PointID) error {
+	if point != "" && point != "app" && point != "clean" {
+		return nil
+	}
+	return replication.Stopf("point.name", "give the ID of a point", "%q is no recovery point", string(point))
+}
+
+// Unpin lets a pinned point go by the rules of retention again.
+func (p *Protector) Unpin(id replication.MachineID, actor string, point replication.PointID) error {
+	if _, err := p.Pinned(id, point); err != nil {
+		return err
+	}
+	_, err := p.Change(id, func(m *store.Machine) error {
+		m.Pins = slices.DeleteFunc(m.Pins, func(pin store.Pin) bool { return pin.Point == point })
+		return nil
+	}, store.Event{Severity: store.SeverityWarning, Code: "point.unpinned", Text: fmt.Sprintf("recovery point %s was unpinned by %s", point, actor), Args: map[string]string{"point": string(point), "actor": actor}})
+	return err
+}
+
+// Pinned gives the machine of a pinned point, or says that it is not pinned.
+func (p *Protector) Pinned(id replication.MachineID, point replication.PointID) (store.Machine, error) {
+	m, err := p.known(id)
+	if err == nil && m.PinOf(point) == nil {
+		err = replication.Stopf("pin.none", "choose one of the pinned points", "recovery point %s of %s is not pinned", point, m.Name)
+	}
+	return m, err
+}
+
+// known is a machine that a person named.
+func (p *Protector) known(id replication.MachineID) (store.Machine, error) {
+	m, _, err := p.machine(id)
+	if errors.Is(err, store.ErrNotFound) {
+		return m, replication.Stopf("machine.unknown", "choose one of the protected machines", "there is no protected machine %q", id)
+	}
+	return m, err
+}
+
+// Deletable says which of the points that a person wants to delete are protected. It
+// refuses what can never be deleted by hand: the newest whole point, and what a failover
+// or a drill stands on.
+func (p *Protector) Deletable(id replication.MachineID, wanted []replication.PointID) (store.Machine, []replication.PointID, error) {
+	m, err := p.known(id)
+	if err != nil {
+		return m, nil, err
+	}
+	if len(wanted) == 0 {
+		return m, nil, nameIt("")
+	}
+	points, err := p.Points(m)
+	if err != nil {
+		return m, nil, err
+	}
+	newest, err := p.Choose(m, "")
+	if err != nil {
+		return m, nil, err
+	}
+	for _, w := range wanted {
+		switch {
+		case !slices.ContainsFunc(points, func(point replication.RecoveryPoint) bool { return point.ID == w }):
+			return m, nil, replication.Stopf("point.unknown", "choose one of the points that are listed", "%s has no recovery point %q", m.Name, w)
+		case w == newest.ID || w == points[0].ID:
+			return m, nil, replication.Stopf("point.newest", "choose older ones, or disable the protection", "%s is the newest recovery point of %s", w, m.Name)
+		case m.Failover != nil && m.Failover.Point == w || m.Test != nil && m.Test.Point == w:
+			return m, nil, replication.Stopf("point.in-use", "end the failover or the test first", "a failover of %s stands on recovery point %s", m.Name, w)
+		}
+	}
+	protected := Protected(m, points)
+	return m, slices.DeleteFunc(protected, func(id replication.PointID) bool { return !slices.Contains(wanted, id) }), nil
+}
+
+// DeletePoints deletes points of a machine now. Protected ones only if the caller has
+// made sure that four eyes saw it.
+func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, actor string, wanted []replication.PointID, approved bool) error {
+	m, protected, err := p.Deletable(id, wanted)
+	if err != nil {
+		return err
+	}
+	if len(protected) > 0 && !approved {
+		return replication.Stopf("point.protected", "ask for a second administrator's approval", "%d of these points of %s are protected", len(protected), m.Name)
+	}
+	if err := p.drop(ctx, m, wanted); err != nil {
+		return err
+	}
+	_, err = p.Change(id, func(m *store.Machine) error {
+		m.Pins = slices.DeleteFunc(m.Pins, func(pin store.Pin) bool { return slices.Contains(wanted, pin.Point) })
+		if m.Alarm != nil && slices.Contains(wanted, m.Alarm.LastClean) {
+			m.Alarm.LastClean = ""
+		}
+		return nil
+	}, store.Event{Severity: store.SeverityWarning, Code: "points.deleted", Text: fmt.Sprintf("%d recovery points were deleted by %s: %s", len(wanted), actor, named(len(wanted), func(i int) string { return string(wanted[i]) })),
+		Args: map[string]string{"count": fmt.Sprint(len(wanted)), "actor": actor}})
+	return err
+}

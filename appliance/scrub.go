@@ -1,0 +1,39 @@
+package appliance
+
+import (
+	"context"
+
+	"riparo/replication"
+	"riparo/web/api"
+)
+
+// Scrub says how far the vault has read itself again, and what it found.
+func (a *Appliance) Scrub(ctx context.Context) (api.ScrubStatus, error) {
+	s := a.vault.ScrubState()
+	status := api.ScrubStatus{Running: s.Running, Began: s.Began, DoneBytes: s.Done, TotalBytes: s.Total, BytesPerSecond: s.Rate, Next: s.Next,
+		Passes: s.Passes, Completed: s.Completed, CompletedBytes: s.CompletedBytes, Findings: []api.Rot{}, Trouble: s.Trouble}
+	for _, d := range a.vault.Disks() {
+		if d.Trouble != nil && d.Disk.Size == 0 { // it could not be opened
+			status.Findings = append(status.Findings, api.Rot{Disk: d.Disk.ID, Points: []replication.PointID{}, Head: true, Reason: d.Trouble.Error()})
+			continue
+		}
+		found, err := a.vault.Found(ctx, d.Disk.ID)
+		if err != nil {
+			return status, err
+		}
+		for _, f := range found {
+			rot := api.Rot{Disk: f.Disk, Offset: f.Extent.Offset, Length: f.Extent.Length, Points: f.Points, Head: f.Head, Reason: f.Reason}
+			if rot.Points == nil {
+				rot.Points = []replication.PointID{}
+			}
+			status.Findings = append(status.Findings, rot)
+		}
+	}
+	return status, nil
+}
+
+// ScrubNow lets the vault read itself again from now on.
+func (a *Appliance) ScrubNow(context.Context) error {
+	a.vault.ScrubNow()
+	return nil
+}

@@ -1,0 +1,145 @@
+package noise
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+var start = time.Date(2026, 11, 26, 9, 0, 0, 0, time.UTC)
+
+func TestOnlyNoiseInThePlaceOfSomethingCounts(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		s    Sample
+		want float64
+	}{
+		{"nothing", Sample{}, 0},
+		{"what compresses over what compresses", Sample{Changed: gib}, 0},
+		{"half of what is encrypted are films", Sample{Changed: 20, Noise: 20, Turned: 14}, 14 * 0.5},
+		{"noise where nothing was", Sample{Changed: gib, Noise: gib, Fresh: gib}, 0},
+		{"noise over noise", Sample{Changed: gib, Noise: gib}, 0},
+		{"trimming", Sample{Changed: gib, Vanished: gib}, 0},
+		{"noise over what compressed", Sample{Changed: 10, Noise: 10, Turned: 10}, 10},
+		{"new noise while as much goes away", Sample{Changed: 20, Noise: 10, Fresh: 10, Vanished: 10}, 10},
+		{"new noise while less goes away", Sample{Changed: 20, Noise: 10, Fresh: 10, Vanished: 7}, 7 * 0.5},
+		{"films over half reused space", Sample{Changed: 20, Noise: 20, Fresh: 10, Turned: 10}, 0},
+		{"films over space that is mostly reused", Sample{Changed: 20, Noise: 20, Fresh: 6, Turned: 14}, 14 * 0.5},
+		{"an encryption beside a copy of films", Sample{Changed: 20, Noise: 20, Fresh: 2, Turned: 18}, 18},
+	} {
+		if got := counted(c.s); got < c.want-1e-6 || got > c.want+1e-6 {
+			t.Errorf("%s: %g bytes count, want %g", c.name, got, c.want)
+		}
+	}
+}
+
+func TestTheThresholdGrowsWithTheDisk(t *testing.T) {
+	for size, want := range map[int64]int64{0: 4 * mib, 16 * mib: 4 * mib, 4 * gib: 4 * mib, 32 * gib: 32 * mib, 512 * gib: 512 * mib, 8 << 40: 512 * mib} {
+		if got := Limit(size); got != want {
+			t.Errorf("a disk of %d bytes: %d, want %d", size, got, want)
+		}
+	}
+}
+
+func TestTheOnsetIsTheLastCleanPoint(t *testing.T) {
+	var s State
+	var v Verdict
+	at := start
+	take := func(turned int64) {
+		at = at.Add(time.Minute)
+		s, v = Watch(s, Sample{Time: at, Size: 32 * gib, Changed: turned, Noise: turned, Turned: turned})
+	}
+	for range 60 {
+		take(0)
+	}
+	onset := at
+	for range 3 {
+		take(10 * mib)
+		if v.Alarm || !v.Clean.Equal(onset) {
+			t.Fatalf("%+v: want no alarm yet and the onset at %s", v, onset)
+		}
+	}
+	if !v.Rising {
+		t.Errorf("%+v: the point of the onset is to be kept by now", v)
+	}
+	take(10 * mib)
+	if !v.Alarm || !v.Clean.Equal(onset) {
+		t.Fatalf("%+v: want the alarm and the onset at %s", v, onset)
+	}
+	// It stands until a person has looked at it, then it counts from there.
+	take(0)
+	if !v.Alarm || !v.Clean.Equal(onset) {
+		t.Errorf("%+v: the alarm went by itself", v)
+	}
+	s = Dismiss(s, 32*gib)
+	take(40 * mib)
+	if v.Alarm {
+		t.Errorf("%+v: what a person said is no attack raises the alarm again", v)
+	}
+	take(40 * mib)
+	if !v.Alarm {
+		t.Errorf("%+v: more than a person said is no attack raises no alarm", v)
+	}
+	for range 20 {
+		s.Sum = 1e18
+		s = Dismiss(s, 32*gib)
+	}
+	if s.Tolerated > maxTolerance*32*mib {
+		t.Errorf("%g bytes are tolerated: dismissing must not switch the alarm off", s.Tolerated)
+	}
+}
+
+// TestAJudgmentHoldsWhateverComes: properties of Watch over random samples, with a
+// clock that jumps.
+func TestAJudgmentHoldsWhateverComes(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		var s State
+		at := start
+		size := int64(1) << r.IntN(45)
+		for step := range 200 {
+			switch r.IntN(40) {
+			case 0:
+				at = at.Add(time.Duration(r.Int64N(int64(1000 * time.Hour))))
+			case 1:
+				at = at.Add(-time.Duration(r.Int64N(int64(1000 * time.Hour))))
+			default:
+				at = at.Add(time.Duration(r.Int64N(int64(5 * time.Minute))))
+			}
+			p := Sample{Time: at, Size: size, Turned: r.Int64N(8 * mib), Fresh: r.Int64N(32 * mib), Vanished: r.Int64N(32 * mib)}
+			if r.IntN(2) == 0 {
+				p.Turned, p.Vanished = 0, 0
+			}
+			p.Noise = p.Turned + p.Fresh
+			p.Changed = p.Noise + p.Vanished
+			before := s
+			got, v := Watch(s, p)
+			again, w := Watch(s, p)
+			if got != again || v != w {
+				t.Fatalf("seed %d, step %d: not a function of its arguments", seed, step)
+			}
+			more := p
+			more.Turned += mib
+			more.Noise += mib
+			if worse, _ := Watch(s, more); worse.Sum < got.Sum {
+				t.Fatalf("seed %d, step %d: more loss, a lower sum: %g, %g", seed, step, worse.Sum, got.Sum)
+			}
+			switch {
+			case got.Sum < 0 || got.Usual < 0 || got.Sum != got.Sum || got.Usual != got.Usual:
+				t.Fatalf("seed %d, step %d: %+v", seed, step, got)
+			case got.Sum > before.Sum+float64(p.Turned+min(p.Fresh, p.Vanished)):
+				t.Fatalf("seed %d, step %d: the sum rose by more than was lost: %+v after %+v", seed, step, got, before)
+			case v.Alarm && !v.Rising:
+				t.Fatalf("seed %d, step %d: %+v: an alarm out of nothing", seed, step, v)
+			case p.Turned == 0 && min(p.Fresh, p.Vanished) == 0 && got.Sum > before.Sum:
+				t.Fatalf("seed %d, step %d: no loss, a higher sum", seed, step)
+			}
+			s = got
+		}
+	}
+}

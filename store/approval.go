@@ -1,0 +1,39 @@
+package store
+
+import (
+	"time"
+
+	"riparo/replication"
+)
+
+// ApprovalState is where a request for a second pair of eyes is.
+type ApprovalState string
+
+const (
+	ApprovalWaiting  ApprovalState = "waiting"
+	ApprovalGranted  ApprovalState = "granted"
+	ApprovalRefused  ApprovalState = "refused"
+	ApprovalExpired  ApprovalState = "expired"
+	ApprovalObsolete ApprovalState = "failed" // granted, and what was asked for could not be done any more
+)
+
+// Approval is something that one administrator asked for and another has to approve.
+// Key: its ID, which sorts by time.
+type Approval struct {
+	ID      string                `json:"id"`
+	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention"
+	Machine replication.MachineID `json:"machine,omitempty"`
+	Name    string                `json:"name,omitempty"` // of the machine or the policy, for people
+	Text    string                `json:"text"`           // what will be done, as a sentence
+	State   ApprovalState         `json:"state"`
+
+	Points []replication.PointID `json:"points,omitempty"`
+	Policy *replication.Policy   `json:"policy,omitempty"`
+
+	RequestedBy string    `json:"requested_by"` // a person, never a token's name
+	Requested   time.Time `json:"requested"`
+	Expires     time.Time `json:"expires"`
+	DecidedBy   string    `json:"decided_by,omitempty"`
+	Decided     time.Time `json:"decided,omitzero"`
+	Result      string    `json:"result,omitempty"` // why it could not be done
+}
