@@ -27,6 +27,7 @@ import (
 	"riparo/replication"
 	"riparo/replication/mastertarget"
 	"riparo/replication/vault"
+	"riparo/replication/vfs"
 	"riparo/store"
 	"riparo/store/logs"
 	"riparo/web"
@@ -48,6 +49,10 @@ type Config struct {
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
 	// minute. The demonstration and tests shorten it.
 	RetryUnit time.Duration
+	// Limits bound the room of the vault; the zero value bounds nothing.
+	Limits vault.Limits
+	// FS is where the vault is kept; nil is the file system. Tests have others.
+	FS vfs.FS
 	// Scrub is the budget of the vault's scrub; the zero value is a pass a week.
 	Scrub vault.ScrubOptions
 }
@@ -130,7 +135,10 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	}
 	a.sites = discovery.New(a.store, a.connect, a.part("discovery"))
 	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.part("protection"),
-		RetryUnit: a.config.RetryUnit, Changed: func(what string) { a.store.Touch(what) }})
+		RetryUnit: a.config.RetryUnit, Changed: func(what string) { a.store.Touch(what) }, Broken: a.restartLater})
+	if err := a.limitVault(); err != nil {
+		return err
+	}
 	a.recover = recovery.New(recovery.Config{Store: a.store, Sites: a.sites, Replication: a.protect, Vault: a.vault, Publisher: a.target, Log: a.part("recovery")})
 	a.keeper = &backup.Keeper{Store: a.store, Data: a.config.Data, Version: a.config.Version, Log: a.part("backup"), Now: time.Now,
 		Start: func(ctx context.Context, s jobs.Spec) (string, error) { return a.jobs.Start(ctx, s) }}

@@ -163,7 +163,7 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 	case approveDelete:
 		return a.protect.DeletePoints(ctx, r.Machine, actor, r.Points, true)
 	case approveUnpin:
-		return a.protect.Unpin(r.Machine, actor, r.Points[0])
+		return a.protect.Unpin(ctx, r.Machine, actor, r.Points[0])
 	case approveDisable:
 		_, err := a.jobs.Start(ctx, jobs.Spec{Kind: string(lifecycle.DisableProtection), Machine: r.Machine, Name: r.Name, Actor: actor, Params: map[string]string{}})
 		return err
@@ -208,12 +208,12 @@ func (a *Appliance) expireApprovals(ctx context.Context) error {
 }
 
 // Pin keeps a point until it is unpinned.
-func (a *Appliance) Pin(_ context.Context, who api.Who, machine replication.MachineID, point replication.PointID, note string) error {
-	return a.protect.Pin(machine, who.Name, point, note)
+func (a *Appliance) Pin(ctx context.Context, who api.Who, machine replication.MachineID, point replication.PointID, note string) error {
+	return a.protect.Pin(ctx, machine, who.Name, point, note)
 }
 
 // Unpin lets a point go by the rules of retention again. It takes four eyes.
-func (a *Appliance) Unpin(_ context.Context, who api.Who, machine replication.MachineID, point replication.PointID) error {
+func (a *Appliance) Unpin(ctx context.Context, who api.Who, machine replication.MachineID, point replication.PointID) error {
 	m, err := a.protect.Pinned(machine, point)
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (a *Appliance) Unpin(_ context.Context, who api.Who, machine replication.Ma
 		Text: fmt.Sprintf("unpin recovery point %s of %s", point, m.Name)}); err != nil {
 		return err
 	}
-	return a.protect.Unpin(machine, who.Name, point)
+	return a.protect.Unpin(ctx, machine, who.Name, point)
 }
 
 // DeletePoints deletes points of a machine. For those that are protected it takes four
@@ -256,6 +256,9 @@ func (a *Appliance) mayDisable(m store.Machine, r api.Request) error {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	if err := protection.Locked(m, points); err != nil {
 		return err
 	}
 	protected := protection.Protected(m, points)

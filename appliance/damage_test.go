@@ -25,6 +25,13 @@ func labbed(t *testing.T, c appliance.Config, policy replication.Policy) (*theat
 	t.Helper()
 	th := &theater{T: t, primary: "milano", secondary: "torino"}
 	th.startWith(c)
+	return th, th.furnish(policy)
+}
+
+// furnish gives an appliance a running lab machine that is protected every 5 s.
+func (th *theater) furnish(policy replication.Policy) *lab.Site {
+	th.Helper()
+	t := th.T
 	for _, site := range []string{th.primary, th.secondary} {
 		if err := th.a.AddSite(t.Context(), "test", store.Site{Name: site, Kind: "lab"}); err != nil {
 			t.Fatal(err)
@@ -56,7 +63,7 @@ func labbed(t *testing.T, c appliance.Config, policy replication.Policy) (*theat
 	}
 	th.id = id
 	th.job(job)
-	return th, site
+	return site
 }
 
 // until polls until something is so.

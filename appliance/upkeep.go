@@ -145,8 +145,12 @@ func (a *Appliance) openVault(ctx context.Context) error {
 // startVault opens the vault with the master key of this appliance. A new vault is
 // encrypted; one that was made without encryption stays so.
 func (a *Appliance) startVault(ctx context.Context, folder string, create bool) error {
+	fsys := a.config.FS
+	if fsys == nil {
+		fsys = vfs.OS()
+	}
 	o := vault.Options{Create: create}
-	glance, err := vault.Look(vfs.OS(), folder)
+	glance, err := vault.Look(fsys, folder)
 	path := filepath.Join(a.config.Data, MasterKey)
 	switch {
 	case err != nil || glance.There && !glance.Encrypted || !glance.There && !create:
@@ -167,9 +171,20 @@ func (a *Appliance) startVault(ctx context.Context, folder string, create bool) 
 		}
 		o.Keys = ring
 	}
-	a.vault, err = vault.Open(ctx, vfs.OS(), folder, o)
+	a.vault, err = vault.Open(ctx, fsys, folder, o)
 	return err
 }
 
 // MasterKey is the file with the key that encrypts the vault, in the data folder.
 var MasterKey = filepath.Join("pki", "master.key")
+
+// limitVault lets the limits hold. Room that is short is answered by applying the
+// retention early.
+func (a *Appliance) limitVault() error {
+	limits := a.config.Limits
+	if limits.Warn == (vault.Watermark{}) && limits.Slow == limits.Warn && limits.Stop == limits.Warn && limits.DiskBytes == 0 {
+		return nil
+	}
+	limits.Thin = a.protect.Thin
+	return a.vault.SetLimits(limits)
+}

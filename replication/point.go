@@ -78,8 +78,6 @@ type RecoveryPoint struct {
 	// before that, kept until a person dismisses the alarm.
 	Suspect   bool `json:"suspect,omitempty"`
 	LastClean bool `json:"last_clean,omitempty"`
-	// Pinned: kept by a person, whatever the retention says.
-	Pinned bool `json:"pinned,omitempty"`
 }
 
 // Damage is a place of a disk that a recovery point cannot give back. Length 0

@@ -139,6 +139,9 @@ func pointSigns(w *view.Words, p replication.RecoveryPoint) []view.Badge {
 	if p.LastClean {
 		signs = append(signs, view.Badge{Tone: view.OK, Icon: "shield", Text: w.T("point.last-clean")})
 	}
+	if p.Locked {
+		signs = append(signs, view.Badge{Tone: view.Info, Icon: "lock", Text: w.T("point.locked", "Until", w.Time(p.LockedUntil))})
+	}
 	if p.Pinned {
 		signs = append(signs, view.Badge{Tone: view.Info, Icon: "lock", Text: w.T("point.pinned")})
 	}

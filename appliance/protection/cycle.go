@@ -132,7 +132,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		if policy.LockFor == 0 {
 			break
 		}
-		if err := p.sink.Lock(ctx, disk, []replication.PointID{point}, p.now().Add(policy.LockFor)); err != nil {
+		if err := p.sink.Lock(ctx, disk, []replication.PointID{point}, p.sink.TrustedTime().Add(policy.LockFor)); err != nil {
 			return out, fmt.Errorf("lock point %s of disk %s, as policy %s wants: %w", point, disk, policy.Name, err)
 		}
 	}

@@ -15,11 +15,12 @@ import (
 const maxPins = 100
 
 // Protected are those of the points that are not to be deleted without a second pair of
-// eyes: pinned ones, and the last clean one while an alarm stands.
+// eyes: pinned ones, locked ones, which nobody can delete before their time, and the
+// last clean one while an alarm stands.
 func Protected(m store.Machine, points []replication.RecoveryPoint) []replication.PointID {
 	var ids []replication.PointID
 	for _, p := range points {
-		if m.PinOf(p.ID) != nil || m.Alarm != nil && m.Alarm.LastClean == p.ID {
+		if p.Pinned || p.Locked || m.Alarm != nil && m.Alarm.LastClean == p.ID {
 			ids = append(ids, p.ID)
 		}
 	}
@@ -27,20 +28,29 @@ func Protected(m store.Machine, points []replication.RecoveryPoint) []replicatio
 }
 
 // Pin keeps a point of a machine, whatever the retention says.
-func (p *Protector) Pin(id replication.MachineID, actor string, point replication.PointID, note string) error {
+func (p *Protector) Pin(ctx context.Context, id replication.MachineID, actor string, point replication.PointID, note string) error {
 	m, err := p.known(id)
 	if err != nil {
 		return err
 	}
-	if _, err := p.Choose(m, point); err != nil || point == "" || point == "app" || point == "clean" {
-		return errors.Join(err, nameIt(point))
+	if err := nameIt(point); err != nil {
+		return err
+	}
+	chosen, err := p.Choose(m, point)
+	if err != nil {
+		return err
+	}
+	if len(m.Pins) >= maxPins {
+		return replication.Stopf("pin.many", "unpin some first", "%s has %d pinned points already", m.Name, len(m.Pins))
+	}
+	for _, d := range chosen.Disks {
+		if err := p.sink.Pin(ctx, d, point); err != nil {
+			return fmt.Errorf("pin point %s of disk %s: %w", point, d, err)
+		}
 	}
 	_, err = p.Change(id, func(m *store.Machine) error {
-		switch {
-		case m.PinOf(point) != nil:
+		if m.PinOf(point) != nil {
 			return nil
-		case len(m.Pins) >= maxPins:
-			return replication.Stopf("pin.many", "unpin some first", "%s has %d pinned points already", m.Name, len(m.Pins))
 		}
 		m.Pins = append(m.Pins, store.Pin{Point: point, By: actor, Since: p.now(), Note: strings.TrimSpace(note)})
 		return nil
@@ -56,15 +66,42 @@ func nameIt(point replication.PointID) error {
 }
 
 // Unpin lets a pinned point go by the rules of retention again.
-func (p *Protector) Unpin(id replication.MachineID, actor string, point replication.PointID) error {
-	if _, err := p.Pinned(id, point); err != nil {
+func (p *Protector) Unpin(ctx context.Context, id replication.MachineID, actor string, point replication.PointID) error {
+	m, err := p.Pinned(id, point)
+	if err != nil {
 		return err
 	}
-	_, err := p.Change(id, func(m *store.Machine) error {
+	if err := p.unpin(ctx, m, []replication.PointID{point}); err != nil {
+		return err
+	}
+	_, err = p.Change(id, func(m *store.Machine) error {
 		m.Pins = slices.DeleteFunc(m.Pins, func(pin store.Pin) bool { return pin.Point == point })
 		return nil
 	}, store.Event{Severity: store.SeverityWarning, Code: "point.unpinned", Text: fmt.Sprintf("recovery point %s was unpinned by %s", point, actor), Args: map[string]string{"point": string(point), "actor": actor}})
 	return err
+}
+
+// unpin takes the vault's pins from points, on every disk that has them.
+func (p *Protector) unpin(ctx context.Context, m store.Machine, points []replication.PointID) error {
+	for _, d := range m.Disks {
+		has, err := p.sink.Points(d.ID)
+		if errors.Is(err, replication.ErrUnknownDisk) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var pinned []replication.PointID
+		for _, point := range has {
+			if point.Pinned && slices.Contains(points, point.ID) {
+				pinned = append(pinned, point.ID)
+			}
+		}
+		if err := p.sink.Unpin(ctx, d.ID, pinned...); err != nil {
+			return fmt.Errorf("unpin points of disk %s: %w", d.ID, err)
+		}
+	}
+	return nil
 }
 
 // Pinned gives the machine of a pinned point, or says that it is not pinned.
@@ -105,6 +142,9 @@ func (p *Protector) Deletable(id replication.MachineID, wanted []replication.Poi
 		return m, nil, err
 	}
 	for _, w := range wanted {
+		if i := slices.IndexFunc(points, func(point replication.RecoveryPoint) bool { return point.ID == w }); i >= 0 && points[i].Locked {
+			return m, nil, lockedProblem(m, points[i])
+		}
 		switch {
 		case !slices.ContainsFunc(points, func(point replication.RecoveryPoint) bool { return point.ID == w }):
 			return m, nil, replication.Stopf("point.unknown", "choose one of the points that are listed", "%s has no recovery point %q", m.Name, w)
@@ -128,6 +168,9 @@ func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, 
 	if len(protected) > 0 && !approved {
 		return replication.Stopf("point.protected", "ask for a second administrator's approval", "%d of these points of %s are protected", len(protected), m.Name)
 	}
+	if err := p.unpin(ctx, m, wanted); err != nil {
+		return err
+	}
 	if err := p.drop(ctx, m, wanted); err != nil {
 		return err
 	}
@@ -140,4 +183,24 @@ func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, 
 	}, store.Event{Severity: store.SeverityWarning, Code: "points.deleted", Text: fmt.Sprintf("%d recovery points were deleted by %s: %s", len(wanted), actor, named(len(wanted), func(i int) string { return string(wanted[i]) })),
 		Args: map[string]string{"count": fmt.Sprint(len(wanted)), "actor": actor}})
 	return err
+}
+
+// lockedProblem is a point that nobody can delete before its time.
+func lockedProblem(m store.Machine, point replication.RecoveryPoint) error {
+	return replication.Stopf("point.locked", "wait until then: nobody can lift a lock, two administrators neither",
+		"recovery point %s of %s is locked until %s", point.ID, m.Name, point.LockedUntil.UTC().Format("2006-01-02 15:04 UTC"))
+}
+
+// Locked says that a machine's points cannot be erased yet, or nil.
+func Locked(m store.Machine, points []replication.RecoveryPoint) error {
+	var last *replication.RecoveryPoint
+	for i, point := range points {
+		if point.Locked && (last == nil || point.LockedUntil.After(last.LockedUntil)) {
+			last = &points[i]
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return lockedProblem(m, *last)
 }

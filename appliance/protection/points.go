@@ -104,7 +104,13 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 	if err != nil {
 		return err
 	}
-	drop := policy.Retention.Drop(points, p.now())
+	// A clock that was set forward makes no point older than it is: the vault knows how
+	// much time has passed.
+	now := p.now()
+	if trusted := p.sink.TrustedTime(); trusted.Before(now) {
+		now = trusted
+	}
+	drop := policy.Retention.Drop(points, now)
 	drop = slices.DeleteFunc(drop, func(point replication.PointID) bool { return kept(m, points, point) })
 	if len(drop) == 0 {
 		return nil

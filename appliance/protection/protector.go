@@ -32,6 +32,11 @@ type Vault interface {
 	Found(ctx context.Context, id replication.DiskID) ([]vault.Damage, error)
 	HealFound(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []vault.Damage, err error)
 	ScrubState() vault.ScrubState
+	// Pin keeps points, against the one who calls Drop too.
+	Pin(ctx context.Context, id replication.DiskID, points ...replication.PointID) error
+	Unpin(ctx context.Context, id replication.DiskID, points ...replication.PointID) error
+	TrustedTime() time.Time
+	Pressure() vault.Pressure
 	Makeup(ctx context.Context, id replication.DiskID, at replication.PointID) (vault.Makeup, error)
 }
 
@@ -49,6 +54,9 @@ type Config struct {
 	Parallel int
 	// Changed is told what changed: "machine/ID". It must not block.
 	Changed func(what string)
+	// Broken is told when the storage under the vault failed for good: nothing more is
+	// taken until the vault was opened again. It must not block.
+	Broken func()
 }
 
 // parallelCycles: two cores keep about this many transfers busy, and more only
@@ -64,6 +72,8 @@ type Protector struct {
 	now       func() time.Time
 	retryUnit time.Duration
 	changed   func(string)
+	broken    func()
+	level     vault.Level   // of the room in the vault; used by watch only
 	slots     chan struct{} // one per cycle under way
 
 	mu      sync.Mutex // guards workers
@@ -74,7 +84,7 @@ type Protector struct {
 
 // New makes a Protector; Run makes it work.
 func New(c Config) *Protector {
-	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, changed: c.Changed,
+	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, changed: c.Changed, broken: c.Broken,
 		workers: map[replication.MachineID]*worker{}, wake: make(chan struct{}, 1)}
 	if p.now == nil {
 		p.now = time.Now
@@ -84,6 +94,9 @@ func New(c Config) *Protector {
 	}
 	if p.changed == nil {
 		p.changed = func(string) {}
+	}
+	if p.broken == nil {
+		p.broken = func() {}
 	}
 	if c.Parallel == 0 {
 		c.Parallel = parallelCycles

@@ -110,7 +110,7 @@ func mark(points []replication.RecoveryPoint, m store.Machine) {
 			p.Suspect = p.Time.After(m.Alarm.After)
 			p.LastClean = p.ID == m.Alarm.LastClean
 		}
-		p.Pinned = m.PinOf(p.ID) != nil
+		p.Pinned = p.Pinned || m.PinOf(p.ID) != nil
 	}
 }
 

@@ -38,10 +38,11 @@ func (p *Protector) watch(ctx context.Context) error {
 		for _, m := range machines {
 			p.watchDamage(ctx, m)
 		}
+		p.watchRoom(machines)
 	}
 }
 
 // watched are the findings that a cycle's success says nothing about.
 func watched(code string) bool {
-	return code == codeDamaged || code == codeSuspicion
+	return code == codeDamaged || code == codeSuspicion || code == codeRoom
 }

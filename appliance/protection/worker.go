@@ -8,6 +8,7 @@ import (
 
 	"riparo/replication"
 	"riparo/replication/lifecycle"
+	"riparo/replication/vault"
 	"riparo/store"
 )
 
@@ -317,6 +318,9 @@ func (w *worker) failed(err error) {
 	}, events...)
 	if keepErr != nil {
 		w.p.log.Error("a failed cycle was not recorded", "machine", w.id, "error", keepErr)
+	}
+	if problem.Code == vault.CodeBroken {
+		w.p.broken()
 	}
 	w.p.log.Warn("replication cycle ended early", "machine", w.id, "error", err, "remedy", problem.Remedy.String())
 }

@@ -57,7 +57,7 @@ func signsOf(p replication.RecoveryPoint) string {
 	for _, s := range []struct {
 		on   bool
 		word string
-	}{{len(p.Damage) > 0, fmt.Sprintf("damaged in %d places", len(p.Damage))}, {p.Suspect, "suspect"}, {p.LastClean, "last clean"}, {p.Pinned, "pinned"}} {
+	}{{len(p.Damage) > 0, fmt.Sprintf("damaged in %d places", len(p.Damage))}, {p.Suspect, "suspect"}, {p.LastClean, "last clean"}, {p.Pinned, "pinned"}, {p.Locked, "locked until " + clock(p.LockedUntil)}} {
 		if s.on {
 			signs = append(signs, s.word)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"riparo/appliance"
+	engine "riparo/replication/vault"
 )
 
 // defaultListen is where console, API and data are reached: one port, this
@@ -49,7 +50,7 @@ When it serves, one line that begins with "ready " gives its address.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, log.Close()) }()
-			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log}
+			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log, Limits: engine.DefaultLimits()}
 			for {
 				again, err := t.serve(c.Context(), config)
 				if again == "" {
