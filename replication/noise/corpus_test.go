@@ -26,7 +26,6 @@ const (
 type model struct {
 	*rand.Rand
 	blocks  []content
-	sample  Sample
 	written map[int]content // what stood there before this minute
 	log     int             // where the log goes on
 	free    [2]int          // where the next file goes: deleted, empty
