@@ -47,12 +47,13 @@ type habits struct {
 	compact  int // steps in a hundred that compact, beside the usual ones
 	maintain int // steps in a hundred that maintain, beside the usual ones
 	whole    int // of so many writes one is torn
+	fragile  int // openings in eight in which an fsync fails
 }
 
 func newLife(ctx context.Context, seed uint64) *life {
 	l := &life{
 		segment: 16<<10 + int64(seed%2)*(32<<10), ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
-		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2, whole: 15},
+		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2, whole: 15, fragile: 2},
 	}
 	if l.random.IntN(3) == 0 {
 		l.habits.zeroes = 7
@@ -65,6 +66,9 @@ func newLife(ctx context.Context, seed uint64) *life {
 	}
 	if l.random.IntN(3) == 0 {
 		l.habits.whole = 4
+	}
+	if l.random.IntN(4) == 0 {
+		l.habits.fragile = 6
 	}
 	return l
 }
@@ -182,7 +186,25 @@ func (l *life) boot() error {
 		case l.random.IntN(2) == 0:
 			l.disk.CutPower(l.random.IntN(25))
 		}
+		if l.random.IntN(8) < l.habits.fragile {
+			l.disk.FailSync(l.random.IntN(6))
+		}
 		v, err := Open(l.ctx, l.disk, "v", l.options())
+		if failed := err; !l.disk.PowerIsCut() {
+			if err == nil {
+				failed = v.failedOpening()
+			}
+			if errors.Is(failed, vfs.ErrIO) {
+				l.note("an fsync failed in recovery: %v", failed)
+				l.faults["eio in recovery"]++
+				l.vault = v
+				l.shut()
+				if l.random.IntN(2) == 0 {
+					l.disk.Evict()
+				}
+				continue
+			}
+		}
 		if err != nil && l.disk.PowerIsCut() {
 			l.disk = l.disk.Restart()
 			l.cuts++
@@ -205,6 +227,7 @@ func (l *life) boot() error {
 		break
 	}
 	l.disk.CutPower(1 << 30) // not while it is compared
+	l.disk.FailSync(1 << 30)
 	first := l.model.matches(l.ctx, l.vault)
 	if first == nil {
 		l.later = nil
@@ -220,6 +243,16 @@ func (l *life) boot() error {
 		others = append(others, err)
 	}
 	return fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+}
+
+// failedOpening is why a disk of the vault could not be opened.
+func (v *Vault) failedOpening() error {
+	for _, d := range v.disks {
+		if d.sick != nil {
+			return d.sick
+		}
+	}
+	return nil
 }
 
 // loseCatalogs removes what can be made again from the log, so that it is.

@@ -130,12 +130,24 @@ func (m *model) keep(id replication.DiskID, points []replication.PointID, change
 // droppable are the points that may be dropped.
 func (m *model) droppable(id replication.DiskID) []replication.PointID {
 	var list []replication.PointID
+	for _, p := range m.older(id) {
+		if !p.held() {
+			list = append(list, p.id)
+		}
+	}
+	return list
+}
+
+// older are the points but the newest one and the newest complete one, the newest
+// first.
+func (m *model) older(id replication.DiskID) []modelPoint {
+	var list []modelPoint
 	d := m.disks[id]
 	newest := true
 	for i, p := range slices.Backward(d.points) {
 		complete := m.complete(p)
-		if i < len(d.points)-1 && !(complete && newest) && !p.held() {
-			list = append(list, p.id)
+		if i < len(d.points)-1 && !(complete && newest) {
+			list = append(list, p)
 		}
 		if complete {
 			newest = false

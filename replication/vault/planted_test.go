@@ -42,6 +42,10 @@ var plantedBugs = []plantedBug{
 	err := r.rescue(s, nil)`, ""},
 	{"a repetition that was cut off counts", "recover.go", `return newest.serial >= s.header.repeats, nil`, `return true, nil`, ""},
 	{"segments that the log passes by count", "recover.go", `if after > 0 && n > after {`, `if false {`, ""},
+	{"segments are removed before what replaces them is written once more", "recover.go", `r.passed = append(r.passed, n)`, `if err := r.removeSegment(n); err != nil {
+				return nil, err
+			}`, ""},
+	{"a cut-off sealing is made good before the next segment is certain", "replay.go", `r.cutOff = append(r.cutOff, cutSegment{number, records, end})`, `return r.sealOld(s, records, end)`, ""},
 	{"a mark is applied before the data before it", "commit.go", `for _, p := range group {
 		if err == nil {
 			if err = d.apply(&p.record)`, `slices.SortStableFunc(group, func(a, b *pending) int { return int(b.head.kind) - int(a.head.kind) })

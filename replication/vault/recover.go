@@ -253,11 +253,7 @@ func (r *replayer) bypass(first int) (limits map[uint32]int64, err error) {
 	for i := len(r.there) - 1; i >= first; i-- {
 		n := r.there[i]
 		if after > 0 && n > after {
-			if !r.vault.options.ReadOnly {
-				if err := r.removeSegment(n); err != nil {
-					return nil, err
-				}
-			}
+			r.passed = append(r.passed, n)
 			continue
 		}
 		kept = append(kept, n)

@@ -3,6 +3,9 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"riparo/replication/vfs"
@@ -23,6 +26,11 @@ type replayer struct {
 	closed    serial   // layers are closed up to here
 	moved     movedBlocks
 	whole     bool // all of the log is read, without a catalog
+	// What waits until the newest segment is durable for certain: see settle.
+	passed    []uint32     // segments that the log passes by, to be removed
+	cutOff    []cutSegment // segments whose sealing was cut off
+	again     []uint32     // segments that an earlier recovery sealed, as far as can be seen
+	uncertain bool         // the newest segment could not be written once more
 	// What the catalog says about one of the records.
 	known    serial
 	knownSum uint32
@@ -93,7 +101,92 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 			}
 		}
 	}
+	if err := r.settle(); err != nil {
+		return err
+	}
 	return r.end(c, maps)
+}
+
+// cutSegment is a segment whose sealing was cut off, with where its records end.
+type cutSegment struct {
+	number  uint32
+	records []record
+	end     int64
+}
+
+// settle removes and seals what the newest segment makes superfluous. It comes after
+// the records of that one were written once more: until then the system may show a
+// segment that an fsync failed to bring to the disk, and after a power cut only what
+// it was to replace is left.
+func (r *replayer) settle() error {
+	if r.vault.options.ReadOnly {
+		return nil
+	}
+	for _, n := range r.passed {
+		if r.uncertain {
+			break // the next opening passes them by again
+		}
+		if err := r.removeSegment(n); err != nil {
+			return err
+		}
+	}
+	for _, c := range r.cutOff {
+		if r.uncertain {
+			r.unsealed = append(r.unsealed, c.number)
+			continue
+		}
+		if err := r.sealCutOff(c); err != nil {
+			return err
+		}
+	}
+	for _, n := range r.again {
+		if err := r.sealAgain(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealAgain writes the footer of a segment once more that a recovery had sealed. The
+// fsync of that may have failed, and then it is only seen until the power goes; the
+// next segment, which says where this one ends, may be gone by then.
+func (r *replayer) sealAgain(number uint32) (err error) {
+	s, err := openSegment(r.vault.fs, r.folder, number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return r.unreadable(number, err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if s.trailer == nil {
+		return nil // it is sealed as one whose sealing was cut off, or cannot be
+	}
+	tail := make([]byte, s.size-s.trailer.footer)
+	if err := readFull(s.file, tail, s.trailer.footer); err != nil {
+		return r.unreadable(number, err)
+	}
+	f, err := r.vault.fs.Open(filepath.Join(r.folder, segmentName(number)))
+	if err == nil {
+		_, err = f.WriteAt(tail, s.trailer.footer)
+		if err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return writeProblem(r.id, fmt.Errorf("seal segment %s once more: %w", segmentName(number), err))
+	}
+	return nil
+}
+
+func (r *replayer) sealCutOff(c cutSegment) (err error) {
+	s, err := openSegment(r.vault.fs, r.folder, c.number)
+	if err != nil {
+		return r.unreadable(c.number, err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return r.sealOld(s, c.records, c.end)
 }
 
 func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
@@ -123,6 +216,9 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	if h := s.header; h != nil && r.bound && h.first == r.at+1 && h.chain != r.chain {
 		return logDamagedProblem(r.id, number, 0, errors.New("the segment does not go on where the one before it ends: it is of another copy of the vault"))
 	}
+	if h := s.header; h != nil && h.repeats > 0 {
+		r.again = append(r.again, h.previous)
+	}
 	records, end, err := r.records(s, limit)
 	if err != nil {
 		return r.unreadable(number, err)
@@ -141,7 +237,7 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	case s.trailer != nil || r.vault.options.ReadOnly:
 	case end == limit && len(records) > 0:
 		// An earlier recovery was cut off, or had no space.
-		return r.sealOld(s, records, end)
+		r.cutOff = append(r.cutOff, cutSegment{number, records, end})
 	default:
 		r.unsealed = append(r.unsealed, number) // records at its end cannot be read
 	}

@@ -42,6 +42,7 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 		// the maps may know it: nothing here may be written over.
 		r.log.previous, r.log.previousEnd = s.number, roundUp(s.size)
 		r.unsealed = append(r.unsealed, s.number)
+		r.uncertain = true
 		return nil
 	}
 	if r.vault.options.ReadOnly {
@@ -69,7 +70,7 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 				return err
 			}
 		}
-		r.broken = err
+		r.broken, r.uncertain = err, true
 		return nil
 	}
 	if err != nil {

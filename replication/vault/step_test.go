@@ -294,8 +294,8 @@ func (l *life) drop(id replication.DiskID) error {
 			gone = append(gone, p)
 		}
 	}
-	for i, p := range l.model.disks[id].points {
-		if p.held() && i < len(l.model.disks[id].points)-1 && l.random.IntN(4) == 0 {
+	for _, p := range l.model.older(id) {
+		if p.held() && l.random.IntN(4) == 0 {
 			return l.refused("drop "+string(id), func() error { return l.vault.Drop(l.ctx, id, append(gone, p.id)) })
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 )
@@ -44,7 +45,7 @@ func (d *disk) unpin(since uint64) error {
 func (d *disk) sweep(ctx context.Context, changed bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.garbage) > 0 {
+	if len(d.garbage) > 0 || d.buried() {
 		changed = true
 	}
 	dead := d.unreferenced()
@@ -62,11 +63,36 @@ func (d *disk) sweep(ctx context.Context, changed bool) error {
 	}
 	d.mu.Unlock()
 	err := d.writeCatalog()
-	if err == nil && len(dead) > 0 {
+	if err == nil {
+		d.letGo()
 		err = d.removeDead()
 	}
 	d.mu.Lock()
 	return err
+}
+
+// notYet is the death of a segment that the catalog on the medium still counts on:
+// before the next one is written, no end of a view may remove it.
+const notYet = math.MaxUint64
+
+// buried reports whether there is such a segment. The caller holds mu.
+func (d *disk) buried() bool {
+	return slices.ContainsFunc(d.dead, func(g deadSegment) bool { return g.died == notYet })
+}
+
+// letGo lets go of them, as a catalog was written that does without them.
+func (d *disk) letGo() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.distrusted || d.injected {
+		return // then none was written
+	}
+	d.clock++
+	for i := range d.dead {
+		if d.dead[i].died == notYet {
+			d.dead[i].died = d.clock
+		}
+	}
 }
 
 // unreferenced lists the sealed segments that no map refers to. The caller holds mu.
@@ -156,9 +182,8 @@ func (d *disk) bury(dead []uint32) error {
 	if err := d.write(r); err != nil {
 		return err
 	}
-	d.clock++
 	for _, n := range dead {
-		d.dead = append(d.dead, deadSegment{n, d.clock})
+		d.dead = append(d.dead, deadSegment{n, notYet})
 	}
 	return nil
 }
