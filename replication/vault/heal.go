@@ -28,17 +28,17 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 		return nil, nil, err
 	}
 	var report VerifyReport
-	c := check{disk: d, report: &report, progress: func() {}}
-	if err := c.run(ctx); err != nil {
+	bad, err := v.verifyDisks(ctx, []*disk{d}, &report, func(int64) {})
+	if err != nil {
 		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
 	}
-	damage := report.Damage[len(report.Damage)-len(c.bad):]
-	for _, b := range report.Damage[:len(report.Damage)-len(c.bad)] {
+	damage := report.Damage[len(report.Damage)-len(bad):]
+	for _, b := range report.Damage[:len(report.Damage)-len(bad)] {
 		if !b.Harmless {
 			left = append(left, b)
 		}
 	}
-	for i, b := range c.bad {
+	for i, b := range bad {
 		if damage[i].Harmless {
 			continue
 		}

@@ -89,8 +89,17 @@ func (r *segmentReader) footer() ([]record, error) {
 
 // record reads the record at a position, all but its payload.
 func (r *segmentReader) record(position int64) (record, error) {
-	p := make([]byte, recordHeaderSize)
-	if err := readFull(r.file, p, position); err != nil {
+	return r.recordBy(position, func(n int64) ([]byte, error) {
+		p := make([]byte, n)
+		return p, readFull(r.file, p, position)
+	})
+}
+
+// recordBy does that with what read gives of the segment from there on; the body of
+// the record is part of it.
+func (r *segmentReader) recordBy(position int64, read func(n int64) ([]byte, error)) (record, error) {
+	p, err := read(recordHeaderSize)
+	if err != nil {
 		return record{}, endOf(err)
 	}
 	h, err := parseRecordHeader(p)
@@ -100,8 +109,7 @@ func (r *segmentReader) record(position int64) (record, error) {
 	if position+h.size() > r.size {
 		return record{}, errNoRecord
 	}
-	p = make([]byte, h.meta())
-	if err := readFull(r.file, p, position); err != nil {
+	if p, err = read(h.meta()); err != nil {
 		return record{}, endOf(err)
 	}
 	rec, err := parseMeta(p)

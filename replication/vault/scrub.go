@@ -264,7 +264,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // scrubDisk checks those segments of a disk that wanted chooses.
 func (v *Vault) scrubDisk(ctx context.Context, d *disk, pace func(context.Context, int64) error, wanted func(uint32) bool, done func(uint32)) error {
-	c := check{disk: d, report: &VerifyReport{}, progress: func() {}, pace: pace}
+	c := check{disk: d, report: &VerifyReport{}, pace: pace}
 	numbers, end, err := c.begin(ctx)
 	if err != nil {
 		return err
@@ -283,12 +283,14 @@ func (v *Vault) scrubDisk(ctx context.Context, d *disk, pace func(context.Contex
 		d.rotten[n] = list
 	}
 	d.mu.Unlock()
+	k := checkers.Get().(*checker) // one: a pass has a week, and the other cores are for senders
+	defer checkers.Put(k)
 	for _, n := range numbers {
 		if !wanted(n) {
 			continue
 		}
 		c.report, c.bad = &VerifyReport{}, nil
-		if err := c.segment(ctx, n, end[n]); err != nil {
+		if err := c.segment(ctx, k, n, end[n]); err != nil {
 			return err
 		}
 		d.met(n, &c)

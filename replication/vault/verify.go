@@ -73,31 +73,20 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 	if v.keys != nil {
 		v.checkKeys(v.dir, func(err error) { report.Damage = append(report.Damage, Damage{Reason: err.Error(), Harmless: true}) })
 	}
-	for _, d := range disks {
-		if d.sick != nil {
-			report.Disks++
-			report.Damage = append(report.Damage, Damage{Disk: d.id, Head: true, Reason: d.sick.Error()})
-			continue
+	_, err := v.verifyDisks(ctx, disks, &report, func(done int64) {
+		if o.Progress != nil {
+			o.Progress(min(done, total), total)
 		}
-		c := check{disk: d, report: &report, progress: func() {
-			if o.Progress != nil {
-				o.Progress(min(report.Bytes, total), total)
-			}
-		}}
-		if err := c.run(ctx); err != nil {
-			return report, fmt.Errorf("verify disk %s: %w", d.id, err)
-		}
-	}
-	return report, nil
+	})
+	return report, err
 }
 
-// check verifies one disk.
+// check verifies one disk, or some of its segments.
 type check struct {
-	disk     *disk
-	report   *VerifyReport
-	progress func()
-	pace     func(ctx context.Context, bytes int64) error // called for what was read; may be nil
-	bad      []badBlock
+	disk   *disk
+	report *VerifyReport
+	pace   func(ctx context.Context, bytes int64) error // called for what was read; may be nil
+	bad    []badBlock
 }
 
 // badBlock is a stored block that cannot be read back.
@@ -137,38 +126,6 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, end map[uint32]int
 		}
 	}
 	return numbers, end, nil
-}
-
-func (c *check) run(ctx context.Context) error {
-	d := c.disk
-	numbers, end, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	c.lost()
-	c.keys()
-	if err := c.derived(ctx); err != nil {
-		return err
-	}
-	for _, n := range numbers {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := c.segment(ctx, n, end[n]); err != nil {
-			return err
-		}
-	}
-	d.remember(c.bad)
-	for _, b := range c.bad {
-		f, err := d.assess(ctx, finding{badBlock: b})
-		if err != nil {
-			return err
-		}
-		damage := f.damage(d.id)
-		damage.Harmless = !damage.Head && len(damage.Points) == 0
-		c.report.Damage = append(c.report.Damage, damage)
-	}
-	return nil
 }
 
 // damaged reports damage that is not in a block.
@@ -256,8 +213,8 @@ func (c *check) mapFile(m *mapFile) (int64, error) {
 }
 
 // segment verifies one segment; end is where the records of the one that is being
-// written end at this moment, 0 for all others.
-func (c *check) segment(ctx context.Context, number uint32, end int64) error {
+// written end at this moment, 0 for all others. It reads ahead in large pieces.
+func (c *check) segment(ctx context.Context, k *checker, number uint32, end int64) error {
 	r, err := openSegment(c.disk.vault.fs, c.disk.folder, number)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // dead, and deleted since
@@ -282,6 +239,7 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 		end = r.size
 		c.repeated(number, r.size, errNoTrailer)
 	}
+	k.ahead.open(r.file, r.size)
 	chain, bound := uint32(0), false // sum of the record before
 	if r.header != nil {
 		chain, bound = r.header.chain, true
@@ -290,7 +248,7 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		rec, err := r.record(at)
+		rec, err := r.recordBy(at, func(n int64) ([]byte, error) { return k.ahead.slice(at, n) })
 		if err == nil && (rec.chain != chain && bound || rec.recordHeader.disk != c.disk.log.tag) {
 			err = errors.New("it is not the record that was written after the one before")
 		}
@@ -312,7 +270,7 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 		} else {
 			chain, bound = rec.sum, true
 		}
-		c.payload(r, &rec)
+		c.payload(k, &rec)
 		if c.pace != nil {
 			if err := c.pace(ctx, rec.size()); err != nil {
 				return err
@@ -321,7 +279,6 @@ func (c *check) segment(ctx context.Context, number uint32, end int64) error {
 		at += rec.size()
 	}
 	c.report.Bytes += r.size
-	c.progress()
 	return nil
 }
 
@@ -340,21 +297,20 @@ func findRecord(footer []record, at int64) (known *record, next int64) {
 }
 
 // payload verifies the blocks of a record and its padding.
-func (c *check) payload(r *segmentReader, rec *record) {
-	p := make([]byte, int64(rec.payload)+int64(rec.pad))
+func (c *check) payload(k *checker, rec *record) {
 	at := rec.position + rec.meta()
-	if err := readFull(r.file, p, at); err != nil {
+	p, err := k.ahead.slice(at, int64(rec.payload)+int64(rec.pad))
+	if err != nil {
 		c.damaged(rec.segment, at, err)
 		return
 	}
-	plain := make([]byte, blockBytes)
 	for _, e := range rec.entries() {
 		if e.codec == codecZero {
 			continue
 		}
 		stored := p[:e.stored]
 		p = p[e.stored:]
-		if err := c.disk.keys.checkBlock(&e, stored, plain); err != nil {
+		if err := c.disk.keys.checkBlock(&e, stored, k.plain[:]); err != nil {
 			c.bad = append(c.bad, badBlockOf(&e, err))
 		}
 	}

@@ -67,6 +67,15 @@ type Reserver interface {
 	Reserve(size int64)
 }
 
+// Streamer is a File that can be told how it will be read. It is a hint like that of
+// Reserver.
+type Streamer interface {
+	// Stream says that the file will be read once, in large aligned pieces. On Linux
+	// they go around the page cache where it does not have them already: it keeps what
+	// others need.
+	Stream()
+}
+
 // Info describes a file or folder.
 type Info struct {
 	Name string // without the folder

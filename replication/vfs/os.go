@@ -99,6 +99,23 @@ func osOpen(name string, flag int) (File, error) {
 type osFile struct {
 	*os.File
 	direct directFile // set up by Reserve
+	stream *Reader    // set up by Stream; nil: all is read through the page cache
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *osFile) ReadAt(p []byte, offset int64) (int, error) {
+	if f.stream != nil {
+		return f.stream.ReadAt(p, offset)
+	}
+	return f.File.ReadAt(p, offset)
+}
+
+// Stream implements Streamer. It must not be called while another call to the file is
+// under way.
+func (f *osFile) Stream() {
+	if size, err := f.Size(); err == nil && f.stream == nil {
+		f.stream = NewReader(f.File, size)
+	}
 }
 
 func (f *osFile) WriteAt(p []byte, offset int64) (int, error) {
@@ -115,8 +132,15 @@ func (f *osFile) Truncate(size int64) error {
 }
 
 func (f *osFile) Sync() error        { return spaceError(syncFile(f.File)) }
-func (f *osFile) Close() error       { return errors.Join(f.direct.close(), f.File.Close()) }
 func (f *osFile) Reserve(size int64) { f.direct.reserve(f.File, size) }
+
+func (f *osFile) Close() error {
+	err := f.direct.close()
+	if f.stream != nil {
+		err = errors.Join(err, f.stream.Close())
+	}
+	return errors.Join(err, f.File.Close())
+}
 
 func (f *osFile) Size() (int64, error) {
 	fi, err := f.Stat()
