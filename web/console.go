@@ -90,7 +90,7 @@ func New(c Config) (*Console, error) {
 	k.mux = http.NewServeMux()
 	k.pages = http.NewServeMux()
 	k.route()
-	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Done: k.ctx.Done()})
+	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Logs: c.Logs, Log: c.Log, Done: k.ctx.Done()})
 	k.api.Register(k.mux)
 	return k, nil
 }

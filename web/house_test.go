@@ -20,6 +20,7 @@ import (
 	auditlog "riparo/appliance/audit"
 	"riparo/appliance/identity"
 	"riparo/store"
+	"riparo/store/logs"
 	"riparo/web"
 )
 
@@ -40,6 +41,8 @@ type house struct {
 	server    *httptest.Server
 	full      atomic.Bool // the audit log cannot be written
 	token     string      // to claim it
+	log       *logs.Log
+	logFolder string
 }
 
 var manual = fstest.MapFS{
@@ -73,10 +76,23 @@ func newHouse(t *testing.T, furnished bool) *house {
 		t.Fatal(err)
 	}
 	h := &house{T: t, store: st, identity: id, audit: log, token: token, appliance: &appliance{store: st, now: time.Now}}
+	h.logFolder = t.TempDir()
+	if furnished {
+		h.beginLog()
+	}
+	if h.log, err = logs.Open(logs.Options{Dir: h.logFolder}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.log.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if furnished {
 		if err := h.appliance.furnish(); err != nil {
 			t.Fatal(err)
 		}
+		h.writeLog(250)
 	}
 	h.open()
 	h.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.serving.Load().ServeHTTP(w, r) }))
@@ -93,6 +109,7 @@ func newHouse(t *testing.T, furnished bool) *house {
 func (h *house) open() {
 	h.Helper()
 	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Audit: brittle{h.audit, &h.full}, Version: "0.1.0-test", Docs: manual,
+		Logs: logs.NewReader(h.logFolder), Log: h.log,
 		Logger: slog.New(slog.NewTextHandler(testWriter{h.T}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		h.Fatal(err)

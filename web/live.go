@@ -105,6 +105,12 @@ func (s *socket) read(gone func()) {
 func (s *socket) write(ctx context.Context) {
 	nudge, changed, cancel := s.console.Appliance.Subscribe()
 	defer cancel()
+	var logged <-chan struct{}
+	if s.page.pattern == logsRoute && s.console.Log != nil {
+		var cancel func()
+		logged, cancel = s.console.Log.Subscribe()
+		defer cancel()
+	}
 	pulse, check, ping := time.NewTicker(pulseEvery), time.NewTicker(checkEvery), time.NewTicker(pingEvery)
 	defer pulse.Stop()
 	defer check.Stop()
@@ -129,6 +135,8 @@ func (s *socket) write(ctx context.Context) {
 			if s.concerns(changed()) {
 				noticed, due = time.Now(), true
 			}
+		case <-logged:
+			noticed, due = time.Now(), true
 		case <-pulse.C:
 			noticed, due = time.Now(), true
 		case <-check.C:
@@ -204,9 +212,7 @@ func (s *socket) frame(noticed time.Time) error {
 	if err := s.conn.WriteMessage(websocket.TextMessage, frame.Bytes()); err != nil {
 		return err
 	}
-	if s.shape != page.shape {
-		clear(s.sent)
-	}
+	clear(s.sent) // what is not on the page any more is not remembered
 	s.began, s.shape = true, page.shape
 	for _, p := range page.parts {
 		s.sent[p.id] = p.sum

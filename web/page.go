@@ -192,7 +192,7 @@ func (k *Console) navigation(v visit, counts map[string]view.NavCount) []view.Na
 			item("overview", "/", "overview"), item("machines", "/machines", "machine"), item("policies", "/policies", "policy")}},
 		{Title: w.T("nav.operations"), Items: []view.NavItem{
 			item("jobs", "/jobs", "job"), item("events", "/events", "event"), item("infrastructure", "/infrastructure", "infrastructure")}},
-		{Title: w.T("nav.appliance"), Items: []view.NavItem{item("settings", "/settings", "settings")}},
+		{Title: w.T("nav.appliance"), Items: []view.NavItem{item("logs", "/logs", "log"), item("settings", "/settings", "settings")}},
 	}
 	if v.may("GET /audit") {
 		groups[2].Items = append(groups[2].Items, item("audit", "/audit", "shield"))

@@ -16,6 +16,7 @@ var pages = []page{
 	{"GET /jobs/{id}", (*Console).job},
 	{"GET /events", (*Console).events},
 	{"GET /infrastructure", (*Console).infrastructure},
+	{logsRoute, (*Console).logs},
 	{"GET /policies", (*Console).policies},
 	{"GET /settings", (*Console).settings},
 	{"GET /audit", (*Console).auditPage},
@@ -70,7 +71,9 @@ func (k *Console) route() {
 		"POST /infrastructure/scrub":         k.scrubNow,
 		"POST /policies":                     k.savePolicy,
 
-		"GET /audit/export": k.exportAudit,
+		"GET /audit/export":  k.exportAudit,
+		"GET /logs/download": k.downloadLogs,
+		"POST /logs/level":   k.setLogLevel,
 
 		"POST /machines/{id}/dismiss-alarm":        k.dismissAlarm,
 		"POST /machines/{id}/points/{point}/pin":   k.pinPoint,

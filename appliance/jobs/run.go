@@ -203,12 +203,13 @@ func (r *run) turnTo(i int) *Work {
 	defer r.mu.Unlock()
 	r.step, r.done, r.total, r.evidence, r.onDone = i, 0, 0, nil, nil
 	clear(r.data)
-	log := r.log.With("kind", r.job.Kind)
-	if r.job.Machine != "" {
-		log = log.With("machine", r.job.Machine, "name", r.job.Name)
-	}
+	log := r.log
 	if i < len(r.job.Steps) {
 		log = log.With("step", r.job.Steps[i].Name)
+	}
+	log = log.With("kind", r.job.Kind)
+	if r.job.Machine != "" {
+		log = log.With("machine", r.job.Machine, "name", r.job.Name)
 	}
 	return &Work{r: r, step: i, log: log}
 }

@@ -36,6 +36,19 @@ func levelSet(l slog.Level) Levels {
 	return Error
 }
 
+// LevelName is a level as the log has it: DEBUG, INFO, WARN or ERROR.
+func LevelName(l slog.Level) string {
+	switch levelSet(l) {
+	case Debug:
+		return "DEBUG"
+	case Info:
+		return "INFO"
+	case Warn:
+		return "WARN"
+	}
+	return "ERROR"
+}
+
 // LevelsNamed reads one level, or "warning" for warn.
 func LevelsNamed(name string) (Levels, bool) {
 	name = strings.ToLower(name)

@@ -25,6 +25,8 @@ const (
 	FileMiB = 50
 	Files   = 20
 	Days    = 30
+	// MostBytes is what all of that takes at most.
+	MostBytes = (Files + 1) * FileMiB << 20
 )
 
 // Options say where the log is and how much of it is kept.

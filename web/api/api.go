@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"riparo/store"
+	"riparo/store/logs"
 )
 
 // Tokens is what the API asks of the identity.
@@ -32,6 +33,8 @@ type Config struct {
 	Identity  Tokens
 	Audit     Audit
 	Logger    *slog.Logger
+	Logs      *logs.Reader // what the appliance logged
+	Log       *logs.Log    // what it logs to; nil: nowhere
 	Version   string
 	Now       func() time.Time
 	Done      <-chan struct{} // closed when streams are to end
@@ -85,6 +88,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.policies()
 	a.guarding()
 	a.tokens()
+	a.logs()
 	a.backups()
 	a.auditLog()
 	a.notifications()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,33 +32,20 @@ func (c *Client) Follow(ctx context.Context, after string, got func(News) error)
 		return err
 	}
 	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(make([]byte, 0, 64<<10), maxNews)
-	kind := ""
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), ": ")
-		switch name {
-		case "event":
-			kind = value
-		case "data":
-			news, err := readNews(kind, value)
-			if err != nil {
-				return err
-			}
-			if err := got(news); err != nil {
-				return err
-			}
-		case "":
-			kind = ""
+	err = eachNews(response.Body, func(kind, value string) error {
+		news, err := readNews(kind, value)
+		if err != nil {
+			return err
 		}
-	}
+		return got(news)
+	})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := lines.Err(); err != nil {
-		return c.unreachable(ctx, err)
+	if broken, ok := errors.AsType[*streamBroken](err); ok {
+		return c.unreachable(ctx, broken.err)
 	}
-	return c.unreachable(ctx, io.ErrUnexpectedEOF)
+	return err
 }
 
 func readNews(kind, value string) (News, error) {
@@ -80,4 +68,34 @@ func readNews(kind, value string) (News, error) {
 		return n, fmt.Errorf("read the event stream: %w", err)
 	}
 	return n, nil
+}
+
+// streamBroken is the end of a stream that nobody asked to end.
+type streamBroken struct{ err error }
+
+func (e *streamBroken) Error() string { return e.err.Error() }
+
+// eachNews calls got with each message of a stream of server-sent events. It returns
+// got's error, or a streamBroken.
+func eachNews(stream io.Reader, got func(kind, value string) error) error {
+	lines := bufio.NewScanner(stream)
+	lines.Buffer(make([]byte, 0, 64<<10), maxNews)
+	kind := ""
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch name {
+		case "event":
+			kind = value
+		case "data":
+			if err := got(kind, value); err != nil {
+				return err
+			}
+		case "":
+			kind = ""
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return &streamBroken{err}
+	}
+	return &streamBroken{io.ErrUnexpectedEOF}
 }

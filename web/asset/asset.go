@@ -13,11 +13,14 @@ import (
 	"time"
 )
 
-//go:embed css live.js icon.svg
+//go:embed css live.js logs.js icon.svg
 var files embed.FS
 
 // sheets are the parts of the style sheet in the order in which they are served.
-var sheets = []string{"css/tokens.css", "css/base.css", "css/layout.css", "css/parts.css", "css/pages.css", "css/access.css", "css/media.css"}
+var sheets = []string{"css/tokens.css", "css/base.css", "css/layout.css", "css/parts.css", "css/pages.css", "css/access.css", "css/logs.css", "css/media.css"}
+
+// scripts are the parts of the script, likewise.
+var scripts = []string{"live.js", "logs.js"}
 
 // Prefix is the path below which assets are served.
 const Prefix = "/static/"
@@ -44,16 +47,20 @@ func Load() (*Set, error) {
 		}
 		style.Write(text)
 	}
-	script, err := files.ReadFile("live.js")
-	if err != nil {
-		return nil, fmt.Errorf("read the script: %w", err)
+	var script bytes.Buffer
+	for _, name := range scripts {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read the script: %w", err)
+		}
+		script.Write(text)
 	}
 	icon, err := files.ReadFile("icon.svg")
 	if err != nil {
 		return nil, fmt.Errorf("read the icon: %w", err)
 	}
 	s.Style = s.add("riparo.css", "text/css; charset=utf-8", style.Bytes())
-	s.Script = s.add("live.js", "text/javascript; charset=utf-8", script)
+	s.Script = s.add("live.js", "text/javascript; charset=utf-8", script.Bytes())
 	s.Icon = s.add("icon.svg", "image/svg+xml", icon)
 	return s, nil
 }

@@ -1,4 +1,4 @@
-// The console's only script. Every page works without it; with it, pages stay
+// The console's script. Every page works without it; with it, pages stay
 // fresh, questions open as dialogs, ages tick, and recovery points are chosen with
 // a slider. It keeps no state of its own: the server renders, this morphs.
 "use strict";
@@ -108,6 +108,8 @@
 
 	function receive(text) {
 		const fresh = new DOMParser().parseFromString(text, "text/html");
+		const lines = [];
+		let known = 0;
 		for (const e of [...fresh.body.children]) {
 			if (e.dataset.asOf) {
 				setClock(e.dataset.asOf);
@@ -116,8 +118,11 @@
 			}
 			tick(e);
 			const old = document.getElementById(e.id);
+			if (old && e.dataset.into) known++;
 			if (old) morph(old, document.adoptNode(e));
+			else if (e.dataset.into) lines.push(document.adoptNode(e));
 		}
+		if (lines.length) document.dispatchEvent(new CustomEvent("riparo:lines", { detail: { lines, known } }));
 		arm();
 		show();
 	}
