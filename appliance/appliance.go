@@ -274,6 +274,6 @@ func (a *Appliance) Close() error {
 
 // handler is what answers on the TLS port.
 func (a *Appliance) handler() (_ http.Handler, err error) {
-	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Version: a.config.Version, Docs: docs.Manual})
+	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Secrets: a.secrets, Version: a.config.Version, Docs: docs.Manual})
 	return a.console, err
 }

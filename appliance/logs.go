@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -104,4 +105,26 @@ func (a *Appliance) newestEvent() error {
 		}
 		return err
 	})
+}
+
+// secrets are those that are in files, not in the store.
+func (a *Appliance) secrets() []string { return FileSecrets(a.config.Data) }
+
+// FileSecrets are the secrets in the files of a data folder: the setup token and
+// what keys there are. They are looked for where they must not be.
+func FileSecrets(data string) []string {
+	var secrets []string
+	names, _ := filepath.Glob(filepath.Join(data, "pki", "*.key")) // the pattern is a good one
+	for _, name := range append(names, filepath.Join(data, "setup-token")) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it is not there, or nobody can read it, us included
+		}
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if !strings.HasPrefix(line, "-----") { // the frame of a key is none
+				secrets = append(secrets, strings.TrimSpace(line))
+			}
+		}
+	}
+	return secrets
 }

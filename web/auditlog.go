@@ -41,6 +41,8 @@ var actions = map[string]string{
 	"POST /infrastructure/scrub":         "vault.scrub",
 	"POST /infrastructure/refresh":       "sites.refresh",
 	"POST /api/v1/discovered/refresh":    "sites.refresh",
+	"POST /logs/level":                   "logs.level",
+	"PUT /api/v1/logs/level":             "logs.level",
 	"POST /policies":                     "policies.save",
 	"PUT /api/v1/policies/{name}":        "policies.save",
 	"POST /settings/password":            "account.password",
@@ -96,7 +98,7 @@ func objectOf(pattern string, r *http.Request) string {
 var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hours": true, "language": true, "point": true, "points": true, "note": true, "network": true,
 	"sync_first": true, "confirm": true, "keep_points": true, "notes": true, "site": true, "ref": true, "target": true, "policy": true, "disk": true, "disks": true,
 	"kind": true, "copy": true, "copy_frequency": true, "app": true, "app_consistent_frequency": true, "freeze": true, "freeze_limit": true, "threshold": true,
-	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "disabled": true}
+	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "level": true, "disabled": true}
 
 // maxDetail bounds the value of one field.
 const maxDetail = 200

@@ -28,6 +28,9 @@ type Config struct {
 	Logs    *logs.Reader
 	Log     *logs.Log
 	Version string
+	// Secrets, if set, gives those that are not in the store: they are not to be in a
+	// support bundle either.
+	Secrets func() []string
 	// Trusted is true when the certificate is one that browsers accept. Only then
 	// they are told to insist on TLS (HSTS): with our own certificate that would
 	// lock people out who exchange it.
@@ -90,7 +93,7 @@ func New(c Config) (*Console, error) {
 	k.mux = http.NewServeMux()
 	k.pages = http.NewServeMux()
 	k.route()
-	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Logs: c.Logs, Log: c.Log, Done: k.ctx.Done()})
+	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Logs: c.Logs, Log: c.Log, Support: k.supportParts, Bundled: k.bundled, Done: k.ctx.Done()})
 	k.api.Register(k.mux)
 	return k, nil
 }

@@ -17,6 +17,7 @@ var pages = []page{
 	{"GET /events", (*Console).events},
 	{"GET /infrastructure", (*Console).infrastructure},
 	{logsRoute, (*Console).logs},
+	{"GET /logs/bundle", (*Console).supportPage},
 	{"GET /policies", (*Console).policies},
 	{"GET /settings", (*Console).settings},
 	{"GET /audit", (*Console).auditPage},
@@ -71,9 +72,10 @@ func (k *Console) route() {
 		"POST /infrastructure/scrub":         k.scrubNow,
 		"POST /policies":                     k.savePolicy,
 
-		"GET /audit/export":  k.exportAudit,
-		"GET /logs/download": k.downloadLogs,
-		"POST /logs/level":   k.setLogLevel,
+		"GET /audit/export":         k.exportAudit,
+		"GET /logs/download":        k.downloadLogs,
+		"POST /logs/level":          k.setLogLevel,
+		"GET /logs/bundle/download": k.packSupport,
 
 		"POST /machines/{id}/dismiss-alarm":        k.dismissAlarm,
 		"POST /machines/{id}/points/{point}/pin":   k.pinPoint,

@@ -35,6 +35,8 @@ type Config struct {
 	Logger    *slog.Logger
 	Logs      *logs.Reader // what the appliance logged
 	Log       *logs.Log    // what it logs to; nil: nowhere
+	Support   Support
+	Bundled   func(Caller) // notes that somebody had a support bundle
 	Version   string
 	Now       func() time.Time
 	Done      <-chan struct{} // closed when streams are to end
@@ -89,6 +91,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.guarding()
 	a.tokens()
 	a.logs()
+	a.support()
 	a.backups()
 	a.auditLog()
 	a.notifications()

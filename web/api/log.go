@@ -110,7 +110,7 @@ func (a *API) listLogs(ctx context.Context, in *logsInput) (*body[LogPage], erro
 		return nil, err
 	}
 	var page logs.Page
-	if !after.IsZero() || in.Before == "" && !in.Since.IsZero() && in.After == "start" {
+	if !after.IsZero() {
 		page, err = a.Logs.After(ctx, in.Filter(), after, in.Limit)
 	} else {
 		page, err = a.Logs.Before(ctx, in.Filter(), before, in.Limit)

@@ -216,6 +216,7 @@
 	document.addEventListener("submit", (event) => {
 		const form = event.target;
 		if (form.dataset.themeSwitch !== undefined) return switchTheme(event);
+		if (form.dataset.download !== undefined) return void setTimeout(() => dialog?.close(), 0);
 		if (form.method !== "post") return;
 		if (form.dataset.sent) event.preventDefault();
 		form.dataset.sent = "true";

@@ -46,6 +46,8 @@ func newRoot(t *terminal) *cobra.Command {
 
 		newJobs(t),
 		newEvents(t),
+		newLogs(t),
+		newSupportBundle(t),
 		newPolicies(t),
 		newSites(t), newApprovals(t), newScrub(t),
 		newTokens(t),
