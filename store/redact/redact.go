@@ -33,7 +33,7 @@ var looks = []*regexp.Regexp{
 	regexp.MustCompile(`(?s)(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----).*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`),
 	regexp.MustCompile(`(?i)(\b(?:bearer|basic|digest|negotiate|ntlm)\s+)[A-Za-z0-9._~+/=-]{6,}()`),
 	regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@"']*:)[^\s/@"']+(@)`), // user:password@host
-	regexp.MustCompile(`()\briparo_[A-Za-z0-9]+_[A-Za-z0-9_-]+()`),              // an API token of ours
+	regexp.MustCompile(`()\briparo_[A-Za-z0-9]+_[A-Z2-7]{12,}()`),               // an API token of ours
 	regexp.MustCompile(`()\$(?:argon2|2[aby]|scrypt|pbkdf2)[a-z0-9-]*\$[^\s"']+()`),
 	regexp.MustCompile(`()\bAGE-SECRET-KEY-[A-Z0-9]+()`),
 	regexp.MustCompile(`()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b()`),

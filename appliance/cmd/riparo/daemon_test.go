@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,7 +39,11 @@ func newDaemon(t *testing.T) *daemon {
 // startDaemon starts one on what an earlier one may have kept.
 func startDaemon(t *testing.T, data, listen string) *daemon {
 	t.Helper()
-	a, err := appliance.Open(t.Context(), appliance.Config{Data: data, Listen: listen, Version: "test", RetryUnit: time.Second})
+	log, err := appliance.OpenLog(data, slog.LevelInfo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := appliance.Open(t.Context(), appliance.Config{Data: data, Listen: listen, Version: "test", Logs: log, RetryUnit: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +58,7 @@ func startDaemon(t *testing.T, data, listen string) *daemon {
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		ended.Wait()
-		if err := a.Close(); err != nil {
+		if err := errors.Join(a.Close(), log.Close()); err != nil {
 			t.Errorf("close the appliance: %v", err)
 		}
 	})
