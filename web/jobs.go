@@ -37,7 +37,7 @@ func (k *Console) jobs(v visit) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	j := view.Jobs{Now: v.now, Empty: view.Empty{Icon: "job", Title: w.T("jobs.none"), Text: w.T("jobs.none-text")}}
+	j := view.Jobs{Now: v.now, CSV: address("/jobs.csv", "state", state), Empty: view.Empty{Icon: "job", Title: w.T("jobs.none"), Text: w.T("jobs.none-text")}}
 	for _, choice := range []struct {
 		state, key string
 		count      int
@@ -170,6 +170,7 @@ func (k *Console) job(v visit) (built, error) {
 	if j.CancelAsk && !j.State.Ended() {
 		jv.State = view.Badge{Tone: view.Warn, Icon: "wait", Text: w.T("job.canceling")}
 	}
+	jv.Actions = append(jv.Actions, view.Action{Href: address(logsPath, "job", j.ID, "level", "debug,info,warn,error"), Text: w.T("logs.of-job"), Icon: "log"})
 	for i, s := range j.Steps {
 		jv.Steps = append(jv.Steps, stepOf(w, i, s))
 	}

@@ -15,6 +15,7 @@ import (
 
 	"riparo/store"
 	"riparo/web/api"
+	"riparo/web/browsertest"
 )
 
 // beginLog begins the log: one good line, and one that a crash tore.
@@ -242,36 +243,36 @@ func TestNewLinesWaitWhileTheReaderLooksBack(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	c := h.openChrome()
 	c.signIn()
-	c.visit("/logs")
-	c.until("the socket", `document.querySelector("#live").textContent === "Live"`)
+	c.Visit("/logs")
+	c.Until("the socket", `document.querySelector("#live").textContent === "Live"`)
 	last := `document.querySelector("#log-lines").lastElementChild.textContent`
 	h.log.Info("seen at once", "component", "jobs")
-	c.until("the new line", last+`.includes("seen at once")`)
+	c.Until("the new line", last+`.includes("seen at once")`)
 	// Looking back, lines wait and are counted.
-	c.js(`(document.querySelector(".log-scroll").scrollTop = -400, 0)`)
+	c.JS(`(document.querySelector(".log-scroll").scrollTop = -400, 0)`)
 	h.log.Info("waits one", "component", "jobs")
 	h.log.Info("waits two", "component", "jobs")
-	c.until("the count", `document.querySelector("#log-more").textContent === "2 new lines" && !document.querySelector("#log-more").hidden`)
-	if text := c.js(last); !strings.Contains(text, "seen at once") {
+	c.Until("the count", `document.querySelector("#log-more").textContent === "2 new lines" && !document.querySelector("#log-more").hidden`)
+	if text := c.JS(last); !strings.Contains(text, "seen at once") {
 		t.Errorf("the list moved under the reader: %s", text)
 	}
-	c.js(`(document.querySelector("#log-more").click(), 0)`)
-	c.until("the lines", last+`.includes("waits two") && document.querySelector("#log-more").hidden`)
+	c.JS(`(document.querySelector("#log-more").click(), 0)`)
+	c.Until("the lines", last+`.includes("waits two") && document.querySelector("#log-more").hidden`)
 	// Paused, they wait too.
-	c.js(`(document.querySelector("#log-pause").click(), 0)`)
+	c.JS(`(document.querySelector("#log-pause").click(), 0)`)
 	h.log.Info("waits three", "component", "jobs")
-	c.until("the count", `document.querySelector("#log-more").textContent === "1 new line"`)
-	c.js(`(document.querySelector("#log-pause").click(), 0)`)
-	c.until("the line", last+`.includes("waits three")`)
+	c.Until("the count", `document.querySelector("#log-more").textContent === "1 new line"`)
+	c.JS(`(document.querySelector("#log-pause").click(), 0)`)
+	c.Until("the line", last+`.includes("waits three")`)
 	// By key from line to line, and into the context.
-	c.js(`(document.querySelector("#log-lines").lastElementChild.querySelector("a.at").focus(), 0)`)
-	c.press("kk")
-	if text := c.js(`document.activeElement.closest("li").textContent`); !strings.Contains(text, "waits one") {
+	c.JS(`(document.querySelector("#log-lines").lastElementChild.querySelector("a.at").focus(), 0)`)
+	c.Press("kk")
+	if text := c.JS(`document.activeElement.closest("li").textContent`); !strings.Contains(text, "waits one") {
 		t.Errorf("two lines up is %q", text)
 	}
-	c.press("\r")
-	c.until("the context", `document.querySelector("li.chosen")?.textContent.includes("waits one")`)
-	if said := c.complaints(); len(said) > 0 {
+	c.Press("\r")
+	c.Until("the context", `document.querySelector("li.chosen")?.textContent.includes("waits one")`)
+	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))
 	}
 }
@@ -285,7 +286,7 @@ func TestALogThatRunsAwayDoesNotHoldUpThePage(t *testing.T) {
 	for i := range lines {
 		h.log.Info("flood", "component", "jobs", "number", i)
 	}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(browsertest.Patience)
 	for {
 		frame, err := s.frame()
 		if err != nil || time.Now().After(deadline) {

@@ -19,52 +19,32 @@ func (k *Console) machines(v visit) (built, error) {
 	}
 	rep := k.Appliance.Report()
 	w := v.words
-	m := view.Machines{Now: v.now, Search: strings.TrimSpace(v.query.Get("q")), Health: v.query.Get("health"), Total: len(r.machines), CanProtect: v.may("POST /protect")}
-	groups := []struct {
-		value string
-		holds func(store.Machine) bool
-	}{
-		{"", func(store.Machine) bool { return true }},
-		{"attention", func(m store.Machine) bool {
-			age, known := rpo(m, rep.Machines[m.ID], v.now)
-			return needy(m, counted(m) && r.late(m, age, known))
-		}},
-		{"elsewhere", func(m store.Machine) bool { return m.Failover != nil }},
-		{"untested", func(m store.Machine) bool { return m.LastDrill == nil || !m.LastDrill.Passed }},
-	}
-	holds := groups[0].holds
-	for _, g := range groups {
+	f := machineFilterOf(v.query)
+	m := view.Machines{Now: v.now, Search: f.search, Health: f.health, Sort: f.sort, Hide: strings.Join(f.hide, ","), Total: len(r.machines), CanProtect: v.may("POST /protect"),
+		CSV: f.address("/machines.csv")}
+	m.Heads, m.Columns = machineHeads(w, f)
+	for _, g := range machineGroups(r, rep, v.now) {
 		n := 0
 		for _, machine := range r.machines {
 			if g.holds(machine) {
 				n++
 			}
 		}
-		if g.value == m.Health {
-			holds = g.holds
-		}
-		m.Filter = append(m.Filter, view.Choice{Href: address("/machines", "q", m.Search, "health", g.value), Text: w.T("machines.filter-" + cmp.Or(g.value, "all")),
-			Note: w.Int(int64(n)), Selected: g.value == m.Health})
+		group := f
+		group.health = g.value
+		m.Filter = append(m.Filter, view.Choice{Href: group.address("/machines"), Text: w.T("machines.filter-" + cmp.Or(g.value, "all")), Note: w.Int(int64(n)), Selected: g.value == f.health})
 	}
-	var found []store.Machine
-	for _, machine := range r.machines {
-		if holds(machine) && matches(machine, m.Search) {
-			found = append(found, machine)
-		}
-	}
-	slices.SortStableFunc(found, func(a, b store.Machine) int {
-		return cmp.Or(cmp.Compare(weight(toneOf(string(a.Health.Level))), weight(toneOf(string(b.Health.Level)))), strings.Compare(a.Name, b.Name))
-	})
+	found := k.chosenMachines(f, r, rep, v.now)
 	m.Found = len(found)
 	from, to := pageOf(v.query.Get("page"), len(found))
 	for _, machine := range found[from:to] {
 		m.Rows = append(m.Rows, machineRow(v, r, rep, machine))
 	}
 	if number := from / machinesPage; number > 0 {
-		m.Prior = address("/machines", "q", m.Search, "health", m.Health, "page", strconv.Itoa(number))
+		m.Prior = f.address("/machines", "page", strconv.Itoa(number))
 	}
 	if to < len(found) {
-		m.Next = address("/machines", "q", m.Search, "health", m.Health, "page", strconv.Itoa(from/machinesPage+2))
+		m.Next = f.address("/machines", "page", strconv.Itoa(from/machinesPage+2))
 	}
 	m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.none"), Text: w.T("machines.none-text")}
 	if len(r.machines) > 0 {

@@ -191,7 +191,7 @@ func (k *Console) navigation(v visit, counts map[string]view.NavCount) []view.Na
 		{Title: w.T("nav.protection"), Items: []view.NavItem{
 			item("overview", "/", "overview"), item("machines", "/machines", "machine"), item("policies", "/policies", "policy")}},
 		{Title: w.T("nav.operations"), Items: []view.NavItem{
-			item("jobs", "/jobs", "job"), item("events", "/events", "event"), item("infrastructure", "/infrastructure", "infrastructure")}},
+			item("jobs", "/jobs", "job"), item("events", "/events", "event"), item("infrastructure", "/infrastructure", "infrastructure"), item("reports", "/reports", "report")}},
 		{Title: w.T("nav.appliance"), Items: []view.NavItem{item("logs", "/logs", "log"), item("settings", "/settings", "settings")}},
 	}
 	if v.may("GET /audit") {

@@ -16,6 +16,8 @@ var pages = []page{
 	{"GET /jobs/{id}", (*Console).job},
 	{"GET /events", (*Console).events},
 	{"GET /infrastructure", (*Console).infrastructure},
+	{"GET /reports", (*Console).reports},
+	{"GET /reports/drills/{id}", (*Console).drillReport},
 	{logsRoute, (*Console).logs},
 	{"GET /logs/bundle", (*Console).supportPage},
 	{"GET /policies", (*Console).policies},
@@ -74,6 +76,10 @@ func (k *Console) route() {
 
 		"GET /audit/export":         k.exportAudit,
 		"GET /logs/download":        k.downloadLogs,
+		"GET /reports/drills.csv":   k.drillsSheet,
+		"GET /reports/rpo.csv":      k.rpoSheet,
+		"GET /machines.csv":         k.machinesSheet,
+		"GET /jobs.csv":             k.jobsSheet,
 		"POST /logs/level":          k.setLogLevel,
 		"GET /logs/bundle/download": k.packSupport,
 

@@ -188,3 +188,15 @@ func TestFollowingMissesNothing(t *testing.T) {
 	}
 	group.Wait()
 }
+
+func TestATornLineIsFoundWhateverTheLevel(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, active), []byte(`{"time":"2026-11-01T00:00:00Z","level":"DEBUG","msg":"whole"}`+"\n"+`{"time":"2026-11-01T00:0`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	page, err := NewReader(dir).Before(t.Context(), ParseQuery("level:error"), Position{}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "errors", messages(page.Lines), []string{`{"time":"2026-11-01T00:0`})
+}

@@ -92,6 +92,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.tokens()
 	a.logs()
 	a.support()
+	a.reports()
 	a.backups()
 	a.auditLog()
 	a.notifications()

@@ -195,11 +195,14 @@
 	});
 	dialog?.addEventListener("close", () => dialog.replaceChildren());
 
+	document.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) print(); });
+
 	// --- Forms.
 
 	// arm prepares what needs a script: typing a name to confirm, the slider.
 	function arm(root = document) {
 		for (const e of $$("[data-confirm]", root)) confirm(e);
+		for (const e of $$("[data-print]", root)) e.hidden = false;
 		for (const e of $$("[data-picker]", root)) if (!e.dataset.armed) picker(e);
 	}
 

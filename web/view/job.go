@@ -23,6 +23,7 @@ type Jobs struct {
 	Rows   []JobRow
 	Older  string // address of the next page
 	Newer  string
+	CSV    string
 	Empty  Empty
 }
 

@@ -7,6 +7,10 @@ type Machines struct {
 	Now        time.Time
 	Search     string
 	Health     string
+	Sort, Hide string // as the address has them
+	Heads      map[string]Head
+	Columns    []Choice // each toggles one
+	CSV        string
 	Filter     []Choice
 	Rows       []MachineRow
 	Total      int
@@ -16,6 +20,13 @@ type Machines struct {
 	Empty      Empty
 	Discovered []DiscoveredGroup
 	CanProtect bool
+}
+
+// Head is the head of a column that sorts.
+type Head struct {
+	Text, Href string
+	Sorted     string // ascending, descending, or empty
+	Hidden     bool
 }
 
 // MachineRow is a protected machine in a list.

@@ -165,4 +165,3 @@ func TestASupportBundleIsMadeWithAndWithoutTheDaemon(t *testing.T) {
 		}
 	}
 }
-
