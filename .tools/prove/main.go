@@ -28,6 +28,9 @@ type proof struct {
 var proofs = []proof{
 	{name: "the vault survives power cuts", pkg: "./replication/vault", test: "^TestPowerCuts$", short: "RIPARO_CUTS=10000", long: "RIPARO_CUTS=1000000"},
 	{name: "power cuts find planted bugs in the vault", pkg: "./replication/vault", test: "^TestPowerCutsFindPlantedBugs$"},
+	{name: "worlds: every recovery point is its instant", pkg: "./replication/sim", test: "^TestEveryRecoveryPointIsItsInstant$", short: "RIPARO_SEEDS=100", long: "RIPARO_SEEDS=10000"},
+	{name: "the same seed gives the same world", pkg: "./replication/sim", test: "^TestTheSameSeedGivesTheSameTrace$"},
+	{name: "worlds find planted bugs in the whole walk", pkg: "./replication/sim", test: "^TestWorldsFindPlantedBugs$"},
 	{name: "no flipped bit of a vault is silent", pkg: "./replication/vault", test: "^TestNoBitFlipIsSilent$", short: "RIPARO_FLIPS=200", long: "RIPARO_FLIPS=10000"},
 	{name: "a copy-on-write disk survives power cuts", pkg: "./replication/nbd", test: "^TestOverlayLosesNothingThatWasSynced$", long: "RIPARO_LONG=1"},
 	{name: "a replication survives kill -9", pkg: "./appliance/cmd/riparo", test: "^TestKilledAtAnyMomentItGoesOn$", short: "RIPARO_KILLS=40", long: "RIPARO_KILLS=500"},

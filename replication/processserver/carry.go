@@ -17,7 +17,8 @@ const (
 	// writesInFlight: the sink compresses some on all cores and makes others durable
 	// meanwhile, and one fsync serves those that wait.
 	writesInFlight = 8
-	// loadBytes is how much one read job fetches. A change may not be longer.
+	// loadBytes is how much one read job fetches, if the options say nothing else. A
+	// change may not be longer.
 	loadBytes = replication.MaxChangeBytes
 	// batchLoads is how many buffers one batch may hold on to. Batches of 1 MiB, a
 	// quarter of what a sink has to take, keep all cores at work with little memory; a
@@ -38,6 +39,9 @@ type Options struct {
 	// Limit, if set, is waited for before data goes to the sink, by the byte. One
 	// limiter may serve many carries. Its burst may be any size above zero.
 	Limit *rate.Limiter
+	// LoadBytes is how much one read fetches, and a batch carries: 0 stands for 1 MiB,
+	// which is also the most. Less costs speed, and loses less when a slow link breaks.
+	LoadBytes int64
 	// Progress, if set, is told after each acknowledged batch, in order and never
 	// by two goroutines at once. It should return soon: the walk waits for it.
 	Progress func(Progress)
@@ -74,6 +78,9 @@ type Result struct {
 func Carry(ctx context.Context, sink replication.Sink, state replication.DiskState, source replication.Source, o Options) (Result, error) {
 	if source.Size() != state.Disk.Size {
 		return Result{Sequence: state.Sequence}, fmt.Errorf("carry disk %s: the source has %d bytes, the sink was prepared for %d", state.Disk.ID, source.Size(), state.Disk.Size)
+	}
+	if o.LoadBytes <= 0 || o.LoadBytes > loadBytes {
+		o.LoadBytes = loadBytes
 	}
 	c := carrier{
 		sink: sink, source: source, options: o,

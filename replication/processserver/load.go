@@ -50,9 +50,9 @@ func (c *carrier) plan(ctx context.Context) error {
 		}
 		end = region.End()
 		for region.Length > 0 {
-			piece := cut(region)
+			piece := c.cut(region)
 			region.Offset, region.Length = piece.End(), region.Length-piece.Length
-			if l != nil && !l.takes(piece) {
+			if l != nil && !l.takes(piece, c.options.LoadBytes) {
 				if err := start(); err != nil {
 					return err
 				}
@@ -77,11 +77,11 @@ func (c *carrier) plan(ctx context.Context) error {
 }
 
 // cut is the first piece of a region. A piece of data ends at a multiple of
-// loadBytes of the disk, so that equal content is cut equally every time; what is
+// the load's length on the disk, so that equal content is cut equally every time; what is
 // known to be zero is one piece whatever its length.
-func cut(r replication.Region) replication.Region {
-	if !r.Zero {
-		r.Length = min(r.Length, loadBytes-r.Offset%loadBytes)
+func (c *carrier) cut(r replication.Region) replication.Region {
+	if load := c.options.LoadBytes; !r.Zero {
+		r.Length = min(r.Length, load-r.Offset%load)
 	}
 	return r
 }
@@ -90,8 +90,8 @@ func cut(r replication.Region) replication.Region {
 // that long zeroes cut its data into, so that a load always fits into one batch.
 const maxPieces = replication.MaxBatchChanges / 2
 
-func (l *load) takes(piece replication.Region) bool {
-	return len(l.pieces) < maxPieces && (piece.Zero || int64(l.used)+piece.Length <= loadBytes)
+func (l *load) takes(piece replication.Region, limit int64) bool {
+	return len(l.pieces) < maxPieces && (piece.Zero || int64(l.used)+piece.Length <= limit)
 }
 
 func (l *load) add(piece replication.Region) {
@@ -110,7 +110,7 @@ func (c *carrier) buffer(ctx context.Context) ([]byte, error) {
 	}
 	if c.made < buffers {
 		c.made++
-		return make([]byte, loadBytes), nil
+		return make([]byte, c.options.LoadBytes), nil
 	}
 	select {
 	case b := <-c.free:
