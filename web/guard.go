@@ -90,7 +90,7 @@ func (k *Console) approvals(v visit) ([]view.ApprovalRow, error) {
 	w := v.words
 	var rows []view.ApprovalRow
 	for _, r := range all[:min(len(all), approvalsShown)] {
-		row := view.ApprovalRow{Text: sentence(w.Said(r.Text)), By: r.RequestedBy, Time: r.Requested, Result: r.Result,
+		row := view.ApprovalRow{Text: sentence(w.Said(r.Text)), By: r.RequestedBy, Time: r.Requested, Result: sentence(w.Said(r.Result)),
 			State: view.Badge{Tone: view.Warn, Icon: "wait", Text: w.Named("approval-state", string(r.State))}}
 		switch {
 		case r.State == store.ApprovalWaiting:
@@ -197,7 +197,7 @@ func (k *Console) scrubFacts(v visit) (list []view.Fact, rot []view.Finding) {
 			Effect: w.N("scrub.needed", len(f.Points))})
 	}
 	if s.Trouble != "" {
-		rot = append(rot, view.Finding{Tone: view.Warn, Cause: w.T("scrub.trouble"), Effect: s.Trouble})
+		rot = append(rot, view.Finding{Tone: view.Warn, Cause: w.T("scrub.trouble"), Effect: sentence(w.Said(s.Trouble))})
 	}
 	return []view.Fact{now, last, found}, rot
 }

@@ -9,7 +9,8 @@ import (
 // The daemon speaks English: what a machine does just now, why something cannot be
 // done, what went wrong and what to do about it. Said gives such a sentence in the
 // reader's language when it is known, and as it is otherwise. A sentence is known
-// by its slug under "said", or by a pattern whose blanks are filled.
+// by its slug under "said", by a pattern whose blanks are filled, or it stands whole
+// beside its translation: see told.go.
 func (w *Words) Said(text string) string {
 	return durations.ReplaceAllStringFunc(w.said(text), func(written string) string {
 		d, err := time.ParseDuration(written)
@@ -27,8 +28,14 @@ func (w *Words) said(text string) string {
 	if text == "" || w.Lang() == Languages[0] {
 		return text
 	}
+	if whole, ok := w.tongue.sentences.whole[text]; ok {
+		return whole
+	}
 	if key := "said." + saidSlug(text); w.Has(key) {
 		return w.T(key)
+	}
+	if filled, ok := w.told(text); ok {
+		return filled
 	}
 	for _, p := range patterns {
 		m := p.form.FindStringSubmatch(text)
@@ -40,28 +47,36 @@ func (w *Words) said(text string) string {
 			if name == "" {
 				continue
 			}
-			value := m[i]
-			switch {
-			case strings.HasPrefix(name, "Said"):
-				value = w.Said(value)
-			case strings.HasPrefix(name, "Verb"):
-				if known := w.Named("spoken", value); known != value {
-					value = known
-				} else {
-					value = w.Named("verb", value)
-				}
-			case strings.HasPrefix(name, "Step"):
-				value = w.Named("step", value)
-			case strings.HasPrefix(name, "Scenario"):
-				value = w.Named("scenario", value)
-			case strings.HasPrefix(name, "State"):
-				value = w.Named("state", value)
-			}
-			blanks = append(blanks, name, value)
+			blanks = append(blanks, name, w.filled(name, m[i]))
 		}
 		return w.T("pattern."+p.key, blanks...)
 	}
+	// Callers wrap what they were doing around a problem: "replicate web01: ".
+	if at := strings.Index(text, ": "); at >= 0 {
+		at += len(": ")
+		return text[:at] + w.said(text[at:])
+	}
 	return text
+}
+
+// filled is the value of a blank, as its name wants it told.
+func (w *Words) filled(name, value string) string {
+	switch {
+	case strings.HasPrefix(name, "Said"):
+		return w.Said(value)
+	case strings.HasPrefix(name, "Verb"):
+		if known := w.Named("spoken", value); known != value {
+			return known
+		}
+		return w.Named("verb", value)
+	case strings.HasPrefix(name, "Step"):
+		return w.Named("step", value)
+	case strings.HasPrefix(name, "Scenario"):
+		return w.Named("scenario", value)
+	case strings.HasPrefix(name, "State"):
+		return w.Named("state", value)
+	}
+	return value
 }
 
 // maxSlug bounds the keys of sentences: their beginning tells them apart.

@@ -34,6 +34,7 @@ type tongue struct {
 	localizer *i18n.Localizer
 	fixed     map[string]string
 	known     map[string]bool
+	sentences sentences // of the daemon; none in English
 }
 
 // Load reads the embedded catalogs.
@@ -57,6 +58,11 @@ func Load() (*Catalog, error) {
 		c.tongues[name] = t
 		tags = append(tags, language.MustParse(name))
 	}
+	said, err := readSentences(toldItalian)
+	if err != nil {
+		return nil, err
+	}
+	c.tongues["it"].sentences = said
 	c.matcher = language.NewMatcher(tags)
 	return c, nil
 }
