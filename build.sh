@@ -11,7 +11,8 @@ usage() {
 	./build.sh run                      builds, plays the whole story on the embedded lab, and leaves the console open
 	./build.sh test [PACKAGE…]          installs what the tests need and runs all that this machine can run
 	./build.sh check                    quick gate: format, vet, staticcheck, generated files, house test, Windows build
-	./build.sh prove [--short] [--json] power cuts and fuzzing; prints every figure
+	./build.sh prove [--short] [--only WORD] [--json]
+	                                    power cuts, planted bugs, fuzzing and more; prints every figure
 	./build.sh bench [--short] [--json] [--only WORK,…] [--rounds N]
 	                                    Riparo against its peers in one run, as ratios
 	./build.sh release                  all platforms with checksums and list of parts, into dist/

@@ -1,10 +1,12 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -14,49 +16,148 @@ import (
 // target is one fuzz target.
 type target struct{ pkg, name string }
 
-// fuzzTargets asks every package for its targets.
-func fuzzTargets() ([]target, error) {
-	out, err := exec.Command("go", "test", "-json", "-list", "^Fuzz", "./...").Output()
-	if err != nil {
-		return nil, fmt.Errorf("go test -list: %w: %s", err, out)
-	}
-	var found []target
-	for line := range bytes.Lines(out) {
-		var e event
-		if json.Unmarshal(line, &e) != nil {
-			continue
-		}
-		if name := strings.TrimSpace(e.Output); e.Action == "output" && strings.HasPrefix(name, "Fuzz") {
-			found = append(found, target{e.Package, name})
-		}
-	}
-	return found, nil
-}
-
 const (
+	fuzzShort = 40 * time.Second // for all targets together
+	fuzzLong  = 19 * time.Minute
+	// fuzzExecutions: fewer, in the long form, do not pass.
+	fuzzExecutions = 20_000_000
 	// fewExecutions: a target that hardly ran proves nothing and does not pass.
 	fewExecutions = 100
+	// leastRound: the engine tries all inputs that it has kept before new ones.
+	leastRound = time.Second
 	// minimizeTries: the go command makes an interesting input smaller before it goes
 	// on, by default for a minute. With inputs of 4 KiB it did nothing else.
 	minimizeTries = "20x"
 )
 
+var fuzzFunction = regexp.MustCompile(`(?m)^func (Fuzz\w*)\(\w+ \*testing\.F\)`)
+
+// fuzzTargets looks through the tests of every package: to ask their binaries would
+// compile all of them.
+func fuzzTargets() ([]target, error) {
+	const form = "{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}\n{{end}}{{range .XTestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}\n{{end}}"
+	out, err := exec.Command("go", "list", "-f", form, "./...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w: %s", err, out)
+	}
+	var found []target
+	for line := range strings.Lines(string(out)) {
+		pkg, file, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range fuzzFunction.FindAllSubmatch(text, -1) {
+			found = append(found, target{pkg, string(m[1])})
+		}
+	}
+	if len(found) == 0 {
+		return nil, errors.New("no fuzz target in any package")
+	}
+	return found, nil
+}
+
+// fuzz runs all targets for a time in all. Half of it each has an equal share of; the
+// other half goes where an execution costs least, as an equal number of tries would
+// leave the slow ones with all of the time. tell is called with what is done.
+func fuzz(targets []target, all time.Duration, least int, tell func(result)) []result {
+	if len(targets) == 0 {
+		return nil
+	}
+	folder, err := os.MkdirTemp("", "prove-fuzz-")
+	if err != nil {
+		return []result{{Name: "make a folder for fuzz targets", Kind: fuzzing, output: err.Error()}}
+	}
+	defer os.RemoveAll(folder)
+	first := max(leastRound, all/2/time.Duration(len(targets)))
+	results := make([]result, len(targets))
+	rates, sum := make([]float64, len(targets)), 0.0
+	for i, t := range targets {
+		results[i] = t.run(folder, first)
+		rates[i] = float64(results[i].Count) / max(results[i].Seconds, 0.1)
+		sum += rates[i]
+	}
+	left := all - first*time.Duration(len(targets))
+	for i, t := range targets {
+		share := time.Duration(float64(left) * rates[i] / max(sum, 1))
+		if results[i].Passed && share >= leastRound {
+			results[i].join(t.run(folder, share.Round(time.Second)))
+		}
+		if r := &results[i]; r.Passed && r.Count < fewExecutions {
+			r.Passed, r.output = false, fmt.Sprintf("%d executions are too few to say anything:\n%s", r.Count, r.output)
+		}
+		tell(results[i])
+	}
+	count := 0
+	for _, r := range results {
+		count += r.Count
+	}
+	if count < least {
+		r := result{Name: "enough executions", Kind: fuzzing, output: fmt.Sprintf("%s executions in all, want %s", thousands(count), thousands(least))}
+		tell(r)
+		results = append(results, r)
+	}
+	return results
+}
+
+// join adds another round of the same target.
+func (r *result) join(more result) {
+	r.Passed = r.Passed && more.Passed
+	r.Seconds += more.Seconds
+	r.Count += more.Count
+	r.Figures = append(r.Figures, more.Figures...)
+	r.output += more.output
+}
+
 var executions = regexp.MustCompile(`execs: (\d+) .*?new interesting: (\d+) \(total: (\d+)\)`)
 
-// run fuzzes for a while. What it finds is kept by the go command under testdata,
-// where every later test run tries it again.
-func (t target) run(long time.Duration) result {
+// run fuzzes for a while. What it finds is kept under testdata, where every later test
+// run tries it again.
+func (t target) run(folder string, long time.Duration) result {
+	r := result{Name: "fuzz " + t.pkg + " " + t.name, Kind: fuzzing}
 	began := time.Now()
-	out, err := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", long.String(), "-fuzzminimizetime", minimizeTries, t.pkg).CombinedOutput()
-	r := result{Name: "fuzz " + t.pkg + " " + t.name, Passed: err == nil, Seconds: time.Since(began).Seconds(), output: string(out)}
+	binary, home, err := t.build(folder)
+	if err != nil {
+		r.output = err.Error()
+		return r
+	}
+	// Where the go command keeps inputs too, so that every run begins where the last ended.
+	cache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		r.output = err.Error()
+		return r
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), long+2*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.fuzz=^"+t.name+"$", "-test.fuzztime="+long.String(),
+		"-test.fuzzminimizetime="+minimizeTries, "-test.fuzzcachedir="+filepath.Join(strings.TrimSpace(string(cache)), "fuzz", t.pkg))
+	c.Dir = home
+	out, err := c.CombinedOutput()
+	r.Passed, r.Seconds, r.output = err == nil, time.Since(began).Seconds(), string(out)
 	if all := executions.FindAllStringSubmatch(string(out), -1); len(all) > 0 {
 		last := all[len(all)-1]
-		r.Figures = []string{fmt.Sprintf("%s executions, %s new inputs, %s kept", last[1], last[2], last[3])}
-		if n, _ := strconv.Atoi(last[1]); n < fewExecutions && r.Passed {
-			r.Passed, r.output = false, fmt.Sprintf("%d executions are too few to say anything:\n%s", n, r.output)
-		}
-	} else if err == nil {
-		r.Passed, r.output = false, "it did not tell of any execution:\n"+r.output
+		r.Count, _ = strconv.Atoi(last[1])
+		r.Figures = []string{fmt.Sprintf("%s executions, %s new inputs, %s kept", thousands(r.Count), last[2], last[3])}
 	}
 	return r
+}
+
+// build compiles the tests of the package for fuzzing, once, and tells its folder.
+func (t target) build(folder string) (binary, home string, err error) {
+	list, err := exec.Command("go", "list", "-f", "{{.Dir}}", t.pkg).Output()
+	if err != nil {
+		return "", "", fmt.Errorf("go list %s: %w", t.pkg, err)
+	}
+	binary = filepath.Join(folder, strings.ReplaceAll(t.pkg, "/", "-")+".test")
+	if _, err := os.Stat(binary); err == nil {
+		return binary, strings.TrimSpace(string(list)), nil
+	}
+	out, err := exec.Command("go", "test", "-c", "-fuzz", "^"+t.name+"$", "-o", binary, t.pkg).CombinedOutput()
+	if err != nil {
+		return "", "", fmt.Errorf("compile %s for fuzzing: %w\n%s", t.pkg, err, out)
+	}
+	return binary, strings.TrimSpace(string(list)), nil
 }

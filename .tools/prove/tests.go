@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,47 +15,74 @@ import (
 // event is a line of `go test -json`.
 type event struct{ Action, Package, Test, Output string }
 
+const (
+	// timeVariable tells a test when to end by itself, as a duration.
+	timeVariable = "RIPARO_TIME"
+	// longest that a proof may take, whatever it was told.
+	longest = "40m"
+)
+
 // run runs the test of a proof.
 func (p proof) run(short bool) result {
-	began := time.Now()
-	c := exec.Command("go", "test", "-json", "-count=1", "-timeout", "12h", "-run", p.test, p.pkg)
-	c.Env = os.Environ()
-	environment := p.long
+	form := p.long
 	if short {
-		environment = p.short
+		form = p.short
 	}
-	if environment != "" {
-		c.Env = append(c.Env, environment)
+	began := time.Now()
+	c := exec.Command("go", "test", "-json", "-count=1", "-timeout", longest, "-run", p.test, p.pkg)
+	c.Dir = p.module
+	c.Env = os.Environ()
+	if form.environment != "" {
+		c.Env = append(c.Env, form.environment)
+	}
+	if form.time > 0 {
+		c.Env = append(c.Env, timeVariable+"="+form.time.String())
 	}
 	out, err := c.CombinedOutput()
-	r := result{Name: p.name, Passed: err == nil, Seconds: time.Since(began).Seconds()}
-	ran := 0
+	r := result{Name: p.name, Kind: p.kind, Passed: err == nil, Seconds: time.Since(began).Seconds()}
+	p.read(&r, out)
+	if r.Passed && r.Skipped == "" && r.Count < form.least {
+		r.Passed = false
+		r.output += fmt.Sprintf("%d %s are too few to say anything: want %d\n", r.Count, p.kind, form.least)
+	}
+	return r
+}
+
+// read takes the figures out of what the test printed, and fails what did not run.
+func (p proof) read(r *result, out []byte) {
+	ran, skipped, said := 0, false, ""
 	for line := range bytes.Lines(out) {
 		var e event
 		if json.Unmarshal(line, &e) != nil {
 			r.output += string(line)
 			continue
 		}
-		if e.Test != "" && e.Action == "pass" {
-			ran++
-		}
-		if e.Test != "" && e.Action == "skip" {
-			r.Passed = false
-			r.output += "a proof may not be skipped\n"
-		}
-		if e.Action != "output" {
-			continue
-		}
-		r.output += e.Output
-		if figure, ok := figureOf(e.Test, e.Output); ok {
-			r.Figures = append(r.Figures, figure)
+		switch e.Action {
+		case "pass":
+			if e.Test != "" {
+				ran++
+			}
+		case "skip":
+			skipped = skipped || e.Test != ""
+		case "output":
+			r.output += e.Output
+			if figure, ok := figureOf(e.Test, e.Output); ok {
+				r.Figures = append(r.Figures, figure)
+				r.Count += countOf(figure, p.kind)
+				said = figure
+			}
 		}
 	}
-	if err == nil && ran == 0 {
+	switch {
+	case skipped && p.mayBeAbsent && r.Passed:
+		r.Skipped, r.Figures = said, nil
+	case skipped:
+		r.Passed = false
+		r.output += "this proof may not be skipped\n"
+	case r.Passed && ran == 0:
 		r.Passed = false
 		r.output += "no test " + p.test + " ran in " + p.pkg + "\n"
 	}
-	return r
 }
 
 var logged = regexp.MustCompile(`^\s+\w+_test\.go:\d+: (.+)$`)
@@ -75,4 +104,17 @@ func figureOf(test, output string) (string, bool) {
 		figure = string(long[:longestFigure]) + "…"
 	}
 	return figure, true
+}
+
+// countOf is the number in front of the words of a kind: 17 in "17 power cuts in 3
+// lives", and in "17/17 planted bugs found".
+func countOf(figure, kind string) int {
+	before, _, ok := strings.Cut(figure, " "+kind)
+	if !ok {
+		return 0
+	}
+	word := before[strings.LastIndex(before, " ")+1:]
+	word, _, _ = strings.Cut(word, "/")
+	n, _ := strconv.Atoi(word)
+	return n
 }

@@ -45,7 +45,9 @@ type walk struct {
 }
 
 func TestEveryCaptureGivesBackItsInstant(t *testing.T) {
-	for _, seed := range seeds(t, 4) {
+	all := seeds(t, 4)
+	t.Cleanup(func() { t.Logf("%d walks of 60 steps", len(all)) })
+	for _, seed := range all {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
 			w := &walk{

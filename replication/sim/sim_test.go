@@ -42,7 +42,8 @@ func live(t *testing.T, seed uint64) (e ended) {
 }
 
 // TestEveryRecoveryPointIsItsInstant lets worlds run and counts what went wrong in them.
-// The environment variable RIPARO_SEEDS sets their number.
+// The environment variable RIPARO_SEEDS sets their number, and
+// RIPARO_TIME, as 15m, when no other begins.
 func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 	if *seedFlag != 0 {
 		e := live(t, *seedFlag)
@@ -65,6 +66,14 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 		}
 		seeds = n
 	}
+	until := time.Now().Add(24 * time.Hour)
+	if text := os.Getenv("RIPARO_TIME"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("RIPARO_TIME: %v", err)
+		}
+		until = time.Now().Add(d)
+	}
 	tries, bug := planted.Tries()
 	if bug {
 		seeds = tries
@@ -73,7 +82,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 	began := time.Now()
 	var next atomic.Uint64
 	var mu sync.Mutex // guards the figures
-	fired, virtual := map[string]int{}, int64(0)
+	fired, virtual, ran := map[string]int{}, int64(0), 0
 	var failed *ended
 	t.Run("worlds", func(t *testing.T) {
 		for n := range runtime.GOMAXPROCS(0) {
@@ -82,7 +91,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 				for {
 					seed := next.Add(1)
 					mu.Lock()
-					enough := failed != nil || seed > uint64(seeds)
+					enough := failed != nil || seed > uint64(seeds) || time.Now().After(until)
 					mu.Unlock()
 					if enough {
 						return
@@ -93,6 +102,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 						fired[kind] += n
 					}
 					virtual += e.time
+					ran++
 					if e.err != nil && (failed == nil || e.seed < failed.seed) {
 						failed = &e
 					}
@@ -111,6 +121,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 		return
 	}
 	d := time.Since(began)
+	seeds = ran
 	t.Logf("%d world seeds, 0 violations: %.1f virtual hours in %v, %d recovery points compared", seeds, float64(virtual)/3_600_000, d.Round(time.Second), fired["points compared"])
 	least := min(101, seeds/30)
 	var figures []string

@@ -31,9 +31,10 @@ const leastInRecovery = 10
 
 // TestPowerCuts cuts the power at every kind of moment, also while the vault
 // recovers, and compares every recovery point with a model after every cut. The
-// environment variable RIPARO_CUTS sets the number of cuts.
+// environment variable RIPARO_CUTS sets the number of cuts, and RIPARO_TIME, as 15m,
+// when no further life begins.
 func TestPowerCuts(t *testing.T) {
-	r := lives{t: t, cuts: number(t, "RIPARO_CUTS", 3000), seeds: 1 << 40}
+	r := lives{t: t, cuts: number(t, "RIPARO_CUTS", 3000), seeds: 1 << 40, until: timeLimit(t)}
 	switch tries, bug := planted.Tries(); {
 	case *seedFlag != 0:
 		r.first, r.seeds = *seedFlag, 1
@@ -59,12 +60,27 @@ func number(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
+// timeLimit reads from the environment when a test is to end by itself.
+func timeLimit(t *testing.T) time.Time {
+	t.Helper()
+	text := os.Getenv("RIPARO_TIME")
+	if text == "" {
+		return time.Now().Add(24 * time.Hour)
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("RIPARO_TIME: %v", err)
+	}
+	return time.Now().Add(d)
+}
+
 // lives runs life after life, on every processor one, until the power was cut often
 // enough or the seeds are used up.
 type lives struct {
 	t            *testing.T
 	first, seeds uint64
 	cuts         int
+	until        time.Time
 
 	next atomic.Uint64
 
@@ -120,7 +136,7 @@ func (r *lives) run() {
 // one runs the life of a seed, and reports whether there is to be another.
 func (r *lives) one(seed uint64) bool {
 	r.mu.Lock()
-	enough := r.failed != nil || r.total >= r.cuts || seed-r.first >= r.seeds
+	enough := r.failed != nil || r.total >= r.cuts || seed-r.first >= r.seeds || time.Now().After(r.until)
 	r.mu.Unlock()
 	if enough {
 		return false

@@ -1,0 +1,63 @@
+package main
+
+import "time"
+
+// proof is a test that is run for longer than usual.
+type proof struct {
+	name        string
+	kind        string // of the summary
+	pkg         string
+	test        string // a pattern for -run
+	short, long form
+	onlyLong    bool   // not with --short
+	mayBeAbsent bool   // it needs what not every machine has, and then says so
+	module      string // its folder, where it is not ours
+}
+
+// form is how long a proof goes on.
+type form struct {
+	environment string        // NAME=VALUE; empty: as it is
+	time        time.Duration // after which it ends by itself; 0: when it is done
+	least       int           // of what it counts; less proves too little
+}
+
+// Kinds of proof, in the order of the summary. What a kind counts stands in front of
+// its words in what the tests log: "1000000 power cuts in …".
+const (
+	powerCuts = "power cuts"
+	worlds    = "world seeds"
+	bugs      = "planted bugs"
+	images    = "cut images"
+	bitFlips  = "bit flips"
+	kills     = "kills"
+	walks     = "walks"
+	fuzzing   = "fuzz executions"
+)
+
+var kinds = []string{powerCuts, worlds, bugs, images, bitFlips, kills, walks, fuzzing}
+
+// proofs are all there are. Their times in the long form, with that for fuzzing, sum
+// up to less than an hour.
+var proofs = []proof{
+	{name: "the vault survives power cuts", kind: powerCuts, pkg: "./replication/vault", test: "^TestPowerCuts$",
+		short: form{"RIPARO_CUTS=10000", 20 * time.Second, 2000}, long: form{"RIPARO_CUTS=1000000", 15 * time.Minute, 100_000}},
+	{name: "power cuts and tests find planted bugs in the vault", kind: bugs, pkg: "./replication/vault", test: "^TestPowerCutsFindPlantedBugs$",
+		short: form{least: 18}, long: form{least: 18}},
+	{name: "worlds: every recovery point is its instant", kind: worlds, pkg: "./replication/sim", test: "^TestEveryRecoveryPointIsItsInstant$",
+		short: form{"RIPARO_SEEDS=100", 15 * time.Second, 30}, long: form{"RIPARO_SEEDS=10000", 12 * time.Minute, 4000}},
+	{name: "the same seed gives the same world", kind: worlds, pkg: "./replication/sim", test: "^TestTheSameSeedGivesTheSameTrace$"},
+	{name: "worlds find planted bugs in the whole walk", kind: bugs, pkg: "./replication/sim", test: "^TestWorldsFindPlantedBugs$",
+		long: form{least: 8}, onlyLong: true},
+	{name: "no flipped bit of a vault is silent", kind: bitFlips, pkg: "./replication/vault", test: "^TestNoBitFlipIsSilent$",
+		short: form{"RIPARO_FLIPS=200", 0, 800}, long: form{"RIPARO_FLIPS=10000", 0, 40_000}},
+	{name: "a copy-on-write disk survives power cuts", kind: powerCuts, pkg: "./replication/nbd", test: "^TestOverlayLosesNothingThatWasSynced$",
+		short: form{least: 100}, long: form{"RIPARO_LONG=1", 0, 10_000}},
+	{name: "a replication survives kill -9", kind: kills, pkg: "./appliance/cmd/riparo", test: "^TestKilledAtAnyMomentItGoesOn$",
+		short: form{"RIPARO_KILLS=10", 0, 10}, long: form{"RIPARO_KILLS=100", 0, 100}},
+	{name: "the appliance survives kill -9, with guests", kind: kills, pkg: "./appliance", test: "^TestKilledAtAnyMomentTheStoryGoesOn$",
+		long: form{"RIPARO_KILLS=100", 0, 100}, onlyLong: true, mayBeAbsent: true},
+	{name: "every capture of the lab gives back its instant", kind: walks, pkg: "./hypervisor/lab", test: "^TestEveryCaptureGivesBackItsInstant$",
+		short: form{"RIPARO_LAB_SEEDS=4", 0, 4}, long: form{"RIPARO_LAB_SEEDS=100", 0, 100}},
+	{name: "the suite for places finds planted bugs", kind: bugs, pkg: "./hypervisor/lab", test: "^TestTheSuiteFindsPlantedBugs$",
+		long: form{least: 19}, onlyLong: true},
+}
