@@ -199,3 +199,30 @@ func TestAShorterRetentionIsKnown(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseRetention: whatever is taken as a retention says the same when it is written
+// and read again, and dropping by it keeps the newest point.
+func FuzzParseRetention(f *testing.F) {
+	for _, text := range []string{"1h:all,24h:5m,15d:1h", " 30m:all , 2d:30m ", "90s:10s", "36500d:1d", "1h", "-1h:all", "1e9h:all", "1h:all,1h:5m", ",", "1d:24h"} {
+		f.Add(text)
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	points := []RecoveryPoint{
+		{ID: "c", Time: now, Consistency: CrashConsistent},
+		{ID: "b", Time: now.Add(-30 * time.Minute), Consistency: AppConsistent},
+		{ID: "a", Time: now.Add(-30 * 24 * time.Hour), Consistency: CrashConsistent},
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseRetention(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseRetention(r.String())
+		if err != nil || !slices.Equal(r, again) {
+			t.Fatalf("%q is %v; written as %q it is %v, %v", text, r, r, again, err)
+		}
+		if gone := r.Drop(points, now); slices.Contains(gone, "c") {
+			t.Fatalf("%q drops the newest point: %v", text, gone)
+		}
+	})
+}

@@ -224,3 +224,50 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func FuzzWrappedKeys(f *testing.F) {
+	file := keyFile{vault: vaultID{1, 2}, disk: "web01.vda", generation: 3, keys: []wrappedKey{
+		{number: 1, session: 1, wrapper: "m-1", wrapped: make([]byte, 60)},
+		{number: 4, session: 9, wrapper: "m-2", wrapped: []byte("short")},
+	}}
+	f.Add(file.encode())
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if len(p) >= keysHeader {
+			p = slices.Clone(p)
+			rest := p[keysHeader:]
+			binary.LittleEndian.PutUint64(p[16:], uint64(len(rest)))
+			binary.LittleEndian.PutUint32(p[24:], checksum(rest))
+			binary.LittleEndian.PutUint32(p[28:], checksum(p[:28]))
+		}
+		k, err := parseKeyFile(p)
+		if err != nil {
+			return
+		}
+		// A count that the bytes do not have must not become memory.
+		if cap(k.keys) > 2*len(p) {
+			t.Fatalf("room for %d keys from %d bytes", cap(k.keys), len(p))
+		}
+		again, err := parseKeyFile(k.encode())
+		if err != nil || len(again.keys) != len(k.keys) || again.disk != k.disk {
+			t.Fatalf("written and read again: %+v, %v; want %+v", again, err, k)
+		}
+	})
+}
+
+func FuzzVaultHeader(f *testing.F) {
+	v := Vault{id: vaultID{7}, session: 5, sealed: true}
+	f.Add(v.encodeHeader())
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if len(p) >= headerSize {
+			p = slices.Clone(p)
+			binary.LittleEndian.PutUint32(p[headerSize-4:], checksum(p[:headerSize-4]))
+		}
+		var v, again Vault
+		if v.parseHeader(p) != nil {
+			return
+		}
+		if err := again.parseHeader(v.encodeHeader()); err != nil || again.id != v.id || again.session != v.session || again.sealed != v.sealed {
+			t.Fatalf("written and read again: %v", err)
+		}
+	})
+}
