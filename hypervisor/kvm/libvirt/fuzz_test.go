@@ -25,7 +25,9 @@ func FuzzDomain(f *testing.F) {
 		d.marked()
 		d.consoleFile()
 		d.agent()
-		d.Memory.mib()
+		if _, there := d.disk("vda"); there && len(d.disks()) == 0 {
+			t.Fatal("a disk of a domain without disks")
+		}
 		for _, k := range d.disks() {
 			obstacle(k)
 			k.Source.path()
