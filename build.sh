@@ -65,6 +65,7 @@ needs=(
 	busybox:busybox-static
 	mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
 	chromium:chromium
+	slapd:slapd
 )
 
 # What is measured against. A peer that is not there is left out, and the output says so.

@@ -152,7 +152,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if err := a.openNotifier(); err != nil {
 		return err
 	}
-	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.part("identity")}); err != nil {
+	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.part("identity"), KeyFile: filepath.Join(a.config.Data, "pki", "identity.key"), Claimed: a.forgetSetupToken}); err != nil {
 		return err
 	}
 	if err := a.offerSetup(); err != nil {
@@ -194,6 +194,13 @@ func (a *Appliance) offerSetup() error {
 		return fmt.Errorf("keep the setup token: %w", err)
 	}
 	return nil
+}
+
+// forgetSetupToken removes the file of the token that has just been used.
+func (a *Appliance) forgetSetupToken() {
+	if err := os.Remove(filepath.Join(a.config.Data, "setup-token")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		a.log.Error("the used setup token is still in its file; it is good for nothing", "error", err)
+	}
 }
 
 // Run works until ctx ends, or returns ErrRestart when the appliance is to be opened

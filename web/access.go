@@ -44,12 +44,19 @@ var table = map[string]access{
 	"GET /metrics": scraper,
 
 	// The way in.
-	"GET /setup":        anyone,
-	"POST /setup":       anyone,
-	"GET /login":        anyone,
-	"POST /login":       anyone,
-	"POST /logout":      anyone,
-	"POST /preferences": anyone,
+	"GET /setup":                 anyone,
+	"POST /setup":                anyone,
+	"GET /login":                 anyone,
+	"POST /login":                anyone,
+	"POST /login/passkey/begin":  anyone,
+	"POST /login/passkey":        anyone,
+	"GET /login/openid":          anyone,
+	"GET /login/openid/callback": anyone,
+	"GET /login/second":          anyone, // shows nothing but to whom the password was right
+	"POST /login/second":         anyone,
+	"POST /password/estimate":    anyone, // of whoever claims the appliance; see there
+	"POST /logout":               anyone,
+	"POST /preferences":          anyone,
 
 	// What everybody may see.
 	"GET /{$}":                 reader,
@@ -73,7 +80,18 @@ var table = map[string]access{
 	"GET /help/{page...}":      reader,
 	"GET /live":                reader,
 
-	"POST /settings/password": reader,
+	// One's own account.
+	"GET /account":                       reader,
+	"POST /account/password":             reader,
+	"GET /account/second":                reader,
+	"POST /account/second":               reader,
+	"POST /account/second/begin":         reader,
+	"POST /account/second/codes":         reader,
+	"POST /account/second/remove":        reader,
+	"POST /account/passkeys/begin":       reader,
+	"POST /account/passkeys":             reader,
+	"POST /account/passkeys/{id}/remove": reader,
+	"POST /account/sessions/{id}/end":    reader,
 
 	// What was done, and by whom.
 	"GET /audit":               auditing,
@@ -147,9 +165,21 @@ var table = map[string]access{
 	"POST /logs/level":                       administrator,
 	"GET /logs/bundle":                       administrator,
 	"GET /logs/bundle/download":              administrator,
+	"GET /settings/sign-in":                  administrator,
+	"POST /settings/sign-in/openid":          administrator,
+	"POST /settings/sign-in/directory":       administrator,
+	"GET /settings/tokens":                   administrator,
 	"POST /settings/tokens":                  administrator,
 	"POST /settings/tokens/{id}/revoke":      administrator,
+	"GET /settings/users":                    administrator,
 	"POST /settings/users":                   administrator,
+	"GET /settings/users/{name}":             administrator,
+	"POST /settings/users/{name}/role":       administrator,
+	"POST /settings/users/{name}/disable":    administrator,
+	"POST /settings/users/{name}/enable":     administrator,
+	"POST /settings/users/{name}/reset":      administrator,
+	"POST /settings/users/{name}/second":     administrator,
+	"POST /settings/sessions/{id}/end":       administrator,
 	"POST /settings/users/{name}/remove":     administrator,
 
 	// The API: the same verbs, the same rights.

@@ -51,7 +51,7 @@ func TestNoPageKeepsAnybodyOut(t *testing.T) {
 		}
 	}
 	look("/setup")
-	h.claimed()
+	h.claimed().populated()
 	look("/login")
 	c.signIn()
 	for _, p := range everyPage {

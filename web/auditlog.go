@@ -23,7 +23,7 @@ type AuditLog interface {
 }
 
 // unrecorded are the posts that change nothing for anybody else.
-var unrecorded = map[string]bool{"POST /preferences": true}
+var unrecorded = map[string]bool{"POST /preferences": true, "POST /password/estimate": true, "POST /login/passkey/begin": true}
 
 // actions give some routes a better name than the one made of their pattern, and
 // the same name to a form and its call.
@@ -45,7 +45,19 @@ var actions = map[string]string{
 	"PUT /api/v1/logs/level":             "logs.level",
 	"POST /policies":                     "policies.save",
 	"PUT /api/v1/policies/{name}":        "policies.save",
-	"POST /settings/password":            "account.password",
+	"POST /login/passkey":                "session.begin",
+	"POST /account/passkeys/begin":       "account.passkey-begin",
+	"POST /account/passkeys":             "account.passkey-add",
+	"POST /account/passkeys/{id}/remove": "account.passkey-remove",
+	"POST /login/second":                 "session.begin",
+	"POST /account/sessions/{id}/end":    "account.end-session",
+	"POST /settings/sessions/{id}/end":   "users.end-session",
+	"POST /account/second":               "account.second-on",
+	"POST /account/second/begin":         "account.second-begin",
+	"POST /account/second/codes":         "account.second-codes",
+	"POST /account/second/remove":        "account.second-off",
+	"POST /settings/users/{name}/role":   "users.role",
+	"POST /settings/users/{name}/second": "users.second-off",
 	"POST /settings/tokens":              "tokens.create",
 	"POST /api/v1/tokens":                "tokens.create",
 	"POST /settings/tokens/{id}/revoke":  "tokens.revoke",
@@ -98,7 +110,9 @@ func objectOf(pattern string, r *http.Request) string {
 var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hours": true, "language": true, "point": true, "points": true, "note": true, "network": true,
 	"sync_first": true, "confirm": true, "keep_points": true, "notes": true, "site": true, "ref": true, "target": true, "policy": true, "disk": true, "disks": true,
 	"kind": true, "copy": true, "copy_frequency": true, "app": true, "app_consistent_frequency": true, "freeze": true, "freeze_limit": true, "threshold": true,
-	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "level": true, "disabled": true}
+	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "level": true, "disabled": true,
+	"enabled": true, "label": true, "issuer": true, "client_id": true, "own_address": true, "scopes": true, "name_claim": true, "role_claim": true, "rules": true, "url": true, "start_tls": true, "bind_dn": true, "base_dn": true,
+	"filter": true, "name_attribute": true, "group_base_dn": true, "group_filter": true}
 
 // maxDetail bounds the value of one field.
 const maxDetail = 200

@@ -155,7 +155,7 @@ func TestAPageSaysWhenItIsStaleAndComesBack(t *testing.T) {
 var widths = []int64{390, 640, 1440}
 
 func TestNoPageScrollsSideways(t *testing.T) {
-	h := newHouse(t, true).claimed()
+	h := newHouse(t, true).claimed().populated()
 	c := h.openChrome()
 	c.signIn()
 	languages := []string{"it"} // whose words are the longer ones
@@ -206,7 +206,7 @@ func TestShots(t *testing.T) {
 		shot("setup", 1440, "en", "light")
 		shot("setup", 390, "en", "dark")
 	}
-	h.claimed()
+	h.claimed().populated()
 	if only == "" || strings.Contains("login", only) {
 		c.Visit("/login")
 		shot("login", 1440, "en", "dark")
@@ -219,7 +219,7 @@ func TestShots(t *testing.T) {
 		{"dialog-test", "/machines/m-4f7c21aa", "test-failover"}, {"dialog-unplanned", "/machines/m-4f7c21aa", "unplanned-failover"}, {"ask-planned", "/machines/m-4f7c21aa/planned-failover", ""},
 		{"dialog-change", "/machines/m-77aa01fe", "change-recovery-point"}, {"protect", "/protect?site=Milano&ref=r-9", ""},
 		{"jobs", "/jobs", ""}, {"job", "/jobs/20261123T080000.000Z-0000001", ""}, {"job-failed", "/jobs/20261123T070000.000Z-0000003", ""}, {"job-waiting", "/jobs/20261123T080100.000Z-0000002", ""},
-		{"events", "/events", ""}, {"infrastructure", "/infrastructure", ""}, {"policies", "/policies", ""}, {"policy", "/policies/gold", ""}, {"settings", "/settings", ""}, {"audit", "/audit?verify=now", ""}, {"help", "/help", ""}, {"missing", "/nothing", ""},
+		{"events", "/events", ""}, {"infrastructure", "/infrastructure", ""}, {"policies", "/policies", ""}, {"policy", "/policies/gold", ""}, {"settings", "/settings", ""}, {"account", "/account", ""}, {"users", "/settings/users", ""}, {"user", "/settings/users/carla", ""}, {"tokens", "/settings/tokens", ""}, {"signon", "/settings/sign-in", ""}, {"audit", "/audit?verify=now", ""}, {"help", "/help", ""}, {"missing", "/nothing", ""},
 	}
 	for _, look := range looks {
 		if err := h.identity.SetLanguage(user, look.lang); err != nil {

@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
 	"riparo/replication"
 	"riparo/web/api"
@@ -71,8 +73,13 @@ func (k *Console) login(w http.ResponseWriter, r *http.Request) {
 		k.onward(w, r, local(r.FormValue("next")), nil)
 		return
 	}
+	label, err := k.openIDLabel()
+	if err != nil {
+		k.fail(w, r, err)
+		return
+	}
 	v := k.visitOf(r)
-	k.entry(w, v, 0, v.words.T("login.title"), view.LoginPage(view.Login{Next: local(r.FormValue("next"))}))
+	k.entry(w, v, 0, v.words.T("login.title"), view.LoginPage(view.Login{Next: local(r.FormValue("next")), Service: label}))
 }
 
 // signIn checks the password. The session gets a new name, so that a cookie which
@@ -85,24 +92,26 @@ func (k *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		if known, err := k.Identity.User(name); err == nil {
 			api.AuditOf(r.Context()).Object = known.Name
 		}
-		p := replication.AsProblem(err)
-		status := http.StatusUnprocessableEntity
-		switch p.Code {
-		case "login.locked":
-			status = http.StatusTooManyRequests
-		case "internal":
-			k.Logger.Error("a sign-in went wrong", "error", err)
-			status = http.StatusInternalServerError
+		label, failed := k.openIDLabel()
+		if failed != nil {
+			k.Logger.Error("the sign-in services cannot be read", "error", failed)
 		}
-		m := messageOf(v.words, p)
-		k.entry(w, v, status, v.words.T("login.title"), view.LoginPage(view.Login{Name: name, Next: next, Problem: &m}))
+		k.entry(w, v, k.signInStatus(err), v.words.T("login.title"), view.LoginPage(view.Login{Name: name, Next: next, Problem: k.problem(v, err), Service: label}))
 		return
 	}
 	if err := k.Identity.SweepSessions(); err != nil {
 		k.Logger.Error("old sessions were not removed", "error", err)
 	}
+	if user.Second != nil {
+		api.AuditOf(r.Context()).Object = user.Name
+		k.await(w, r, user.Name, next)
+		return
+	}
 	k.enter(w, r, user.Name, next)
 }
+
+// maxAgent bounds what is kept of what a browser says of itself.
+const maxAgent = 200
 
 // enter begins a session and goes on.
 func (k *Console) enter(w http.ResponseWriter, r *http.Request, name, next string) {
@@ -116,6 +125,9 @@ func (k *Console) enter(w http.ResponseWriter, r *http.Request, name, next strin
 		return
 	}
 	sessions.Put(r.Context(), sessionUser, name)
+	sessions.Put(r.Context(), sessionAddress, addressOf(r))
+	sessions.Put(r.Context(), sessionAgent, strings.ToValidUTF8(r.UserAgent()[:min(len(r.UserAgent()), maxAgent)], ""))
+	sessions.Put(r.Context(), sessionBegan, k.Now().UTC().Format(time.RFC3339))
 	api.AuditOf(r.Context()).Actor = name
 	k.back(w, r, next)
 }

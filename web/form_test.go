@@ -203,7 +203,7 @@ func TestJobsAreAnsweredAndRestartedByForm(t *testing.T) {
 func TestATokenIsShownOnce(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	b := h.signedIn("")
-	got := b.post("/settings/tokens", "name", "ci", "role", "operator", "life", "7")
+	got := b.post("/settings/tokens", "name", "ci", "scope", "operate", "life", "7")
 	secret := regexp.MustCompile(`riparo_[a-z0-9]{8}_[A-Z0-9]{26}`).FindString(got.body)
 	if secret == "" {
 		t.Fatalf("the token is not shown: %d", got.status)
@@ -211,16 +211,19 @@ func TestATokenIsShownOnce(t *testing.T) {
 	if token, err := h.identity.Bearer(secret); err != nil || token.Role != store.Operator || token.Expires.IsZero() {
 		t.Errorf("the token: %+v, %v", token, err)
 	}
-	page := b.get("/settings")
-	if strings.Contains(page.body, secret) {
+	page := b.get("/settings/tokens")
+	if !strings.Contains(page.body, "Operate") || strings.Contains(page.body, secret) {
 		t.Error("the token is shown again")
 	}
 	id := strings.Split(secret, "_")[1]
 	if got := b.post("/settings/tokens/" + id + "/revoke"); got.status != http.StatusSeeOther {
 		t.Errorf("the revocation: got %d", got.status)
 	}
-	if got := b.post("/settings/tokens", "name", "", "role", "operator"); got.status != http.StatusUnprocessableEntity {
+	if got := b.post("/settings/tokens", "name", "", "scope", "operate"); got.status != http.StatusUnprocessableEntity {
 		t.Errorf("a token without a name: got %d", got.status)
+	}
+	if got := b.post("/settings/tokens", "name", "ci", "scope", "everything"); got.status != http.StatusUnprocessableEntity {
+		t.Errorf("a token of an unknown scope: got %d", got.status)
 	}
 	if got := b.post("/settings/users", "name", "bruno", "role", "viewer", "password", "short"); got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, "fewer than 12") {
 		t.Errorf("an account with a short password: got %d", got.status)
@@ -257,7 +260,7 @@ func TestWhatARoleMayNotIsNotOffered(t *testing.T) {
 	for _, path := range []string{"/", "/machines", "/machines/m-4f7c21aa", "/jobs/" + runningJob, "/infrastructure", "/policies", "/settings"} {
 		body := viewer.get(path).body
 		body = regexp.MustCompile(`(?s)<dl class="denied">.*?</dl>`).ReplaceAllString(body, "")
-		for _, verb := range []string{"/test-failover", "/cancel", "/protect?", "/policies/new", "/infrastructure/add", "/settings/tokens", "/commit", "/pause"} {
+		for _, verb := range []string{"/test-failover", "/cancel", "/protect?", "/policies/new", "/infrastructure/add", "/settings/tokens", "/settings/users", "/audit", "/commit", "/pause"} {
 			if strings.Contains(body, verb+`"`) || strings.Contains(body, `="`+verb) {
 				t.Errorf("%s offers a viewer %s", path, verb)
 			}

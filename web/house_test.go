@@ -170,15 +170,31 @@ func (h *house) signedIn(role store.Role) *browser {
 	name := user
 	if role != "" {
 		name = strings.ReplaceAll(string(role), " ", "-")
-		if err := h.identity.AddUser(context.Background(), user, name, password, role); err != nil {
-			h.Fatal(err)
-		}
+		h.add(name, role)
 	}
 	b := h.browser()
 	if a := b.post("/login", "name", name, "password", password); a.status != http.StatusSeeOther {
 		h.Fatalf("sign-in as %s: got %d, want 303\n%s", name, a.status, a.body)
 	}
 	return b
+}
+
+// add makes an account whose owner has chosen the password already.
+func (h *house) add(name string, role store.Role) {
+	h.Helper()
+	if err := h.identity.AddUser(context.Background(), user, name, password, role); err != nil {
+		h.Fatal(err)
+	}
+	if _, err := store.Change(h.store, store.Users, name, func(u *store.User) error { u.MustChange = false; return nil }); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// populated is a house with another account, an operator.
+func (h *house) populated() *house {
+	h.Helper()
+	h.add("carla", store.Operator)
+	return h
 }
 
 type reply struct {
@@ -199,9 +215,14 @@ func (b *browser) do(method, path string, body io.Reader, kind string) reply {
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
 	}
-	response, err := b.client.Do(r)
+	return b.reply(b.client.Do(r))
+}
+
+// reply reads an answer.
+func (b *browser) reply(response *http.Response, err error) reply {
+	b.Helper()
 	if err != nil {
-		b.Fatalf("%s %s: %v", method, path, err)
+		b.Fatal(err)
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)

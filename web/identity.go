@@ -2,11 +2,13 @@ package web
 
 import (
 	"context"
+	"net/url"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 
 	"riparo/store"
+	"riparo/web/api"
 )
 
 // Identity is what the console and the API ask about those who use them; package
@@ -24,10 +26,15 @@ type Identity interface {
 	User(name string) (store.User, error)
 	SetLanguage(name, language string) error
 	ChangePassword(ctx context.Context, name, old, password string) error
+	// VerifyPassword asks somebody who is signed in for their password again.
+	VerifyPassword(ctx context.Context, name, password string) error
+	// Measure tells how strong a password is.
+	Measure(name, password string) api.Strength
 
-	Users() ([]store.User, error)
-	AddUser(ctx context.Context, actor, name, password string, role store.Role) error
-	RemoveUser(actor, name string) error
+	SecondFactor
+	Accounts
+	SignOn
+	Passkeys
 
 	// Bearer gives the API token of a request.
 	Bearer(secret string) (store.Token, error)
@@ -40,11 +47,69 @@ type Identity interface {
 	Sessions() *scs.SessionManager
 	// SessionAlive reports, without renewing it, whether a session still holds.
 	SessionAlive(cookie string) bool
+	// SessionList are the sessions of a user, or all when user is empty; current is
+	// the cookie of whoever asks.
+	SessionList(user, current string) ([]api.Session, error)
+	// EndSession ends one session of a user, or anybody's when user is empty, and
+	// tells whose it was.
+	EndSession(id, user string) (string, error)
 	// EndSessions ends a user's sessions but the one of the cookie except.
 	EndSessions(user, except string) error
 	// SweepSessions removes what has expired.
 	SweepSessions() error
 }
 
+// SecondFactor is what shows, beside the password, that it is the person.
+type SecondFactor interface {
+	// OfferSecond makes a secret for one-time codes; ShowSecond shows it again.
+	OfferSecond(name string) (api.SecondOffer, error)
+	ShowSecond(name, sealed string) (api.SecondOffer, error)
+	// ConfirmSecond turns them on with a code, and gives the recovery codes.
+	ConfirmSecond(name, sealed, code string) ([]string, error)
+	NewRecoveryCodes(name string) ([]string, error)
+	// CheckSecond takes the code of a person whose password was right.
+	CheckSecond(name, code, address string) error
+	RemoveSecond(actor, name string) error
+}
+
+// Accounts are those of others.
+type Accounts interface {
+	Users() ([]store.User, error)
+	AddUser(ctx context.Context, actor, name, password string, role store.Role) error
+	RemoveUser(actor, name string) error
+	SetRole(actor, name string, role store.Role) error
+	SetDisabled(actor, name string, disabled bool) error
+	ResetPassword(ctx context.Context, actor, name, password string) error
+}
+
+// SignOn is how people sign in besides with accounts of the appliance.
+type SignOn interface {
+	// SignOn gives the settings without their secrets.
+	SignOn() (api.OpenID, api.Directory, error)
+	SaveOpenID(ctx context.Context, actor string, o api.OpenID) error
+	SaveDirectory(ctx context.Context, actor string, d api.Directory) error
+	// BeginOpenID gives where somebody is sent, and what their browser carries.
+	BeginOpenID(ctx context.Context, next string) (address, carried string, err error)
+	// FinishOpenID takes them when they come back.
+	FinishOpenID(ctx context.Context, carried string, answer url.Values, address string) (user store.User, next string, err error)
+}
+
+// Passkeys sign in by themselves. What is carried is what a browser keeps, sealed,
+// during a ceremony; origin is how it has reached us.
+type Passkeys interface {
+	BeginPasskey(name, origin string) (options []byte, carried string, err error)
+	FinishPasskey(name, label, origin, carried string, response []byte) error
+	RemovePasskey(name, id string) error
+	BeginPasskeyLogin(origin string) (options []byte, carried string, err error)
+	FinishPasskeyLogin(origin, carried string, response []byte, address string) (store.User, error)
+}
+
 // sessionUser is the key of the user's name in a session.
 const sessionUser = "user"
+
+// What else a session holds: for the list of sessions.
+const (
+	sessionAddress = "address"
+	sessionAgent   = "agent"
+	sessionBegan   = "began" // RFC 3339
+)

@@ -158,7 +158,7 @@ func (s *socket) write(ctx context.Context) {
 func (s *socket) alive() bool {
 	k := s.console
 	user, err := k.Identity.User(s.visit.user.Name)
-	if k.Identity.SessionAlive(s.cookie) && err == nil && user.Role == s.visit.user.Role {
+	if k.Identity.SessionAlive(s.cookie) && err == nil && !user.Disabled && user.Role == s.visit.user.Role {
 		return true
 	}
 	s.bye(codeSessionEnded, "the session has ended")

@@ -223,9 +223,7 @@ func TestClosingTheConsoleEndsEverySocket(t *testing.T) {
 func TestTheLanguageOfAFragmentIsThatOfItsReader(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	english := h.signedIn("")
-	if err := h.identity.AddUser(t.Context(), user, "bruno", password, store.Viewer); err != nil {
-		t.Fatal(err)
-	}
+	h.add("bruno", store.Viewer)
 	if err := h.identity.SetLanguage("bruno", "it"); err != nil {
 		t.Fatal(err)
 	}

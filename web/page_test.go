@@ -49,6 +49,12 @@ var everyPage = []struct {
 	{"/policies/gold", "A change holds from the next cycle", "Una modifica vale dal ciclo"},
 	{"/policies/new", "begins with what suits", "Parte da ciò"},
 	{"/settings", "API tokens", "Token API"},
+	{"/settings/users", "Whoever signs in with this password", "Chi accede con questa password"},
+	{"/settings/users/anna", "About", "Informazioni"},
+	{"/settings/users/carla", "Reset the password", "Reimposta la password"},
+	{"/settings/tokens", "A token is no session", "Un token non è una sessione"},
+	{"/settings/sign-in", "Test and save", "Prova e salva"},
+	{"/account", "Set up one-time codes", "Configura i codici monouso"},
 	{"/audit?verify=now", "The chain is sound", "La catena è integra"},
 	{"/help", "A <em>shelter</em>", "Guida"},
 	{"/help?q=SHELTER+failover", "<mark>shelter</mark>", "Che cosa dice il manuale"},
@@ -57,7 +63,7 @@ var everyPage = []struct {
 }
 
 func TestEveryPageIsPrintedInBothLanguages(t *testing.T) {
-	h := newHouse(t, true).claimed()
+	h := newHouse(t, true).claimed().populated()
 	b := h.signedIn("")
 	for _, lang := range []string{"en", "it"} {
 		if err := h.identity.SetLanguage(user, lang); err != nil {

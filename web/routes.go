@@ -22,6 +22,11 @@ var pages = []page{
 	{"GET /logs/bundle", (*Console).supportPage},
 	{"GET /policies", (*Console).policies},
 	{"GET /settings", (*Console).settings},
+	{"GET /settings/users", (*Console).users},
+	{"GET /settings/users/{name}", (*Console).userPage},
+	{"GET /settings/tokens", (*Console).tokens},
+	{"GET /settings/sign-in", (*Console).signOn},
+	{"GET /account", (*Console).account},
 	{"GET /audit", (*Console).auditPage},
 	{"GET /protect", (*Console).protectPage},
 	{"GET /infrastructure/add", (*Console).siteForm},
@@ -89,12 +94,37 @@ func (k *Console) route() {
 		"POST /approvals/{id}/approve":             k.decide(k.Appliance.Approve),
 		"POST /approvals/{id}/refuse":              k.decide(k.Appliance.Refuse),
 
-		"POST /settings/password":            k.changePassword,
-		"POST /settings/tokens":              k.makeToken,
-		"POST /settings/tokens/{id}/revoke":  k.revokeToken,
-		"POST /settings/users":               k.addUser,
-		"POST /settings/users/{name}/remove": k.removeUser,
+		"GET /login/second":                  k.secondStep,
+		"POST /login/passkey/begin":          k.beginPasskeyLogin,
+		"POST /login/passkey":                k.finishPasskeyLogin,
+		"POST /account/passkeys/begin":       k.beginPasskey,
+		"POST /account/passkeys":             k.addPasskey,
+		"POST /account/passkeys/{id}/remove": k.removePasskey,
+
+		"GET /login/openid":                k.beginOpenID,
+		"GET " + openIDBack:                k.finishOpenID,
+		"POST /settings/sign-in/openid":    k.saveOpenID,
+		"POST /settings/sign-in/directory": k.saveDirectory,
+
+		"POST /login/second":      k.finishSignIn,
+		"POST /password/estimate": k.estimate,
+
+		"POST /account/password":          k.changePassword,
+		"POST /account/second/begin":      k.beginSecond,
+		"GET /account/second":             k.secondSetup,
+		"POST /account/second":            k.confirmSecond,
+		"POST /account/second/codes":      k.newCodes,
+		"POST /account/second/remove":     k.removeSecond,
+		"POST /account/sessions/{id}/end": k.endOwnSession,
+
+		"POST /settings/tokens":             k.makeToken,
+		"POST /settings/tokens/{id}/revoke": k.revokeToken,
+		"POST /settings/users":              k.addUser,
+		"POST /settings/sessions/{id}/end":  k.endSession,
 	} {
+		k.handle(pattern, handler)
+	}
+	for pattern, handler := range k.userActs() {
 		k.handle(pattern, handler)
 	}
 }

@@ -183,13 +183,13 @@ func TestWhatPeopleWriteIsEscaped(t *testing.T) {
 func TestAChangedPasswordEndsOtherSessions(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	here, elsewhere := h.signedIn(""), h.signedIn("")
-	if got := here.post("/settings/password", "old", "wrong", "password", "another calm sentence", "again", "another calm sentence"); got.status != http.StatusUnprocessableEntity {
+	if got := here.post("/account/password", "old", "wrong", "password", "another calm sentence", "again", "another calm sentence"); got.status != http.StatusUnprocessableEntity {
 		t.Errorf("a wrong old password: got %d, want 422", got.status)
 	}
-	if got := here.post("/settings/password", "old", password, "password", "short", "again", "short"); got.status != http.StatusUnprocessableEntity {
+	if got := here.post("/account/password", "old", password, "password", "short", "again", "short"); got.status != http.StatusUnprocessableEntity {
 		t.Errorf("a short password: got %d, want 422", got.status)
 	}
-	if got := here.post("/settings/password", "old", password, "password", "another calm sentence", "again", "another calm sentence"); got.status != http.StatusOK || !strings.Contains(got.body, "was changed") {
+	if got := here.post("/account/password", "old", password, "password", "another calm sentence", "again", "another calm sentence"); got.status != http.StatusOK || !strings.Contains(got.body, "was changed") {
 		t.Fatalf("the change: got %d", got.status)
 	}
 	if got := here.get("/"); got.status != http.StatusOK {
@@ -212,8 +212,8 @@ func TestARemovedAccountIsSignedOut(t *testing.T) {
 	if got := b.get("/"); got.status != http.StatusSeeOther {
 		t.Errorf("the removed account: got %d, want 303", got.status)
 	}
-	if got := h.signedIn("").post("/settings/users/" + user + "/remove"); got.status != http.StatusConflict || !strings.Contains(got.body, "last administrator") {
-		t.Errorf("the removal of the last administrator: got %d, want 409", got.status)
+	if got := h.signedIn("").post("/settings/users/" + user + "/remove"); got.status != http.StatusConflict || !strings.Contains(got.body, "your own account") {
+		t.Errorf("the removal of one's own account: got %d, want 409", got.status)
 	}
 }
 

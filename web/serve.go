@@ -129,11 +129,18 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 			k.refuse(w, r, http.StatusForbidden, forbidden(string(user.Role)))
 		case problem != nil:
 			k.refuse(w, r, status, problem)
+		case user != nil && user.MustChange && !beforeChange[pattern]:
+			k.back(w, r, "/account")
 		default:
 			k.mux.ServeHTTP(w, r)
 		}
 	})
 }
+
+// beforeChange is what somebody can do whose password was set by another person:
+// choose an own one, or leave.
+var beforeChange = map[string]bool{"GET /account": true, "POST /account/password": true, "POST /password/estimate": true, "POST /preferences": true, "POST /logout": true,
+	"GET /login": true, "POST /login": true}
 
 // formProblem reads the form of a request as a whole before anything is done. A
 // form of which only a part came must not be taken for one that leaves the rest to
@@ -228,6 +235,10 @@ func (k *Console) caller(r *http.Request) (api.Caller, error) {
 	if err != nil || user == nil {
 		return api.Caller{Address: address}, err
 	}
+	if user.MustChange {
+		return api.Caller{}, &replication.Problem{Code: "password.first", Cause: "the password was set by somebody else", Effect: "nothing can be done with it but choose another",
+			Action: "open the console and choose one", Remedy: replication.Stop}
+	}
 	return api.Caller{Name: user.Name, Person: user.Name, Role: user.Role, Address: address}, nil
 }
 
@@ -258,6 +269,9 @@ func (k *Console) user(r *http.Request) (*store.User, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if user.Disabled {
+		return nil, nil
 	}
 	return &user, nil
 }

@@ -14,13 +14,17 @@ import (
 
 // Identity answers who somebody is. It is safe from several goroutines.
 type Identity struct {
-	store    *store.Store
-	log      *slog.Logger
-	now      func() time.Time
-	hasher   hasher
-	lockout  *lockout
-	sessions *sessions
-	setup    setup
+	store      *store.Store
+	log        *slog.Logger
+	now        func() time.Time
+	hasher     hasher
+	sealer     sealer
+	lockout    *lockout
+	sessions   *sessions
+	setup      setup
+	onClaim    func()
+	openID     openIDs
+	challenges usedChallenges
 	// nobody is the hash that an unknown account is compared with, so that it
 	// takes as long as a known one.
 	nobody string
@@ -30,6 +34,11 @@ type Identity struct {
 type Options struct {
 	Logger *slog.Logger
 	Now    func() time.Time // nil: time.Now
+	// KeyFile holds the key of the secrets that are kept; it is made when it is
+	// missing. Empty: they are good until the process ends.
+	KeyFile string
+	// Claimed, if set, is called when the appliance has got its administrator.
+	Claimed func()
 }
 
 // New gives the identity of an appliance. It makes no setup token: see
@@ -41,9 +50,12 @@ func New(ctx context.Context, st *store.Store, o Options) (*Identity, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	i := &Identity{store: st, log: o.Logger, now: o.Now, hasher: newHasher(), lockout: newLockout(o.Now)}
+	i := &Identity{store: st, log: o.Logger, now: o.Now, onClaim: o.Claimed, hasher: newHasher(), lockout: newLockout(o.Now)}
 	i.sessions = newSessions(st, o.Now)
 	var err error
+	if i.sealer, err = newSealer(o.KeyFile); err != nil {
+		return nil, err
+	}
 	if i.nobody, err = i.hasher.hash(ctx, rand.Text()); err != nil {
 		return nil, fmt.Errorf("prepare the check of passwords: %w", err)
 	}

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
 
 	"riparo/store"
+	"riparo/web/api"
 )
 
 // How long a session lives.
@@ -81,6 +83,70 @@ func (i *Identity) EndSessions(user, except string) error {
 		}
 		return nil
 	})
+}
+
+// Values of a session beside the user.
+const (
+	SessionAddress = "address"
+	SessionAgent   = "agent"
+	SessionBegan   = "began" // RFC 3339
+)
+
+// SessionList are the sessions that hold, the newest first: of one user, or of all
+// when user is empty. current is the cookie of whoever asks.
+func (i *Identity) SessionList(user, current string) ([]api.Session, error) {
+	now := i.now()
+	var list []api.Session
+	err := i.store.View(func(tx *store.Tx) error {
+		for s, err := range tx.Sessions().All() {
+			if err != nil {
+				return err
+			}
+			deadline, values, err := sessionCodec{}.Decode(s.Data)
+			if err != nil {
+				return err
+			}
+			text := func(name string) string { v, _ := values[name].(string); return v }
+			if text(SessionUser) == "" || user != "" && key(text(SessionUser)) != key(user) || !now.Before(s.Expires) {
+				continue
+			}
+			began, err := time.Parse(time.RFC3339, text(SessionBegan))
+			if err != nil {
+				began = deadline.Add(-lifetime)
+			}
+			// The end moves with each use until it reaches the lifetime.
+			used := s.Expires.Add(-idleTimeout)
+			if used.Before(began) {
+				used = began
+			}
+			list = append(list, api.Session{ID: s.ID, User: text(SessionUser), Address: text(SessionAddress), Agent: text(SessionAgent),
+				Began: began, Used: used, Ends: deadline, Current: s.ID == cookieHash(current)})
+		}
+		return nil
+	})
+	slices.SortFunc(list, func(a, b api.Session) int { return b.Began.Compare(a.Began) })
+	return list, err
+}
+
+// EndSession ends one session of a user, or anybody's when user is empty. It tells
+// whose it was.
+func (i *Identity) EndSession(id, user string) (string, error) {
+	name := ""
+	err := i.store.Update(func(tx *store.Tx) error {
+		s, err := tx.Sessions().Get(id)
+		if err != nil {
+			return err
+		}
+		_, values, err := sessionCodec{}.Decode(s.Data)
+		if err != nil {
+			return err
+		}
+		if name, _ = values[SessionUser].(string); user != "" && key(name) != key(user) {
+			return fmt.Errorf("session %s: %w", id, store.ErrNotFound) // somebody else's is none of theirs
+		}
+		return tx.Sessions().Delete(id)
+	})
+	return name, err
 }
 
 // SweepSessions removes the sessions that have expired. The console calls it with

@@ -91,5 +91,8 @@ func (i *Identity) Claim(ctx context.Context, token, name, password, language, a
 	}
 	i.setup.hash = nil
 	i.lockout.succeeded(place)
+	if i.onClaim != nil {
+		i.onClaim()
+	}
 	return user, nil
 }

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +27,16 @@ func (i *Identity) Login(ctx context.Context, name, password, address string) (s
 	if err != nil && !missing(err) {
 		return store.User{}, err
 	}
+	if !known || user.Source != "" {
+		outside, used, err := i.loginDirectory(ctx, name, password, address)
+		if used && errors.Is(err, errNobody) {
+			return store.User{}, i.refuseLogin(user.Name, account, place, address)
+		}
+		if used {
+			return outside, err
+		}
+		known = false // the service that knows them is turned off
+	}
 	hash := user.PasswordHash
 	if !known {
 		hash = i.nobody
@@ -33,16 +45,8 @@ func (i *Identity) Login(ctx context.Context, name, password, address string) (s
 	if err != nil {
 		return store.User{}, fmt.Errorf("check the password of %s: %w", user.Name, err)
 	}
-	if !ok || !known {
-		i.lockout.failed(account, freeTries)
-		i.lockout.failed(place, addressTries)
-		i.log.Warn("sign-in refused", "user", name, "address", address)
-		if wait := i.lockout.wait(account); wait > 0 {
-			i.record("warning", "login.locked", fmt.Sprintf("too many wrong passwords for %s from %s", name, address),
-				map[string]string{"user": name, "address": address})
-		}
-		return store.User{}, &replication.Problem{Code: "login.refused", Cause: "the name or the password is wrong",
-			Action: "try again", Remedy: replication.Stop}
+	if !ok || !known || user.Disabled {
+		return store.User{}, i.refuseLogin(user.Name, account, place, address)
 	}
 	i.lockout.succeeded(account)
 	if stale {
@@ -57,6 +61,22 @@ func (i *Identity) Login(ctx context.Context, name, password, address string) (s
 	return user, err
 }
 
+// refuseLogin counts a failure and says no more than that it is one. known is the
+// account, if there is one: what was typed for a name may be a password, and is
+// written nowhere.
+func (i *Identity) refuseLogin(known, account, place, address string) error {
+	name := cmp.Or(known, "an unknown account")
+	i.lockout.failed(account, freeTries)
+	i.lockout.failed(place, addressTries)
+	i.log.Warn("sign-in refused", "user", name, "address", address)
+	if i.lockout.wait(account) > 0 {
+		i.record("warning", "login.locked", fmt.Sprintf("too many wrong passwords for %s from %s", name, address),
+			map[string]string{"user": name, "address": address})
+	}
+	return &replication.Problem{Code: "login.refused", Cause: "the name or the password is wrong",
+		Action: "try again", Remedy: replication.Stop}
+}
+
 func locked(wait time.Duration) error {
 	return &replication.Problem{Code: "login.locked", Cause: "too many wrong tries",
 		Action: fmt.Sprintf("try again in %s", wait.Round(time.Second)), Remedy: replication.Stop}
@@ -64,6 +84,26 @@ func locked(wait time.Duration) error {
 
 // ChangePassword replaces the password of an account that knows the old one.
 func (i *Identity) ChangePassword(ctx context.Context, name, old, password string) error {
+	if err := i.VerifyPassword(ctx, name, old); err != nil {
+		return err
+	}
+	return i.setPassword(ctx, name, password, false)
+}
+
+func (i *Identity) setPassword(ctx context.Context, name, password string, mustChange bool) error {
+	if err := CheckPassword(name, password); err != nil {
+		return err
+	}
+	hash, err := i.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	return i.change(name, func(u *store.User) { u.PasswordHash, u.MustChange = hash, mustChange })
+}
+
+// VerifyPassword asks somebody who is signed in for their password again, before
+// what would let another person keep the account.
+func (i *Identity) VerifyPassword(ctx context.Context, name, password string) error {
 	account := "password " + key(name)
 	if wait := i.lockout.wait(account); wait > 0 {
 		return locked(wait)
@@ -72,7 +112,7 @@ func (i *Identity) ChangePassword(ctx context.Context, name, old, password strin
 	if err != nil {
 		return err
 	}
-	ok, _, err := i.hasher.matches(ctx, user.PasswordHash, old)
+	ok, _, err := i.hasher.matches(ctx, user.PasswordHash, password)
 	if err != nil {
 		return err
 	}
@@ -81,15 +121,8 @@ func (i *Identity) ChangePassword(ctx context.Context, name, old, password strin
 		return &replication.Problem{Code: "password.wrong", Cause: "the present password is not right",
 			Action: "type it again", Remedy: replication.Stop}
 	}
-	if err := CheckPassword(user.Name, password); err != nil {
-		return err
-	}
-	hash, err := i.hasher.hash(ctx, password)
-	if err != nil {
-		return err
-	}
 	i.lockout.succeeded(account)
-	return i.change(name, func(u *store.User) { u.PasswordHash = hash })
+	return nil
 }
 
 // Users are all accounts by name.
@@ -105,60 +138,6 @@ func (i *Identity) Users() ([]store.User, error) {
 		return nil
 	})
 	return users, err
-}
-
-// AddUser makes an account.
-func (i *Identity) AddUser(ctx context.Context, actor, name, password string, role store.Role) error {
-	user, err := i.newUser(ctx, name, password, role)
-	if err != nil {
-		return err
-	}
-	return i.store.Update(func(tx *store.Tx) error {
-		if _, err := tx.Users().Get(key(name)); !missing(err) {
-			if err != nil {
-				return err
-			}
-			return &replication.Problem{Code: "user.exists", Cause: fmt.Sprintf("there is an account %s already", name),
-				Action: "choose another name", Remedy: replication.Stop}
-		}
-		if err := tx.Users().Put(user); err != nil {
-			return err
-		}
-		return i.event(tx, "info", "user.added", fmt.Sprintf("the account %s was added as %s by %s", user.Name, role, actor),
-			map[string]string{"actor": actor, "user": user.Name, "role": string(role)})
-	})
-}
-
-// RemoveUser ends an account and its sessions. The last administrator stays.
-func (i *Identity) RemoveUser(actor, name string) error {
-	err := i.store.Update(func(tx *store.Tx) error {
-		user, err := tx.Users().Get(key(name))
-		if err != nil {
-			return err
-		}
-		administrators := 0
-		for u, err := range tx.Users().All() {
-			if err != nil {
-				return err
-			}
-			if u.Role == store.Administrator {
-				administrators++
-			}
-		}
-		if user.Role == store.Administrator && administrators == 1 {
-			return &replication.Problem{Code: "user.last", Cause: fmt.Sprintf("%s is the last administrator", user.Name),
-				Effect: "nobody could administer the appliance any more", Action: "add another administrator first", Remedy: replication.Stop}
-		}
-		if err := tx.Users().Delete(key(name)); err != nil {
-			return err
-		}
-		return i.event(tx, "info", "user.removed", fmt.Sprintf("the account %s was removed by %s", user.Name, actor),
-			map[string]string{"actor": actor, "user": user.Name})
-	})
-	if err != nil {
-		return err
-	}
-	return i.EndSessions(name, "")
 }
 
 func (i *Identity) newUser(ctx context.Context, name, password string, role store.Role) (store.User, error) {
@@ -195,8 +174,8 @@ func CheckPassword(name, password string) error {
 		return stop("password.short", fmt.Sprintf("the password has fewer than %d characters", MinPasswordLength), "choose a longer one, a short sentence for example")
 	case len(password) > maxPasswordBytes:
 		return stop("password.long", fmt.Sprintf("the password has more than %d bytes", maxPasswordBytes), "choose a shorter one")
-	case strings.EqualFold(password, name), strings.Count(password, password[:1]) == len(password):
-		return stop("password.weak", "the password can be guessed", "choose another one")
+	case strings.EqualFold(password, name) || !Measure(name, password).Enough:
+		return stop("password.weak", "the password can be guessed", "choose one that is longer or less usual, four words that have nothing to do with each other for example")
 	}
 	return nil
 }

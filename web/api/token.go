@@ -14,6 +14,7 @@ type Token struct {
 	ID       string     `json:"id"`
 	Name     string     `json:"name"`
 	Role     store.Role `json:"role"`
+	Scope    Scope      `json:"scope"`
 	Created  time.Time  `json:"created"`
 	Expires  time.Time  `json:"expires,omitzero"`
 	LastUsed time.Time  `json:"last_used,omitzero"`
@@ -28,7 +29,8 @@ type NewToken struct {
 // TokenBody asks for a token.
 type TokenBody struct {
 	Name  string     `json:"name" minLength:"1" maxLength:"64"`
-	Role  store.Role `json:"role" enum:"viewer,auditor,operator,recovery operator,administrator"`
+	Scope Scope      `json:"scope,omitempty" enum:"read,audit,operate,recover,administer" doc:"What it may do; this or role."`
+	Role  store.Role `json:"role,omitempty" enum:"viewer,auditor,operator,recovery operator,administrator" doc:"The same by the name of the role."`
 	Hours float64    `json:"hours,omitempty" minimum:"0" maximum:"87600" doc:"How long it is good for; 0: it does not expire."`
 }
 
@@ -64,8 +66,15 @@ func (a *API) tokens() {
 		})
 	add(a, operation{id: "create-token", method: "POST", path: "/api/v1/tokens", tag: tag, summary: "Make an API token; its secret is shown once", status: http.StatusCreated},
 		func(ctx context.Context, in *tokenInput) (*body[NewToken], error) {
+			role := in.Body.Role
+			if in.Body.Scope != "" {
+				var err error
+				if role, err = in.Body.Scope.Role(); err != nil {
+					return nil, err
+				}
+			}
 			life := time.Duration(in.Body.Hours * float64(time.Hour))
-			secret, t, err := a.Identity.CreateToken(cmp.Or(callerOf(ctx).Person, callerOf(ctx).Name), in.Body.Name, in.Body.Role, life)
+			secret, t, err := a.Identity.CreateToken(cmp.Or(callerOf(ctx).Person, callerOf(ctx).Name), in.Body.Name, role, life)
 			return answer(NewToken{Token: tokenOf(t), Secret: secret}, err)
 		})
 	add(a, operation{id: "revoke-token", method: "DELETE", path: "/api/v1/tokens/{id}", tag: tag, summary: "End an API token"},
@@ -75,7 +84,7 @@ func (a *API) tokens() {
 }
 
 func tokenOf(t store.Token) Token {
-	return Token{ID: t.ID, Name: t.Name, Role: t.Role, Created: t.Created, Expires: t.Expires, LastUsed: t.LastUsed}
+	return Token{ID: t.ID, Name: t.Name, Role: t.Role, Scope: ScopeOf(t.Role), Created: t.Created, Expires: t.Expires, LastUsed: t.LastUsed}
 }
 
 func (a *API) claim(ctx context.Context, in *setupInput) (*body[Claimed], error) {

@@ -215,12 +215,60 @@
 		if (event.target.dataset?.confirm) confirm(event.target);
 	});
 
+	// A new password is measured while it is typed, by the server, which keeps nothing.
+	let measuring;
+	document.addEventListener("input", (event) => {
+		const field = event.target.closest?.("[data-strength]");
+		if (!field || event.target.type !== "password") return;
+		clearTimeout(measuring);
+		measuring = setTimeout(() => measure(field, event.target), 300);
+	});
+
+	async function measure(field, input) {
+		const body = new URLSearchParams({ password: input.value, name: input.form.elements.name?.value ?? "" });
+		try {
+			const answer = await fetch(field.dataset.strength, { method: "POST", body, redirect: "error" });
+			const told = answer.ok && new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("strength");
+			if (told) $("#strength", field).replaceWith(document.adoptNode(told));
+		} catch { /* the form says so when it is sent */ }
+	}
+	for (const e of $$("[data-script-hides]")) e.hidden = true;
+
+	// Passkeys: the server says what is to be signed, the browser asks its person, and
+	// the answer is sent as the form that it is.
+	if (window.PublicKeyCredential?.parseCreationOptionsFromJSON && !/^(\d+\.){3}\d+$|^\[/.test(location.hostname)) {
+		for (const form of $$("form[data-passkey]")) {
+			form.hidden = false;
+			form.addEventListener("submit", (event) => {
+				event.preventDefault();
+				event.stopPropagation();
+				passkey(form).catch(() => {}); // the person has thought better of it
+			});
+		}
+	}
+
+	async function passkey(form) {
+		const answer = await fetch(form.dataset.begin, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "error" });
+		if (!answer.ok) { // a page that says why
+			document.documentElement.replaceWith(new DOMParser().parseFromString(await answer.text(), "text/html").documentElement);
+			return;
+		}
+		const options = await answer.json();
+		const made = form.dataset.passkey === "create"
+			? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) })
+			: await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+		form.elements.response.value = JSON.stringify(made.toJSON());
+		for (const e of $$("[type=password]", form)) e.disabled = true; // it was checked
+		form.submit();
+	}
+
 	// One press is one request.
 	document.addEventListener("submit", (event) => {
 		const form = event.target;
 		if (form.dataset.themeSwitch !== undefined) return switchTheme(event);
 		if (form.dataset.download !== undefined) return void setTimeout(() => dialog?.close(), 0);
 		if (form.method !== "post") return;
+		if (event.submitter?.formTarget === "_blank") return; // the form stays here
 		if (form.dataset.sent) event.preventDefault();
 		form.dataset.sent = "true";
 	});

@@ -13,4 +13,5 @@ type Login struct {
 	Name    string
 	Next    string
 	Problem *Message
+	Service string // the name of the sign-in service, if there is one
 }

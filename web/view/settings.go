@@ -5,42 +5,16 @@ import (
 	"time"
 )
 
-// Settings is the page of one's own account and, for administrators, of those of
-// others and of programs.
+// Settings is the page that leads to all settings.
 type Settings struct {
-	Now       time.Time
-	Name      string
-	Role      string
-	Languages []Choice
-	MinLength string
-	Problem   *Message // of the password
-
-	Administrator bool
-	Tokens        []TokenRow
-	Secret        string // of the token just made: shown once
-	Roles         []Choice
-	Lives         []Choice
-	TokenProblem  *Message
-
-	Users       []UserRow
-	UserProblem *Message
-
+	Now   time.Time
+	Doors []Door
 	About []Fact
 }
 
-// TokenRow is an API token in a list.
-type TokenRow struct {
-	ID, Name, Role string
-	Created, Used  time.Time
-	Expires        string
-	Expired        bool
+// Door is a page of settings.
+type Door struct {
+	Href, Icon, Title, Text string
 }
 
-// UserRow is an account in a list.
-type UserRow struct {
-	Name, Role string
-	Login      time.Time
-	Self       bool
-}
-
-func escape(segment string) string { return url.PathEscape(segment) }
+func escapeQuery(value string) string { return url.QueryEscape(value) }
