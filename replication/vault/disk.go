@@ -19,6 +19,10 @@ type disk struct {
 	id     replication.DiskID
 	folder string
 	sick   error // why it could not be opened; set while the vault is opened
+	// It was opened without room for what had to be written, with so many bytes free;
+	// set while the vault is opened. See roomless.go.
+	roomless bool
+	free     int64
 
 	mu      sync.Mutex    // guards all below
 	changed chan struct{} // closed and replaced when something below changed
@@ -35,6 +39,7 @@ type disk struct {
 	turn         uint64 // counts what made waiting records void: Prepare and Rewind
 	broken       error  // after a failure of the storage; final until reopened
 	erased       bool
+	superseded   bool // it is being opened once more; see roomless.go
 
 	trouble    error // why the maps could not be written last; nil if they could
 	injected   bool  // memory has moved blocks, which no catalog may leave to the log

@@ -17,7 +17,10 @@
 //     damaged. No damage of one place is silent.
 //   - A failed fsync is final: the disk takes nothing more until the vault is opened
 //     again, and then what was in doubt is written once more, not merely synced.
-//   - A full disk loses nothing. Writing goes on when there is space again.
+//   - A full disk loses nothing. Writing goes on when there is space again, also to a
+//     disk that was opened while there was none. Until then such a disk shows what a
+//     crash left in doubt, without a promise, and takes nothing; views of it that are
+//     open have to be closed first.
 //   - Opening reads no data: the catalog, the maps' headers, and of the log only
 //     what came after them.
 //   - A locked point is there until its time, whoever asks and whatever a clock says:
@@ -272,4 +275,19 @@
 // without a catalog that fits, the footers of all segments. Of the last segment, the
 // records that nothing proves to be durable are checked with their payload and then
 // written once more into a new segment.
+//
+// Errors of fsync are final: the disk stops acknowledging, and what is true is found out
+// by opening it again and reading it. What is read then need not be on the medium, for
+// after an fsync that failed the system may show what it will never write, and the next
+// fsync says nothing about that. So:
+//
+//   - Content counts when something proves that its fsync succeeded: a record, when a
+//     later one or the catalog calls it settled; a footer, when the session that wrote
+//     the last record went on in the next segment; a file that has its name by a rename,
+//     always. All else is written once more, not merely synced.
+//   - Names count after an fsync of their folder by this opening, which comes first.
+//   - Nothing is removed, cut or written over before what replaces it counts. What an
+//     opening cannot write for want of room is no witness, and lets nothing go.
+//   - Maps and catalogs that could not be written are written anew from memory; nothing
+//     is removed meanwhile.
 package vault

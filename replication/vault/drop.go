@@ -17,7 +17,7 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	if err := v.writable(); err != nil {
 		return err
 	}
-	d, err := v.find(id)
+	d, err := v.findToWrite(ctx, id)
 	if err != nil {
 		return err
 	}

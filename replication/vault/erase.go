@@ -30,7 +30,10 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 		return err
 	}
 	for _, other := range v.list() {
-		if other != d && other.sick == nil {
+		if other == d {
+			continue
+		}
+		if other = v.revived(ctx, other); other.sick == nil {
 			if err := other.releaseMember(ctx, id); err != nil {
 				return fmt.Errorf("erase disk %s: %w", id, err)
 			}
@@ -49,6 +52,9 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	}
 	if d.erased {
 		return fmt.Errorf("disk %s: %w", id, replication.ErrUnknownDisk)
+	}
+	if d.superseded {
+		return d.broken // there is another one of the name by now
 	}
 	d.leading = true
 	d.mu.Unlock()

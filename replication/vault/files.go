@@ -2,6 +2,7 @@ package vault
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -28,6 +29,21 @@ func (v *Vault) makeFolder(name string) error {
 	return nil
 }
 
+// certainFolder makes the name of a new vault's folder durable, and those above it. An
+// earlier opening may have made them and not have come further.
+func (v *Vault) certainFolder() error {
+	for dir := filepath.Clean(v.dir); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		err := v.fs.SyncDir(filepath.Dir(dir))
+		if errors.Is(err, fs.ErrPermission) {
+			return nil // who may not look into a folder did not make one in it
+		}
+		if err != nil {
+			return fmt.Errorf("make vault %s: sync folder %s: %w", v.dir, filepath.Dir(dir), err)
+		}
+	}
+	return nil
+}
+
 // emptyFolder makes the folder of a new disk. What an erased one of the same name
 // left there is removed first.
 func (v *Vault) emptyFolder(name string) error {
@@ -38,7 +54,11 @@ func (v *Vault) emptyFolder(name string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return v.makeFolder(name)
+	if err := v.makeFolder(name); err != nil {
+		return err
+	}
+	// It may have been there without being durable.
+	return v.fs.SyncDir(filepath.Dir(name))
 }
 
 // readFile reads up to limit bytes of a file.
@@ -94,8 +114,12 @@ func (v *Vault) replaceFile(dir, name string, content []byte) error {
 	return v.fs.SyncDir(dir)
 }
 
-// removeFolder removes the folder of a disk. The keys go first, the marker goes last.
+// removeFolder removes the folder of a disk. The keys go first, the marker goes last;
+// it may only be seen, from an erasing that did not end, and is made certain.
 func (v *Vault) removeFolder(folder string) error {
+	if err := v.fs.SyncDir(folder); err != nil {
+		return err
+	}
 	if err := v.destroyKeys(folder); err != nil {
 		return err
 	}

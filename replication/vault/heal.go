@@ -23,7 +23,7 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 	if err := v.writable(); err != nil {
 		return nil, nil, err
 	}
-	d, err := v.find(id)
+	d, err := v.findToWrite(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,7 +69,7 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 	if err := v.writable(); err != nil {
 		return nil, nil, err
 	}
-	d, err := v.find(id)
+	d, err := v.findToWrite(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -174,6 +174,7 @@ func (l *life) boot() error {
 	}
 	if l.random.IntN(5) == 0 {
 		l.disk.CutPower(1 << 30)
+		l.disk.FailSyncDir(1 << 30)
 		if err := l.loseCatalogs(); err != nil {
 			return err
 		}
@@ -186,13 +187,32 @@ func (l *life) boot() error {
 		case l.random.IntN(2) == 0:
 			l.disk.CutPower(l.random.IntN(25))
 		}
-		if l.random.IntN(8) < l.habits.fragile {
-			l.disk.FailSync(l.random.IntN(6))
-		}
+		l.hurt(l.habits.fragile, 8, 6)
 		v, err := Open(l.ctx, l.disk, "v", l.options())
+		l.disk.SetCapacity(0)
 		if failed := err; !l.disk.PowerIsCut() {
 			if err == nil {
 				failed = v.failedOpening()
+			}
+			if errors.Is(failed, vfs.ErrNoSpace) && err != nil {
+				l.faults["full in recovery"]++
+				continue
+			}
+			if errors.Is(failed, vfs.ErrNoSpace) || err == nil && v.roomless() {
+				l.note("no room in recovery: %v", failed)
+				l.faults["full in recovery"]++
+				if failed == nil {
+					if err := l.showsAny(v); err != nil {
+						return err
+					}
+				}
+				// There is room again, and who wants to write finds it.
+				failed = nil
+				for id := range v.disks {
+					if _, err := v.findToWrite(l.ctx, id); err != nil {
+						failed = err
+					}
+				}
 			}
 			if errors.Is(failed, vfs.ErrIO) {
 				l.note("an fsync failed in recovery: %v", failed)
@@ -228,21 +248,93 @@ func (l *life) boot() error {
 	}
 	l.disk.CutPower(1 << 30) // not while it is compared
 	l.disk.FailSync(1 << 30)
-	first := l.model.matches(l.ctx, l.vault)
+	l.disk.FailSyncDir(1 << 30)
+	m, err := l.shown(l.vault)
+	if err == nil {
+		l.model, l.later = m, nil
+	}
+	return err
+}
+
+// shown is what the vault shows: what was acknowledged, or also what was under way.
+func (l *life) shown(v *Vault) (*model, error) {
+	first := l.model.matches(l.ctx, v)
 	if first == nil {
-		l.later = nil
-		return nil
+		return l.model, nil
 	}
 	var others []error
 	for _, m := range l.later {
-		err := m.matches(l.ctx, l.vault)
+		err := m.matches(l.ctx, v)
 		if err == nil {
-			l.model, l.later = m, nil
-			return nil
+			return m, nil
 		}
 		others = append(others, err)
 	}
-	return fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+	return nil, fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+}
+
+// showsAny is for a vault without room: it can be read, and promises nothing of what was
+// under way.
+func (l *life) showsAny(v *Vault) error {
+	_, err := l.shown(v)
+	if l.disk.PowerIsCut() {
+		return nil
+	}
+	return err
+}
+
+// roomless reports whether a disk of the vault was opened without room.
+func (v *Vault) roomless() bool {
+	for _, d := range v.disks {
+		if d.roomless {
+			return true
+		}
+	}
+	return false
+}
+
+// hurt lets something happen to the storage soon, n times in of: an fsync of a file or
+// of a folder fails, one of the next several, or there is little room.
+func (l *life) hurt(n, of, soon int) {
+	if l.random.IntN(of) >= n {
+		return
+	}
+	switch l.random.IntN(5) {
+	case 0, 1:
+		l.disk.FailSync(l.random.IntN(soon))
+	case 2, 3:
+		l.disk.FailSyncDir(l.random.IntN(soon))
+	default:
+		if space, err := l.disk.Space("v"); err == nil {
+			l.disk.SetCapacity(space.Total - space.Free + int64(l.random.IntN(12_000)))
+		}
+	}
+}
+
+// upkeep does what the vault does in the background, on storage that may fail. A failure
+// after which the disk goes on is none.
+func (l *life) upkeep(id replication.DiskID, work func() error) error {
+	if !l.calm {
+		l.hurt(1, 3, 4)
+	}
+	err := work()
+	l.disk.SetCapacity(0)
+	if l.disk.PowerIsCut() || l.vault.disks[id] == nil {
+		return err
+	}
+	switch {
+	case errors.Is(err, vfs.ErrNoSpace):
+		l.note("no room: %v", err)
+		l.faults["full in upkeep"]++
+		return nil
+	case errors.Is(err, vfs.ErrIO) && l.vault.disks[id].broken == nil:
+		l.note("an fsync failed: %v", err)
+		l.faults["eio in upkeep, and on"]++
+		return nil
+	case errors.Is(err, vfs.ErrIO):
+		l.faults["eio in upkeep"]++
+	}
+	return err
 }
 
 // failedOpening is why a disk of the vault could not be opened.

@@ -158,6 +158,12 @@ func (d *disk) order(ctx context.Context) error {
 }
 
 func (d *disk) putInOrder(ctx context.Context) error {
+	d.mu.Lock()
+	err := d.usable()
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	changed := false
 	for {
 		if err := context.Cause(ctx); err != nil {

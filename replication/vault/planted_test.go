@@ -45,7 +45,29 @@ var plantedBugs = []plantedBug{
 	{"segments are removed before what replaces them is written once more", "recover.go", `r.passed = append(r.passed, n)`, `if err := r.removeSegment(n); err != nil {
 				return nil, err
 			}`, ""},
-	{"a cut-off sealing is made good before the next segment is certain", "replay.go", `r.cutOff = append(r.cutOff, cutSegment{number, records, end})`, `return r.sealOld(s, records, end)`, ""},
+	{"a cut-off sealing is made good before the next segment is certain", "replay.go", `r.seams = append(r.seams, seam{number: h.previous, end: h.previousEnd, session: h.session, repeats: h.repeats > 0})`,
+		`if err := r.sealAgain(seam{number: h.previous, end: h.previousEnd, session: h.session, repeats: h.repeats > 0}); err != nil {
+			return err
+		}`, ""},
+	{"a seal is trusted though its fsync failed", "settle.go", `if err := r.sealAgain(m); err != nil {`, `if err := error(nil); err != nil {`, "TestASealWhoseFsyncFailedIsMadeOnceMore"},
+	{"names are trusted that are only seen", "recover.go", `if err := d.certainNames(); err != nil {
+		return err
+	}`, ``, "TestWhatGoesIsNotNeededByWhatIsCertain"},
+	{"the folder of a disk may only be seen", "files.go", `return v.fs.SyncDir(filepath.Dir(name))
+}`, `return nil
+}`, "TestTheFolderOfANewDiskIsCertain"},
+	{"the folder of a vault may only be seen", "vault.go", `if err == nil && fresh && !o.ReadOnly {`, `if false {`, ""},
+	{"an erasing goes on before its marker is certain", "files.go", `if err := v.fs.SyncDir(folder); err != nil {
+		return err
+	}
+	if err`, `if err`, "TestAnErasingIsCertainBeforeItGoesOn"},
+	{"the end of a view removes what the catalog still needs", "sweep.go", `d.dead = append(d.dead, deadSegment{n, notYet})`,
+		`d.clock++
+		d.dead = append(d.dead, deadSegment{n, d.clock})`, "TestWhatGoesIsNotNeededByWhatIsCertain"},
+	{"what is in doubt is a witness", "replay.go", `if r.broken != nil {
+		// What`, `if false {
+		// What`, "TestWhatIsInDoubtIsNoWitness"},
+	{"a disk without room is opened once more under a view", "roomless.go", `if len(d.pins) > 0 || d.leading`, `if d.leading`, "TestADiskThatWasOpenedWithoutRoomWaitsForItsViews"},
 	{"a mark is applied before the data before it", "commit.go", `for _, p := range group {
 		if err == nil {
 			if err = d.apply(&p.record)`, `slices.SortStableFunc(group, func(a, b *pending) int { return int(b.head.kind) - int(a.head.kind) })

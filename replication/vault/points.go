@@ -17,7 +17,8 @@ type DiskInfo struct {
 	Trouble      error // why it could not be opened, or why work on its maps failed last; else nil
 }
 
-// State tells what is durable of a disk. The error wraps ErrUnknownDisk.
+// State tells what is durable of a disk; of one that was opened without room, also what
+// a crash left in doubt. The error wraps ErrUnknownDisk.
 func (v *Vault) State(id replication.DiskID) (replication.DiskState, error) {
 	d, err := v.find(id)
 	if err != nil {

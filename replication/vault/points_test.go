@@ -345,7 +345,7 @@ func TestOneFsyncServesManyBatches(t *testing.T) {
 		batches = append(batches, s.batch(change(int64(i)*1000, 1000, byte(i))))
 	}
 	before := disk.Operations()
-	if err := v.writeTogether(batches, nil); err != nil {
+	if err := v.writeTogether(t.Context(), batches, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := disk.Operations() - before; n != 2 {

@@ -13,6 +13,9 @@ import (
 // left behind. The catalog says how far it need not read; if the catalog is not
 // there, or does not fit, all of the log is read.
 func (d *disk) recover(ctx context.Context) error {
+	if err := d.certainNames(); err != nil {
+		return err
+	}
 	c, err := d.readCatalog()
 	if err == nil {
 		if err = d.replay(ctx, c); !errors.Is(err, errMisfit) {

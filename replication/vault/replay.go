@@ -3,9 +3,6 @@ package vault
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
 
 	"riparo/replication/vfs"
@@ -27,10 +24,10 @@ type replayer struct {
 	moved     movedBlocks
 	whole     bool // all of the log is read, without a catalog
 	// What waits until the newest segment is durable for certain: see settle.
-	passed    []uint32     // segments that the log passes by, to be removed
-	cutOff    []cutSegment // segments whose sealing was cut off
-	again     []uint32     // segments that an earlier recovery sealed, as far as can be seen
-	uncertain bool         // the newest segment could not be written once more
+	passed    []uint32          // segments that the log passes by, to be removed
+	seams     []seam            // where the log goes on from one segment to the next
+	sealedBy  map[uint32]uint64 // the session of the last record of a segment with a trailer
+	uncertain bool              // the newest segment could not be written once more
 	// What the catalog says about one of the records.
 	known    serial
 	knownSum uint32
@@ -38,7 +35,7 @@ type replayer struct {
 
 // replay reads what follows the catalog, or everything.
 func (d *disk) replay(ctx context.Context, c *catalog) error {
-	r := &replayer{disk: d, ctx: ctx}
+	r := &replayer{disk: d, ctx: ctx, sealedBy: map[uint32]uint64{}}
 	var err error
 	if r.there, err = d.segmentFiles(); err != nil {
 		return err
@@ -94,9 +91,9 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 		if err := r.inject(r.at); err != nil {
 			return err
 		}
-		if !d.vault.options.ReadOnly {
+		if !d.vault.options.ReadOnly && r.broken == nil {
 			r.closeUpTo(min(r.at, r.base))
-			if err := d.spill(false); err != nil {
+			if err := d.spill(false); err != nil && !d.fits(err) {
 				return writeProblem(d.id, err)
 			}
 		}
@@ -105,88 +102,6 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 		return err
 	}
 	return r.end(c, maps)
-}
-
-// cutSegment is a segment whose sealing was cut off, with where its records end.
-type cutSegment struct {
-	number  uint32
-	records []record
-	end     int64
-}
-
-// settle removes and seals what the newest segment makes superfluous. It comes after
-// the records of that one were written once more: until then the system may show a
-// segment that an fsync failed to bring to the disk, and after a power cut only what
-// it was to replace is left.
-func (r *replayer) settle() error {
-	if r.vault.options.ReadOnly {
-		return nil
-	}
-	for _, n := range r.passed {
-		if r.uncertain {
-			break // the next opening passes them by again
-		}
-		if err := r.removeSegment(n); err != nil {
-			return err
-		}
-	}
-	for _, c := range r.cutOff {
-		if r.uncertain {
-			r.unsealed = append(r.unsealed, c.number)
-			continue
-		}
-		if err := r.sealCutOff(c); err != nil {
-			return err
-		}
-	}
-	for _, n := range r.again {
-		if err := r.sealAgain(n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sealAgain writes the footer of a segment once more that a recovery had sealed. The
-// fsync of that may have failed, and then it is only seen until the power goes; the
-// next segment, which says where this one ends, may be gone by then.
-func (r *replayer) sealAgain(number uint32) (err error) {
-	s, err := openSegment(r.vault.fs, r.folder, number)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return r.unreadable(number, err)
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	if s.trailer == nil {
-		return nil // it is sealed as one whose sealing was cut off, or cannot be
-	}
-	tail := make([]byte, s.size-s.trailer.footer)
-	if err := readFull(s.file, tail, s.trailer.footer); err != nil {
-		return r.unreadable(number, err)
-	}
-	f, err := r.vault.fs.Open(filepath.Join(r.folder, segmentName(number)))
-	if err == nil {
-		_, err = f.WriteAt(tail, s.trailer.footer)
-		if err == nil {
-			err = f.Sync()
-		}
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return writeProblem(r.id, fmt.Errorf("seal segment %s once more: %w", segmentName(number), err))
-	}
-	return nil
-}
-
-func (r *replayer) sealCutOff(c cutSegment) (err error) {
-	s, err := openSegment(r.vault.fs, r.folder, c.number)
-	if err != nil {
-		return r.unreadable(c.number, err)
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	return r.sealOld(s, c.records, c.end)
 }
 
 func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
@@ -216,8 +131,8 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	if h := s.header; h != nil && r.bound && h.first == r.at+1 && h.chain != r.chain {
 		return logDamagedProblem(r.id, number, 0, errors.New("the segment does not go on where the one before it ends: it is of another copy of the vault"))
 	}
-	if h := s.header; h != nil && h.repeats > 0 {
-		r.again = append(r.again, h.previous)
+	if h := s.header; h != nil && h.previous > 0 {
+		r.seams = append(r.seams, seam{number: h.previous, end: h.previousEnd, session: h.session, repeats: h.repeats > 0})
 	}
 	records, end, err := r.records(s, limit)
 	if err != nil {
@@ -234,12 +149,12 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	}
 	r.log.previous, r.log.previousEnd = number, end
 	switch {
-	case s.trailer != nil || r.vault.options.ReadOnly:
-	case end == limit && len(records) > 0:
-		// An earlier recovery was cut off, or had no space.
-		r.cutOff = append(r.cutOff, cutSegment{number, records, end})
-	default:
-		r.unsealed = append(r.unsealed, number) // records at its end cannot be read
+	case s.trailer != nil && last:
+		r.seams = append(r.seams, seam{number: number, end: s.trailer.footer})
+	case s.trailer != nil && len(records) > 0:
+		r.sealedBy[number] = records[len(records)-1].session
+	case s.trailer == nil && limit < 0:
+		r.unsealed = append(r.unsealed, number) // nothing says where its records end
 	}
 	return nil
 }
@@ -344,20 +259,27 @@ func (r *replayer) end(c *catalog, maps []uint32) error {
 	if r.vault.options.ReadOnly {
 		return nil
 	}
-	if r.injected {
+	if r.injected && r.broken == nil {
 		// The log says where moved blocks belong only if all of it is read.
 		if err := r.spill(true); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
 			return writeProblem(r.id, err)
 		}
 	}
+	if r.broken != nil {
+		// What is in doubt is no witness, and lets nothing go: an inventory may be of it.
+		return nil
+	}
 	before := len(r.leftover)
+	if c == nil {
+		before = 0 // a catalog may be there, only it could not be used this time
+	}
 	r.sort() // an inventory that came after the catalog does without more of them
 	if c == nil || len(r.leftover) > before {
 		err := r.writeCatalog()
 		if err != nil && !errors.Is(err, vfs.ErrNoSpace) {
 			return writeProblem(r.id, err)
 		}
-		if err != nil { // the one that is there must not miss them
+		if err != nil || r.injected { // the one that is there must not miss them
 			r.leftover = r.leftover[:before]
 		}
 	}

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"slices"
 
@@ -71,6 +70,7 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 			}
 		}
 		r.broken, r.uncertain = err, true
+		r.noteRoom(err)
 		return nil
 	}
 	if err != nil {
@@ -141,7 +141,6 @@ func (r *replayer) rescue(s *segmentReader, doubtful []record) error {
 // sealOld ends a segment that a crash left open: with a footer, or by removing it if
 // nothing of it counts.
 func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error {
-	name := filepath.Join(r.folder, segmentName(s.number))
 	if len(records) == 0 {
 		r.segments = slices.DeleteFunc(slices.Clone(r.segments), func(g segmentInfo) bool { return g.number == s.number })
 		if err := s.close(); err != nil { // Windows removes no file that is open
@@ -149,33 +148,5 @@ func (r *replayer) sealOld(s *segmentReader, records []record, end int64) error 
 		}
 		return r.removeSegment(s.number)
 	}
-	footer, err := footerOf(s, records)
-	if err != nil {
-		return r.unreadable(s.number, err)
-	}
-	newest := &records[len(records)-1]
-	t := trailer{
-		footer: end, length: int64(len(footer)), first: records[0].serial, last: newest.serial,
-		chain: newest.sum, crc: checksum(footer), number: s.number, disk: r.log.tag,
-	}
-	f, err := r.vault.fs.Open(name)
-	if err == nil {
-		_, err = f.WriteAt(append(footer, t.encode()...), end)
-		if err == nil {
-			err = f.Truncate(end + t.length + trailerSize)
-		}
-		if err == nil {
-			err = f.Sync()
-		}
-		err = errors.Join(err, f.Close())
-	}
-	if errors.Is(err, vfs.ErrNoSpace) {
-		// It stays as it is, and the next segment, which says where it ends, must stay.
-		r.unsealed = append(r.unsealed, s.number)
-		return nil
-	}
-	if err != nil {
-		return writeProblem(r.id, fmt.Errorf("seal segment %s: %w", segmentName(s.number), err))
-	}
-	return nil
+	return r.writeSeal(s, records, end)
 }

@@ -16,7 +16,7 @@ func (v *Vault) Rewind(ctx context.Context, id replication.DiskID, to replicatio
 	if err := v.writable(); err != nil {
 		return err
 	}
-	d, err := v.find(id)
+	d, err := v.findToWrite(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -212,7 +212,7 @@ func (v *Vault) RotateDataKey(ctx context.Context, id replication.DiskID) error 
 	if err := v.writable(); err != nil {
 		return err
 	}
-	d, err := v.find(id)
+	d, err := v.findToWrite(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,10 @@ func (v *Vault) Prepare(ctx context.Context, want replication.Disk, epoch replic
 		return replication.DiskState{}, fmt.Errorf("prepare disk %s: a size of %d bytes", want.ID, want.Size)
 	}
 	d, err := v.findOrCreate(want.ID)
+	if d != nil {
+		d = v.revived(ctx, d)
+		err = d.sick
+	}
 	if err != nil {
 		return replication.DiskState{}, err
 	}
@@ -71,7 +75,7 @@ func (v *Vault) Write(ctx context.Context, b replication.Batch) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	d, err := v.find(b.Disk)
+	d, err := v.findToWrite(ctx, b.Disk)
 	if err != nil {
 		return err
 	}
@@ -141,7 +145,7 @@ func (v *Vault) Mark(ctx context.Context, m replication.Mark) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	d, err := v.find(m.Disk)
+	d, err := v.findToWrite(ctx, m.Disk)
 	if err != nil {
 		return err
 	}

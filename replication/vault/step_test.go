@@ -24,10 +24,12 @@ func (l *life) step() error {
 	}
 	if r.IntN(100) < l.habits.maintain {
 		l.note("maintain %s", id)
-		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
+		err := l.upkeep(id, func() error { return l.vault.disks[id].maintain(l.ctx) })
+		return errors.Join(err, l.look())
 	}
 	if r.IntN(100) < l.habits.compact {
-		return errors.Join(l.compact(id), l.look())
+		err := l.upkeep(id, func() error { return l.compact(id) })
+		return errors.Join(err, l.look())
 	}
 	switch n := r.IntN(100); {
 	case n < 45:
@@ -42,9 +44,11 @@ func (l *life) step() error {
 		return errors.Join(l.drop(id), l.look())
 	case n < 85:
 		l.note("maintain")
-		return errors.Join(l.vault.disks[id].maintain(l.ctx), l.look())
+		err := l.upkeep(id, func() error { return l.vault.disks[id].maintain(l.ctx) })
+		return errors.Join(err, l.look())
 	case n < 88:
-		return errors.Join(l.compact(id), l.look())
+		err := l.upkeep(id, func() error { return l.compact(id) })
+		return errors.Join(err, l.look())
 	case n < 90:
 		return l.reopen()
 	case n < 93:
@@ -191,7 +195,7 @@ func (l *life) write(id replication.DiskID, n int) error {
 	if n == 1 {
 		err = l.vault.Write(l.ctx, batches[0])
 	} else {
-		err = l.vault.writeTogether(batches, mark)
+		err = l.vault.writeTogether(l.ctx, batches, mark)
 	}
 	if err != nil {
 		return err
@@ -202,8 +206,8 @@ func (l *life) write(id replication.DiskID, n int) error {
 
 // writeTogether does what several calls of Write do when all wait for the first one:
 // without goroutines, whose order no seed decides.
-func (v *Vault) writeTogether(batches []replication.Batch, mark *replication.Mark) error {
-	d, err := v.find(batches[0].Disk)
+func (v *Vault) writeTogether(ctx context.Context, batches []replication.Batch, mark *replication.Mark) error {
+	d, err := v.findToWrite(ctx, batches[0].Disk)
 	if err != nil {
 		return err
 	}
@@ -355,7 +359,7 @@ func (l *life) reopen() error {
 		return err
 	}
 	l.vault = v
-	return nil
+	return v.failedOpening()
 }
 
 // hold opens a view and keeps it.
@@ -438,7 +442,7 @@ func (l *life) another(id replication.DiskID) error {
 			capacity = space.Total - space.Free + room
 		}
 		l.disk.SetCapacity(capacity)
-		err := l.vault.writeTogether(batches, nil)
+		err := l.vault.writeTogether(l.ctx, batches, nil)
 		l.disk.SetCapacity(0)
 		if room > 0 && hasCode(err, CodeFull) {
 			l.faults["full"]++

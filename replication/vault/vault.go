@@ -69,6 +69,8 @@ type Vault struct {
 	thin    chan struct{}          // holds a token when thinning is asked for
 	reserve sync.Mutex             // guards the file of that name
 
+	reviving sync.Mutex // held while a disk is opened once more; see roomless.go
+
 	mu     sync.RWMutex // guards all below
 	disks  map[replication.DiskID]*disk
 	closed bool
@@ -124,6 +126,9 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 		}
 	}()
 	fresh, err := v.readHeader()
+	if err == nil && fresh && !o.ReadOnly {
+		err = v.certainFolder()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +173,8 @@ func (v *Vault) Close() error {
 	disks := v.disks
 	v.disks = map[replication.DiskID]*disk{}
 	v.mu.Unlock()
+	v.reviving.Lock() // what is being opened once more ends first
+	defer v.reviving.Unlock()
 	if v.idle != nil {
 		v.stop()
 		<-v.idle
@@ -240,14 +247,11 @@ func (v *Vault) openDisks(ctx context.Context) error {
 			continue
 		}
 		v.disks[id] = d
-		if d.sick = d.recover(ctx); d.sick == nil && d.serial > 0 {
-			d.sick = d.keys.load(v.options.ReadOnly)
+		if err := v.openDisk(ctx, d); err != nil {
+			return fmt.Errorf("close disk %s: %w", id, err)
 		}
 		if d.sick == nil {
 			continue
-		}
-		if err := d.forget(); err != nil {
-			return fmt.Errorf("close disk %s: %w", id, err)
 		}
 		if version := (*versionError)(nil); errors.As(d.sick, &version) || ctx.Err() != nil {
 			return d.sick
@@ -255,6 +259,18 @@ func (v *Vault) openDisks(ctx context.Context) error {
 		// One disk that cannot be opened does not take the others along.
 	}
 	return nil
+}
+
+// openDisk opens a disk, or remembers why that is not possible.
+func (v *Vault) openDisk(ctx context.Context, d *disk) error {
+	if d.sick = d.recover(ctx); d.sick == nil && d.serial > 0 {
+		d.sick = d.keys.load(v.options.ReadOnly)
+	}
+	if d.sick == nil {
+		return nil
+	}
+	d.noteRoom(d.sick)
+	return d.forget()
 }
 
 // The folder of a disk has its name between a prefix and a suffix, because Windows

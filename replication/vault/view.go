@@ -40,6 +40,9 @@ func (v *Vault) View(ctx context.Context, id replication.DiskID, at replication.
 	if err == nil {
 		err = d.trusted(at, upTo)
 	}
+	if d.superseded {
+		err = d.broken
+	}
 	if err != nil {
 		d.mu.Unlock()
 		return nil, err

@@ -33,8 +33,8 @@ const Sector = 512
 //     be as before, in any combination, even when the content was synced;
 //   - a new file may be longer or shorter than it was.
 //
-// While it runs it can fail an fsync as Linux does (the data stays readable, is
-// gone after the next start, and the next fsync succeeds), run out of space, and
+// While it runs it can fail an fsync as Linux does (the data stays readable, some of it
+// or all is gone after the next start, and the next fsync succeeds), run out of space, and
 // flip bits or lose sectors of what it holds.
 type Sim struct {
 	mu      sync.Mutex // guards all below
@@ -44,13 +44,15 @@ type Sim struct {
 	names   []nameChange     // what separates them, in order
 	locks   map[string]int   // holders of each lock; exclusive is -1
 
-	operations int
-	cutAt      int // 0: never
-	cut        bool
-	syncs      int
-	failSyncAt int // 0: never
-	capacity   int64
-	used       int64
+	operations    int
+	cutAt         int // 0: never
+	cut           bool
+	syncs         int
+	failSyncAt    int // 0: never
+	syncDirs      int // of folders
+	failSyncDirAt int // 0: never
+	capacity      int64
+	used          int64
 }
 
 // node is a file or a folder of the tree.
@@ -275,6 +277,10 @@ func (s *Sim) SyncDir(name string) error {
 	defer s.mu.Unlock()
 	if err := s.dead("syncdir", name); err != nil {
 		return err
+	}
+	s.syncDirs++
+	if s.syncDirs == s.failSyncDirAt {
+		return &fs.PathError{Op: "syncdir", Path: name, Err: ErrIO}
 	}
 	if err := s.step("syncdir", name); err != nil {
 		return err // just before it took effect

@@ -38,6 +38,14 @@ func (s *Sim) FailSync(n int) {
 	s.failSyncAt = s.syncs + 1 + n
 }
 
+// FailSyncDir makes the fsync of a folder fail that comes after n more. Names stay as
+// they are seen, and are durable after the next one that succeeds.
+func (s *Sim) FailSyncDir(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failSyncDirAt = s.syncDirs + 1 + n
+}
+
 // Evict forgets what an fsync that failed left readable: from now on the files
 // read as the medium and the writes that are still waiting for a sync have them.
 func (s *Sim) Evict() {

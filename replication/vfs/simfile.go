@@ -126,7 +126,13 @@ func (f *simFile) Sync() error {
 	f.sim.syncs++
 	if f.sim.syncs == f.sim.failSyncAt {
 		// Linux marks the pages clean: they stay readable until they are evicted or
-		// the machine stops, never reach the disk, and the next fsync is content.
+		// the machine stops, and the next fsync is content. Most never reach the disk;
+		// some had reached it before the error.
+		if f.sim.random.IntN(2) == 0 {
+			for _, w := range f.node.pending {
+				f.node.medium = w.tear(f.node.medium, false, f.sim.random)
+			}
+		}
 		f.node.pending = nil
 		return &fs.PathError{Op: "sync", Path: f.name, Err: ErrIO}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +60,7 @@ The newest point is always kept, whatever its age.`,
 					if err != nil {
 						return err
 					}
-					drop := rules.Drop(points, time.Now())
+					drop := olderOf(points, rules.Drop(points, time.Now()))
 					if err := v.Drop(c.Context(), d.Disk.ID, drop); err != nil {
 						return err
 					}
@@ -83,6 +84,17 @@ The newest point is always kept, whatever its age.`,
 	flags.add(c)
 	c.Flags().StringVar(&keep, "keep", "", "rules of retention")
 	return c
+}
+
+// olderOf takes the newest of a disk's points out of those that rules let go. By the
+// clock it need not be the newest, for clocks jump; the vault keeps it, and would drop
+// none of the others for its sake.
+func olderOf(points []replication.RecoveryPoint, drop []replication.PointID) []replication.PointID {
+	if len(points) == 0 {
+		return drop
+	}
+	newest := points[len(points)-1].ID
+	return slices.DeleteFunc(drop, func(id replication.PointID) bool { return id == newest })
 }
 
 // machineProblem refuses to do by hand what an appliance does for its machines.

@@ -1,0 +1,77 @@
+package vault
+
+import (
+	"testing"
+
+	"riparo/replication"
+	"riparo/replication/vfs"
+)
+
+// withoutRoom is a disk whose vault was opened when there was no room to write once more
+// what a crash had left in doubt.
+func withoutRoom(t *testing.T) (*vfs.Sim, *sender) {
+	t.Helper()
+	disk := vfs.NewSim(9)
+	o := Options{segmentBytes: 64 << 10}
+	s := newSender(t, open(t, disk, "v", o), "d", 1<<20)
+	s.write(change(0, 20_000, 1))
+	s.mark()
+	s.write(change(30_000, 9_000, 2))
+	s.vault.kill()
+	space, err := disk.Space("v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.SetCapacity(space.Total - space.Free + 200)
+	s.vault = open(t, disk, "v", o)
+	return disk, s
+}
+
+func TestADiskThatWasOpenedWithoutRoomGoesOnByItself(t *testing.T) {
+	disk, s := withoutRoom(t)
+	s.check() // it can be read
+	b := s.batch(change(50_000, 3_000, 3))
+	for range 2 {
+		if err := s.vault.Write(t.Context(), b); !hasCode(err, CodeFull) {
+			t.Fatalf("without room: %v, want %s", err, CodeFull)
+		}
+	}
+	disk.SetCapacity(0)
+	if err := s.vault.Write(t.Context(), b); err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	s.mark()
+	s.check()
+	if err := s.vault.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.vault = open(t, disk, "v", Options{segmentBytes: 64 << 10})
+	s.check()
+}
+
+func TestADiskThatWasOpenedWithoutRoomWaitsForItsViews(t *testing.T) {
+	disk, s := withoutRoom(t)
+	w, err := s.vault.View(t.Context(), "d", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, w.Size())
+	if err := replication.ReadFull(w, want, 0); err != nil {
+		t.Fatal(err)
+	}
+	disk.SetCapacity(0)
+	b := s.batch(change(30_000, 9_000, 3))
+	if err := s.vault.Write(t.Context(), b); !hasCode(err, CodeFull) {
+		t.Fatalf("while a view is open: %v, want %s", err, CodeFull)
+	}
+	if err := viewShows(w, want); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.vault.Write(t.Context(), b); err != nil {
+		t.Fatalf("after it was closed: %v", err)
+	}
+	s.check()
+}
