@@ -159,6 +159,7 @@ func (d *disk) writeCatalog() error {
 		return nil
 	}
 	p := d.encodeCatalog()
+	d.catalogBytes = int64(len(p))
 	garbage := d.garbage
 	d.garbage = nil
 	d.mu.Unlock()

@@ -207,19 +207,96 @@ func TestARewindEndsTheRoundOfACompaction(t *testing.T) {
 	v := open(t, vfs.OS(), dir, compactOptions())
 	s := scattered(t, v)
 	to, d := s.points[0].id, v.disks["d"]
-	for range 20 {
-		rewound := false
-		if _, err := d.compact(t.Context(), func(context.Context, int64) error {
-			if s.points[len(s.points)-1].id != to {
-				s.rewind(to)
-				rewound = true
-			} else if rewound {
-				t.Error("it went on to move what it had found before the rewind")
-			}
-			return nil
-		}); err != nil {
+	// A round with all segments, so that some are left when the rewind comes.
+	var victims []worth
+	d.mu.Lock()
+	for _, g := range d.segments[:len(d.segments)-1] {
+		victims = append(victims, worth{segmentInfo: g})
+	}
+	d.mu.Unlock()
+	moved := 0
+	if err := d.vacate(t.Context(), victims, func(context.Context, int64) error {
+		if moved++; moved == 1 {
+			s.rewind(to)
+		} else {
+			t.Error("it went on to move what it had found before the rewind")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if moved == 0 {
+		t.Fatal("nothing was moved")
+	}
+	s.check()
+	for range 20 { // the next rounds see what is needed now
+		if _, err := d.compact(t.Context(), unhindered); err != nil {
 			t.Fatal(err)
 		}
+		s.check()
+	}
+}
+
+// TestOfABlockOnlyWhatIsNeededIsMoved covers more and more of the middle of blocks, and
+// lets the points go that need what was there.
+func TestOfABlockOnlyWhatIsNeededIsMoved(t *testing.T) {
+	dir := t.TempDir()
+	v := open(t, vfs.OS(), dir, compactOptions())
+	s := newSender(t, v, "d", 256<<10)
+	noise := func(at, length int64, seed uint64) replication.Change {
+		data := make([]byte, length)
+		fillNoise(data, seed)
+		return replication.Change{Extent: replication.Extent{Offset: at, Length: length}, Data: data}
+	}
+	for i := range int64(4) {
+		s.write(noise(i*blockBytes, blockBytes, uint64(i)))
+	}
+	s.mark()
+	d := v.disks["d"]
+	needed := func() int64 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		_, total := d.needed()
+		return total
+	}
+	for round := range int64(3) {
+		for i := range int64(4) {
+			s.write(noise(i*blockBytes+5000+round*18000, 18000, uint64(10+round*4+i)))
+		}
+		s.mark()
+		s.drop(s.points[len(s.points)-2].id)
+		if err := d.flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 12 {
+			if _, err := d.compact(t.Context(), unhindered); err != nil {
+				t.Fatal(err)
+			}
+			s.check()
+		}
+		// Noise does not shrink: what is stored is what is needed, and what records and
+		// segments take besides.
+		stored, segments := int64(0), segmentsOf(t, v)
+		for _, n := range segments {
+			f, err := os.Stat(d.segmentPath(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored += f.Size()
+		}
+		if most := needed() + int64(len(segments))*(3*alignment); stored > most {
+			t.Errorf("round %d: %d bytes in %d segments, want at most %d for the %d that are needed", round, stored, len(segments), most, needed())
+		}
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if round == 1 { // the log alone says the same
+			if err := os.Remove(filepath.Join(dir, disksName, "disk-d.d", catalogName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		v = open(t, vfs.OS(), dir, compactOptions())
+		s.vault, d = v, v.disks["d"]
 		s.check()
 	}
 }

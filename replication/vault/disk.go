@@ -41,15 +41,18 @@ type disk struct {
 	erased       bool
 	superseded   bool // it is being opened once more; see roomless.go
 
-	trouble    error // why the maps could not be written last; nil if they could
-	injected   bool  // memory has moved blocks, which no catalog may leave to the log
-	distrusted bool  // a map file is damaged; the next opening makes them anew
+	trouble      error // why the maps could not be written last; nil if they could
+	catalogBytes int64 // of the last catalog that this opening wrote
+
+	injected   bool // memory has moved blocks, which no catalog may leave to the log
+	distrusted bool // a map file is damaged; the next opening makes them anew
 
 	hard map[uint32]bool // segments that compaction leaves as they are; see compact.go
 
 	gone        atomic.Bool // erased: no file under the names of this disk is its own
 	compacting  atomic.Bool
 	taking      gauge         // that its files take
+	thorough    bool          // tidy hides little; of the one who maintains
 	maintaining chan struct{} // holds one token for the one who maintains
 	log         log           // used by the one who leads
 	keys        *dataKeys     // nil: the vault is not encrypted

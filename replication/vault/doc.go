@@ -160,7 +160,8 @@
 //	6 inventory  a snapshot of all that the log says without its blocks: only the
 //	             segments that it lists, and later ones, are needed from here on
 //	7 release    a disk that was erased, and the marks of points that do without it
-//	8 move       rows that take the place of other blocks; for each row segment (4
+//	8 move       rows that take the place of other blocks, or of parts of them, all
+//	             parts of one block in one record; for each row segment (4
 //	             bytes) and position (4 bytes) of the block, and the serial (8 bytes)
 //	             of the record that brought it first. Extents without data have the
 //	             position 0, and those of one segment are in one record
@@ -265,6 +266,29 @@
 // are removed. What waits for new maps to be written is a move; maps are read through
 // the moves, and these are part of inventory and catalog. A block that is damaged is
 // not moved, and its segment stays.
+//
+// It begins when the segments are 1.252 times as large as what the maps need of them,
+// and ends at 1.196. Before it moves anything, it writes maps anew that may hide what is
+// dead, for an entry takes a hundredth of its block. It takes the segments first of which
+// least is needed.
+//
+// What that costs is measured by TestChurn: a disk of 64 MiB, of which a quarter is
+// written each day, with the default retention and points made shorter and fewer, as it
+// says there; half of the bytes are pages of 8 KiB whose frequency follows Zipf's law, a
+// quarter is a log that goes round, a quarter files that are written anew. Space is all
+// files over what points need; write is all that is written, with maps, catalogs,
+// padding and moves, over the stored bytes of the sender's blocks. Both are means over
+// the last of three and a half times the longest rule; between two compactions space
+// rises to 1.37.
+//
+//	                             begins  ends   space  write
+//	database                      1.252  1.196  1.293  1.451
+//	database                      1.265  1.205  1.309  1.446
+//	pages anywhere, all alike     1.25   1.195  1.33   1.56
+//
+// Of the write of the first, moves are 0.25, maps 0.10, padding to 4096 bytes 0.06. The
+// last is hostile: no block tells how long it will live. It misses the goals of 1.3 and
+// 1.5.
 //
 // Read without its catalog, the log gives the same maps: what a record of kind 8 moved
 // is laid where the serial says that it came first.

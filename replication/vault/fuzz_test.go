@@ -23,7 +23,7 @@ func FuzzRecord(f *testing.F) {
 	}
 	var mark, inventory encoder
 	mark.point(&point{id: "p", time: time.Unix(1, 2), consistency: "crash", size: 10, members: []replication.DiskID{"d"}, tag: "x"})
-	s := state{disk: replication.Disk{ID: "d", Size: 10}, moves: moves{}.with(map[location]entry{{1, 2}: {length: 1, stored: 1, plain: 1, codec: codecRaw}}, 1)}
+	s := state{disk: replication.Disk{ID: "d", Size: 10}, moves: moves{}.with(map[location][]entry{{1, 2}: {{length: 1, stored: 1, plain: 1, codec: codecRaw}}}, 1)}
 	s.points = []*point{{id: "p", serial: 3}}
 	s.segments = []segmentInfo{{1, 3, 2}}
 	s.snapshot(&inventory)

@@ -18,10 +18,15 @@ const (
 	// foldWidth is how many files are folded into one. A view looks into at most
 	// foldWidth-1 files per level.
 	foldWidth = 8
-	// tidyLayers: so many layers of dropped points in a file are worth a rewrite,
-	// and so is an eighth of its entries.
+	// tidyLayers: so many layers of dropped points in a file, and as many as it keeps,
+	// are worth a rewrite.
 	tidyLayers = 16
-	tidyShare  = 8
+	// tidyShare: files are written anew when half of their entries may cover others,
+	// which are taken for needed until then; so an entry is not written often.
+	tidyShare = 2
+	// thoroughShare is the same before compaction: an entry of 56 bytes is written more
+	// cheaply than the block that nobody needs is moved.
+	thoroughShare = 8
 )
 
 // spill writes memory to a map file when it has grown too large, or in any case.

@@ -164,8 +164,11 @@ func (m *memory) drop(gone func(serial) bool) {
 	m.layers = kept
 }
 
-// moveTo takes the place of another block with the same content.
+// moveTo takes the place in another block that has the same content there.
 func (e *entry) moveTo(to *entry) {
+	if to.codec != codecZero {
+		e.inner, e.plain = uint32(e.offset-to.offset)+to.inner, to.plain
+	}
 	e.segment, e.position, e.stored, e.crc, e.codec = to.segment, to.position, to.stored, to.crc, to.codec
 	e.key, e.sum = to.key, to.sum
 }

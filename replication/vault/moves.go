@@ -16,10 +16,13 @@ import (
 // An entry without data has no place, only the segment whose record says so. The
 // whole of a segment's extents without data moves at once, from position 0.
 //
+// Of a block that is needed in part, the parts are stored again, as blocks of their
+// own: then one place has become several. What no part has was needed by nothing.
+//
 // A value is never changed: views hold it without a lock.
 type moves struct {
-	maps     []map[location]entry // oldest first; of like size they are merged
-	segments map[uint32]serial    // the record that last moved something out of a segment
+	maps     []map[location][]entry // oldest first; of like size they are merged
+	segments map[uint32]serial      // the record that last moved something out of a segment
 }
 
 func (m moves) empty() bool { return len(m.segments) == 0 }
@@ -33,38 +36,60 @@ func (m moves) newest() serial {
 	return newest
 }
 
-// find gives the place where a block is now. What moved twice is followed.
-func (m moves) find(at location) (to entry, ok bool) {
-	for {
-		next, more := m.once(at)
-		if !more {
-			return to, ok
+// find gives the places where the parts of a block are now. What moved twice is
+// followed.
+func (m moves) find(at location) []entry {
+	var places []entry
+	for _, to := range m.once(at) {
+		if further := m.find(to.location()); len(further) > 0 {
+			places = append(places, further...)
+		} else {
+			places = append(places, to)
 		}
-		to, ok, at = next, true, next.location()
 	}
+	return places
 }
 
-func (m moves) once(at location) (entry, bool) {
+func (m moves) once(at location) []entry {
 	for _, list := range slices.Backward(m.maps) {
-		if to, ok := list[at]; ok {
-			return to, true
+		if to := list[at]; len(to) > 0 {
+			return to
 		}
 	}
-	return entry{}, false
+	return nil
 }
 
 // follow makes e say where its block is now.
 func (m moves) follow(e *entry) {
-	if _, ok := m.segments[e.segment]; !ok {
-		return
-	}
-	if to, ok := m.find(e.location()); ok {
-		e.moveTo(&to)
+	for {
+		if _, ok := m.segments[e.segment]; !ok {
+			return
+		}
+		list := m.once(e.location())
+		i := slices.IndexFunc(list, func(to entry) bool { return to.holds(e) })
+		if i < 0 {
+			return // it did not move, or is a part that nothing needed
+		}
+		e.moveTo(&list[i])
 	}
 }
 
+// holds reports whether the block of e has all that other says.
+func (e *entry) holds(other *entry) bool {
+	return e.codec == codecZero || e.offset <= other.offset && other.end() <= e.end()
+}
+
+// addMove notes one more place to which something moved from a place.
+func addMove(list map[location][]entry, from location, to entry) {
+	if to.codec == codecZero {
+		list[from] = []entry{to} // they all say the same
+		return
+	}
+	list[from] = append(list[from], to)
+}
+
 // with adds what a record moved.
-func (m moves) with(more map[location]entry, at serial) moves {
+func (m moves) with(more map[location][]entry, at serial) moves {
 	if len(more) == 0 {
 		return m
 	}
@@ -84,16 +109,16 @@ func (m moves) with(more map[location]entry, at serial) moves {
 	return fresh
 }
 
-// all gives every move, with the place where the block is now.
-func (m moves) all() iter.Seq2[location, entry] {
-	return func(yield func(location, entry) bool) {
+// all gives every move, with the places where the block is now.
+func (m moves) all() iter.Seq2[location, []entry] {
+	return func(yield func(location, []entry) bool) {
 		for i, list := range m.maps {
 			for from := range list {
 				// A later one says the same.
-				if slices.ContainsFunc(m.maps[i+1:], func(later map[location]entry) bool { _, ok := later[from]; return ok }) {
+				if slices.ContainsFunc(m.maps[i+1:], func(later map[location][]entry) bool { _, ok := later[from]; return ok }) {
 					continue
 				}
-				if to, _ := m.find(from); !yield(from, to) {
+				if !yield(from, m.find(from)) {
 					return
 				}
 			}
@@ -108,7 +133,7 @@ func (m moves) without(gone func(segment uint32) bool) moves {
 	if len(fresh.segments) == len(m.segments) {
 		return m
 	}
-	list := map[location]entry{}
+	list := map[location][]entry{}
 	for from, to := range m.all() {
 		if !gone(from.segment) {
 			list[from] = to
@@ -117,7 +142,7 @@ func (m moves) without(gone func(segment uint32) bool) moves {
 	if len(list) == 0 {
 		return moves{}
 	}
-	fresh.maps = []map[location]entry{list}
+	fresh.maps = []map[location][]entry{list}
 	return fresh
 }
 

@@ -115,8 +115,15 @@ var plantedBugs = []plantedBug{
 	if !fresh {`, ""},
 	{"what was written to a full disk counts", "log.go", `return l.undo(w, fresh, fmt.Errorf("write %d bytes`, `l.serial, l.chain = at, chain
 		return l.undo(w, fresh, fmt.Errorf("write %d bytes`, ""},
-	{"compaction passes over a block that is needed", "compact.go", `case !b.found[e.position]:`,
-		`case !b.found[e.position] && e.position > 8400:`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
+	{"compaction passes over a block that is needed", "compact.go", `b.parts = append(b.parts, blockPart{e.position, e.offset, e.end()})`,
+		`if e.position > 8400 {
+					b.parts = append(b.parts, blockPart{e.position, e.offset, e.end()})
+				}`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
+	{"a rewind during compaction is not noticed", "compact.go", `if !slices.Equal(d.voids, m.voids) {`, `if false {`, "TestARewindEndsTheRoundOfACompaction"},
+	{"a part of a block is read from the beginning of another", "memory.go", `e.inner, e.plain = uint32(e.offset-to.offset)+to.inner, to.plain`, `e.plain = to.plain`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
+	{"of the parts of a block the last one counts", "moves.go", `list[from] = append(list[from], to)`, `list[from] = []entry{to}`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
+	{"blocks are moved whole, however little of them is needed", "compact.go", `if needed > e.length-e.length/partGain {`, `if true {`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
+	{"parts of a block that do not meet are joined", "compact.go", `p.from <= joined[n-1].to {`, `p.from <= joined[n-1].to+1<<20 {`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
 	{"a moved block is laid where it was moved, not where it came first", "moved.go", `movedEntry{e, origins[i].serial}`,
 		`movedEntry{e, origins[i].serial - origins[i].serial + m.serial}`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
 	{"a moved block that a rewind made void counts", "moved.go", `if !inRanges(r.voids, at) {`, `if true {`, "TestWhatARewindMadeVoidStaysVoidWhenItWasMoved"},

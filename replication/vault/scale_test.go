@@ -111,7 +111,7 @@ func (m *many) grow(count int) {
 			if err := m.vault.disks["d"].maintain(m.t.Context()); err != nil { // as in the background
 				m.t.Fatal(err)
 			}
-			begin, written = time.Now(), m.fs.written.Load()
+			begin, written = time.Now(), m.fs.written().total()
 		}
 		m.now = m.now.Add(5 * time.Second)
 		m.number++
@@ -137,7 +137,7 @@ func (m *many) grow(count int) {
 			}
 		}
 	}
-	m.cost, m.bytes = time.Since(begin)/100, (m.fs.written.Load()-written)/100
+	m.cost, m.bytes = time.Since(begin)/100, (m.fs.written().total()-written)/100
 	if m.first == 0 {
 		m.first = m.bytes
 	}

@@ -34,13 +34,18 @@ func (s *state) snapshot(e *encoder) {
 	e.number(uint64(s.mended))
 	e.number(uint64(s.lockedAt))
 	all := maps.Collect(s.moves.all())
-	e.number(uint64(len(all)))
+	places := 0
+	for _, to := range all {
+		places += len(to)
+	}
+	e.number(uint64(places))
 	for _, from := range slices.SortedFunc(maps.Keys(all), compareLocations) {
-		to := all[from]
-		e.number(uint64(from.segment))
-		e.number(uint64(from.position))
-		e.p = append(e.p, make([]byte, entrySize)...)
-		to.put(e.p[len(e.p)-entrySize:])
+		for _, to := range all[from] {
+			e.number(uint64(from.segment))
+			e.number(uint64(from.position))
+			e.p = append(e.p, make([]byte, entrySize)...)
+			to.put(e.p[len(e.p)-entrySize:])
+		}
 	}
 }
 
@@ -91,7 +96,7 @@ func (s *state) restore(d *decoder) error {
 	s.lost = d.ranges()
 	s.mended = serial(d.number())
 	s.lockedAt = int64(d.number())
-	list := map[location]entry{}
+	list := map[location][]entry{}
 	for range d.count() {
 		from := location{uint32(d.number()), uint32(d.number())}
 		if len(d.p) < entrySize {
@@ -103,7 +108,7 @@ func (s *state) restore(d *decoder) error {
 			return err
 		}
 		d.p = d.p[entrySize:]
-		list[from] = to
+		addMove(list, from, to)
 	}
 	s.moves = moves{}.with(list, 1)
 	if d.err == nil && (s.disk.Size < 0 || s.disk.ID.Check() != nil) {

@@ -174,9 +174,9 @@ func (s *state) move(r *record) error {
 	if err != nil {
 		return err
 	}
-	list := make(map[location]entry, len(origins))
+	list := make(map[location][]entry, len(origins))
 	for i, e := range r.entries() {
-		list[origins[i].location] = e
+		addMove(list, origins[i].location, e)
 	}
 	s.moves = s.moves.with(list, r.serial)
 	s.holds(r.segment, origins)

@@ -45,9 +45,7 @@ func (d *disk) unpin(since uint64) error {
 func (d *disk) sweep(ctx context.Context, changed bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.garbage) > 0 || d.buried() {
-		changed = true
-	}
+	changed = (changed || len(d.garbage) > 0) && d.catalogDue() || d.buried()
 	dead := d.unreferenced()
 	if len(dead) == 0 && !changed {
 		return nil
@@ -95,6 +93,21 @@ func (d *disk) letGo() {
 	}
 }
 
+// catalogShare: the catalog is written when the maps that changed since are so many
+// times as large, or when a segment is to be removed.
+const catalogShare = 8
+
+// catalogDue reports whether the maps changed enough for a new catalog: the map files
+// that it made superfluous, and those that an opening would have to make again. The
+// caller holds mu.
+func (d *disk) catalogDue() bool {
+	bytes := int64(0)
+	for _, m := range d.garbage {
+		bytes += (m.fine.pages() + m.whole.pages()) * pageSize
+	}
+	return bytes >= catalogShare*d.catalogBytes
+}
+
 // unreferenced lists the sealed segments that no map refers to. The caller holds mu.
 func (d *disk) unreferenced() []uint32 {
 	if d.forgive(); len(d.lost) > 0 {
@@ -114,8 +127,10 @@ func (d *disk) unreferenced() []uint32 {
 		}
 	}
 	d.forgetMoves()
-	for _, to := range d.moves.all() {
-		needed[to.segment] = true
+	for _, places := range d.moves.all() {
+		for _, to := range places {
+			needed[to.segment] = true
+		}
 	}
 	last := uint32(0) // the newest one may still be written to
 	if n := len(d.segments); n > 0 {

@@ -64,11 +64,20 @@ func (d *disk) tidy() (bool, error) {
 	return true, nil
 }
 
+// hiddenShare: files are written anew when that share of their entries may hide what
+// is dead.
+func (d *disk) hiddenShare() int64 {
+	if d.thorough {
+		return thoroughShare
+	}
+	return tidyShare
+}
+
 // plan chooses what to tidy. The caller holds mu.
 func (d *disk) plan() (plan, bool) {
 	for i, t := range d.tiles {
 		keep, loose, entries := d.layersOf(t)
-		if t.cut() || t.stale(d.moves) || loose >= tidyLayers || loose > 0 && entries*tidyShare >= t.fine.count {
+		if t.cut() || t.stale(d.moves) || loose >= max(tidyLayers, len(keep)) || loose > 0 && entries*d.hiddenShare() >= t.fine.count {
 			return d.planOf(d.tiles[i:i+1], keep), true
 		}
 		if i > 0 {
@@ -95,6 +104,9 @@ func (d *disk) join(u, t tile) [][]serial {
 		return nil
 	}
 	inner := older[:len(older)-1]
+	if len(inner) > 0 && thoroughShare*min(u.entriesFrom(inner[len(inner)-1]), t.entriesUpTo(newer[0])) < both {
+		return nil // little can be hidden
+	}
 	switch {
 	case both <= run:
 		return [][]serial{append(slices.Clone(inner), newer...)}
@@ -102,16 +114,18 @@ func (d *disk) join(u, t tile) [][]serial {
 		// The last layer of the older one joins the first of the newer one.
 		return [][]serial{inner, newer}
 	case len(newer) == 1:
-		// Of like size, so that an entry is rewritten log n times at most.
-		if 2*t.fine.count >= u.fine.count {
+		if d.hiddenShare()*t.fine.count >= u.fine.count {
 			return [][]serial{newer}
 		}
-	case 2*t.entriesUpTo(newer[0]) >= u.fine.count:
+	case d.hiddenShare()*t.entriesUpTo(newer[0]) >= u.fine.count:
 		// The first layer of the newer one joins the older one.
 		return [][]serial{newer[:1], newer[1:]}
 	}
 	return nil
 }
+
+// entriesFrom counts the entries of the layers after a serial.
+func (m *mapFile) entriesFrom(at serial) int64 { return m.fine.count - m.entriesUpTo(at) }
 
 // entriesUpTo counts the entries of the layers up to a serial.
 func (m *mapFile) entriesUpTo(at serial) int64 {
