@@ -1,0 +1,80 @@
+package blockcut
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// need skips where the tests cannot run, and says why.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	for _, device := range []string{"/dev/fuse", "/dev/loop-control"} {
+		f, err := os.OpenFile(device, os.O_RDWR, 0)
+		if err != nil {
+			t.Skipf("%s cannot be used here: %v", device, err)
+		}
+		f.Close()
+	}
+	for _, p := range append(programs, "losetup", "mount", "umount") {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+}
+
+// command runs a program of others.
+func command(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// attach makes a loop device of a file, and sees that it is one of this file.
+func attach(file string) (device string, err error) {
+	if device, err = command("losetup", "-f", "--show", file); err != nil {
+		return "", err
+	}
+	name := filepath.Base(device)
+	backing, err := os.ReadFile("/sys/block/" + name + "/loop/backing_file")
+	if err != nil || strings.TrimSpace(string(backing)) != file {
+		detach(device)
+		return "", fmt.Errorf("%s is of %q, want %s: %v", device, backing, file, err)
+	}
+	return device, nil
+}
+
+func detach(device string) error {
+	_, err := command("losetup", "-d", device)
+	return err
+}
+
+// mounted mounts what is in a file, with options as mount takes them, and unmounts it after use.
+func mounted(file, dir, options string, use func() error) (err error) {
+	device, err := attach(file)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := detach(device); err == nil {
+			err = e
+		}
+	}()
+	if _, err := command("mount", "-o", options, device, dir); err != nil {
+		return fmt.Errorf("VIOLATION: the file system cannot be mounted: %w", err)
+	}
+	defer func() {
+		if _, e := command("umount", dir); err == nil {
+			err = e
+		}
+	}()
+	return use()
+}
