@@ -12,6 +12,9 @@ import (
 // need skips where the tests cannot run, and says why.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("building riparo and cutting its disk takes longer than a quick check may")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount")
 	}
