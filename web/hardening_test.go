@@ -49,7 +49,7 @@ func TestEveryAnswerIsHardened(t *testing.T) {
 	signedIn, stranger := h.signedIn(""), h.browser()
 	paths := []string{"/nothing", "/api/v1/nothing", "//evil.example", "/machines/../settings"}
 	for _, pattern := range h.console.Patterns() {
-		if method, path := pathOf(pattern); method == "GET" && path != "/api/v1/events" && path != "/live" {
+		if method, path := pathOf(pattern); method == "GET" && !endless(path) && path != "/live" {
 			paths = append(paths, path)
 		}
 	}
@@ -199,7 +199,7 @@ func TestEveryScopeMeetsTheTable(t *testing.T) {
 		b.header.Set("Authorization", "Bearer "+made.Secret)
 		for _, pattern := range h.console.Patterns() {
 			method, path := pathOf(pattern)
-			if !strings.HasPrefix(path, "/api/") || path == "/api/v1/events" || path == "/api/v1/setup" {
+			if !strings.HasPrefix(path, "/api/") || endless(path) || path == "/api/v1/setup" {
 				continue
 			}
 			got := b.do(method, path, strings.NewReader("{}"), "application/json")

@@ -122,12 +122,11 @@ func (i *Identity) SetDisabled(actor, name string, disabled bool) error {
 		if err := tx.Users().Put(u); err != nil {
 			return err
 		}
-		code, text := "user.enabled", "opened again"
+		args := map[string]string{"actor": actor, "user": u.Name}
 		if disabled {
-			code, text = "user.disabled", "closed"
+			return i.event(tx, "warning", "user.disabled", fmt.Sprintf("the account %s was closed by %s", u.Name, actor), args)
 		}
-		return i.event(tx, "warning", code, fmt.Sprintf("the account %s was %s by %s", u.Name, text, actor),
-			map[string]string{"actor": actor, "user": u.Name})
+		return i.event(tx, "warning", "user.enabled", fmt.Sprintf("the account %s was opened again by %s", u.Name, actor), args)
 	})
 	if err != nil || !disabled {
 		return err
