@@ -18,16 +18,15 @@ import (
 )
 
 // diskGCPercent keeps the memory of a command near what it uses: almost all of that are
-// buffers that are used again, so that collecting often costs next to nothing. It is set
-// once the vault is open: opening one of many points allocates small things, and would
-// collect at every 400 KB of them.
+// buffers that are used again, so that collecting often costs next to nothing.
 const diskGCPercent = 10
 
 func newDisk(t *terminal) *cobra.Command {
 	c := &cobra.Command{
-		Use:     "disk",
-		Short:   "Replicate, look at, export, serve and verify single disks",
-		GroupID: groupDisk,
+		Use:              "disk",
+		Short:            "Replicate, look at, export, serve and verify single disks",
+		GroupID:          groupDisk,
+		PersistentPreRun: func(*cobra.Command, []string) { debug.SetGCPercent(diskGCPercent) },
 	}
 	c.AddCommand(
 		newDiskReplicate(t),
@@ -95,7 +94,6 @@ func (f *vaultFlags) opened(ctx context.Context, o vault.Options, work func(*vau
 		return f.openProblem(err)
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	debug.SetGCPercent(diskGCPercent)
 	return work(v)
 }
 
