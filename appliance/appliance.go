@@ -16,6 +16,7 @@ import (
 
 	"riparo/appliance/audit"
 	"riparo/appliance/backup"
+	"riparo/appliance/certificate"
 	"riparo/appliance/discovery"
 	"riparo/appliance/docs"
 	"riparo/appliance/identity"
@@ -59,23 +60,24 @@ type Config struct {
 
 // Appliance is an open appliance.
 type Appliance struct {
-	config   Config
-	log      *slog.Logger
-	told     string // the newest event that is in the log; runStory's
-	store    *store.Store
-	vault    *vault.Vault
-	target   *mastertarget.Target
-	labMu    sync.Mutex // guards lab and labRuns
-	labRuns  map[string]bool
-	labSites chan *lab.Site // opened and not yet running
-	lab      *lab.World     // of sites of the kind lab; opened when the first one is
-	sites    *discovery.Sites
-	jobs     *jobs.Engine
-	protect  *protection.Protector
-	recover  *recovery.Recovery
-	identity *identity.Identity
-	keeper   *backup.Keeper
-	notifier *notify.Notifier
+	config      Config
+	log         *slog.Logger
+	told        string // the newest event that is in the log; runStory's
+	store       *store.Store
+	vault       *vault.Vault
+	target      *mastertarget.Target
+	labMu       sync.Mutex // guards lab and labRuns
+	labRuns     map[string]bool
+	labSites    chan *lab.Site // opened and not yet running
+	lab         *lab.World     // of sites of the kind lab; opened when the first one is
+	sites       *discovery.Sites
+	jobs        *jobs.Engine
+	protect     *protection.Protector
+	recover     *recovery.Recovery
+	identity    *identity.Identity
+	keeper      *backup.Keeper
+	notifier    *notify.Notifier
+	certificate *certificate.Keeper
 
 	restart    chan struct{} // closed when Run is to return ErrRestart
 	restarting sync.Once

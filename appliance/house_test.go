@@ -67,6 +67,8 @@ var floors = []room{
 	{path: "appliance/discovery", floor: 4},
 	{path: "appliance/backup", floor: 4}, // the appliance's own state, saved and brought back
 	{path: "appliance/audit", floor: 4},
+	{path: "appliance/certificate", floor: 4},
+	{path: "appliance/setup", floor: 4}, // probes and looks of the first run
 	{path: "appliance/identity", floor: 4},
 	{path: "appliance/notify", floor: 4},
 	{path: "appliance/protection", floor: 4, neighbors: []string{

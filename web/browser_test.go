@@ -197,6 +197,7 @@ func TestShots(t *testing.T) {
 		c.JS("(document.activeElement?.blur(), 0)")
 		c.Shot(filepath.Join(folder, fmt.Sprintf("%s-%s-%s-%d.png", name, lang, theme, width)))
 	}
+	h.settle()
 	looks := []struct {
 		width       int64
 		lang, theme string
@@ -220,6 +221,8 @@ func TestShots(t *testing.T) {
 		{"dialog-change", "/machines/m-77aa01fe", "change-recovery-point"}, {"protect", "/protect?site=Milano&ref=r-9", ""},
 		{"jobs", "/jobs", ""}, {"job", "/jobs/20261123T080000.000Z-0000001", ""}, {"job-failed", "/jobs/20261123T070000.000Z-0000003", ""}, {"job-waiting", "/jobs/20261123T080100.000Z-0000002", ""},
 		{"events", "/events", ""}, {"infrastructure", "/infrastructure", ""}, {"policies", "/policies", ""}, {"policy", "/policies/gold", ""}, {"settings", "/settings", ""}, {"account", "/account", ""}, {"users", "/settings/users", ""}, {"user", "/settings/users/carla", ""}, {"tokens", "/settings/tokens", ""}, {"signon", "/settings/sign-in", ""}, {"audit", "/audit?verify=now", ""}, {"help", "/help", ""}, {"missing", "/nothing", ""},
+		{"wizard-appliance", "/setup/appliance", ""}, {"wizard-vault", "/setup/vault", ""}, {"wizard-checks", "/setup/checks", ""}, {"wizard-site", "/setup/site", ""}, {"wizard-finish", "/setup/finish", ""}, {"wizard-certificate", "/setup/certificate", ""},
+		{"conf-appliance", "/settings/appliance", ""}, {"conf-notifications", "/settings/notifications", ""}, {"conf-backup", "/settings/backup", ""}, {"conf-about", "/settings/about", ""}, {"alerts", "/alerts", ""}, {"help", "/help", ""}, {"missing", "/nothing", ""},
 	}
 	for _, look := range looks {
 		if err := h.identity.SetLanguage(user, look.lang); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/store"
 	"riparo/web/api"
 	"riparo/web/view"
 )
@@ -17,7 +18,11 @@ const minPassword = 12
 // setup is the page that claims a fresh appliance.
 func (k *Console) setup(w http.ResponseWriter, r *http.Request) {
 	if claimed, err := k.Identity.Claimed(); err != nil || claimed {
-		k.onward(w, r, "/", err)
+		next := "/"
+		if user := userOf(r); err == nil && user != nil && user.Role == store.Administrator {
+			next = k.unfinished(r)
+		}
+		k.onward(w, r, next, err)
 		return
 	}
 	v := k.visitOf(r)
@@ -52,7 +57,18 @@ func (k *Console) claim(w http.ResponseWriter, r *http.Request) {
 		k.entry(w, v, status, v.words.T("setup.title"), view.SetupPage(k.setupForm(v, token, name, err)))
 		return
 	}
-	k.enter(w, r, name, "/")
+	k.enter(w, r, name, k.unfinished(r))
+}
+
+// unfinished is the step at which the setup goes on, or the overview when it is done or
+// machines are protected already.
+func (k *Console) unfinished(r *http.Request) string {
+	s, err := k.Appliance.Setup(r.Context())
+	rec, recErr := k.records()
+	if err != nil || recErr != nil || !s.Progress.Finished.IsZero() || len(rec.machines) > 0 {
+		return "/"
+	}
+	return "/setup/" + firstOpen(s)
 }
 
 func mismatch(password, again string) error {

@@ -25,3 +25,11 @@ func Local(next string) string { return local(next) }
 
 // ActionOf is how a route is called in the audit log.
 func ActionOf(pattern string) string { return actionOf(pattern) }
+
+// WizardSteps are the names of the steps of the setup.
+func WizardSteps() (names []string) {
+	for _, s := range wizardSteps() {
+		names = append(names, s.name)
+	}
+	return names
+}

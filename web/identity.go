@@ -22,6 +22,9 @@ type Identity interface {
 	Claim(ctx context.Context, token, name, password, language, address string) (store.User, error)
 
 	// Login checks a password; address is where the browser is.
+	// Entitled reports whether somebody has the setup token of an unclaimed appliance.
+	Entitled(token, address string) error
+
 	Login(ctx context.Context, name, password, address string) (store.User, error)
 	User(name string) (store.User, error)
 	SetLanguage(name, language string) error

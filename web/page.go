@@ -191,7 +191,7 @@ func (k *Console) navigation(v visit, counts map[string]view.NavCount) []view.Na
 		{Title: w.T("nav.protection"), Items: []view.NavItem{
 			item("overview", "/", "overview"), item("machines", "/machines", "machine"), item("policies", "/policies", "policy")}},
 		{Title: w.T("nav.operations"), Items: []view.NavItem{
-			item("jobs", "/jobs", "job"), item("events", "/events", "event"), item("infrastructure", "/infrastructure", "infrastructure"), item("reports", "/reports", "report")}},
+			item("jobs", "/jobs", "job"), item("alerts", "/alerts", "warn"), item("events", "/events", "event"), item("infrastructure", "/infrastructure", "infrastructure"), item("reports", "/reports", "report")}},
 		{Title: w.T("nav.appliance"), Items: []view.NavItem{item("logs", "/logs", "log"), item("settings", "/settings", "settings")}},
 	}
 	if v.may("GET /audit") {
@@ -233,7 +233,15 @@ func (k *Console) counts(v visit) (map[string]view.NavCount, error) {
 		machines = figure("machines", critical, true)
 		machines.Note = v.words.T("nav.count-critical")
 	}
-	return map[string]view.NavCount{"machines": machines, "jobs": figure("jobs", len(r.unfinished), waiting > 0)}, nil
+	alerts := 0
+	err = k.Store.View(func(tx *store.Tx) (err error) {
+		alerts, err = tx.ActiveAlerts().Count()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]view.NavCount{"alerts": figure("alerts", alerts, alerts > 0), "machines": machines, "jobs": figure("jobs", len(r.unfinished), waiting > 0)}, nil
 }
 
 // fail answers with a problem that came up on the way to a page.

@@ -81,6 +81,14 @@ var (
 	metricRot      = describe("vault_damaged_places", "Places of the vault that are damaged and not healed.")
 	metricAlarm    = describe("machine_ransomware_alarm", "1 while disks of the machine seem to be being encrypted.", "machine", "id")
 	metricSites    = describe("site_reachable", "1 when the last contact with the site succeeded.", "site")
+	metricAlerts   = describe("alerts_active", "Alerts that have not ended, by kind and severity.", "kind", "severity")
+	metricWaiting  = describe("notifications_waiting", "Messages that have still to go out.")
+	metricBackup   = describe("backup_timestamp_seconds", "When the newest backup of the appliance itself was made. Absent before the first.")
+	metricEvery    = describe("backup_interval_seconds", "The time between two backups of the appliance itself. Absent when none is planned.")
+	metricCert     = describe("certificate_end_timestamp_seconds", "When the certificate of the console ends.")
+	metricSessions = describe("replication_sessions", "Machines whose replication is moving data now.")
+	metricPointAt  = describe("newest_point_timestamp_seconds", "When the newest recovery point of a machine was taken.", "machine", "id")
+	metricLag      = describe("machine_remaining_bytes", "What the transfer under way has still to send of a machine.", "machine", "id")
 	metricSnapshot = describe("report_timestamp_seconds", "When these figures were taken.")
 )
 
@@ -88,7 +96,8 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{metricInfo, metricRPO, metricLimit, metricState, metricHealth, metricSent, metricMachine, metricCycle,
 		metricJobs, metricStored, metricLogical, metricFree, metricPoints, metricSites, metricSnapshot,
-		metricRead, metricReadAll, metricPasses, metricReadLast, metricRot, metricAlarm} {
+		metricRead, metricReadAll, metricPasses, metricReadLast, metricRot, metricAlarm,
+		metricAlerts, metricWaiting, metricBackup, metricEvery, metricCert, metricSessions, metricPointAt, metricLag} {
 		ch <- d
 	}
 }
@@ -107,8 +116,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricInfo, 1, c.console.Version)
 	gauge(metricSnapshot, float64(rep.Time.UnixMilli())/1000)
 	gauge(metricSent, rep.SentPerSecond)
+	sessions := 0
 	for _, m := range r.machines {
 		id, mr := string(m.ID), rep.Machines[m.ID]
+		if mr.Total > 0 {
+			sessions++
+			gauge(metricLag, float64(max(0, mr.Total-mr.Done)), m.Name, id)
+		}
+		if !mr.PointTime.IsZero() {
+			gauge(metricPointAt, float64(mr.PointTime.UnixMilli())/1000, m.Name, id)
+		}
 		if age, known := rpo(m, mr, rep.Time); known && counted(m) {
 			gauge(metricRPO, age.Seconds(), m.Name, id)
 		}
@@ -128,6 +145,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		if mr.LastCycle > 0 {
 			gauge(metricCycle, mr.LastCycle.Seconds(), m.Name, id)
 		}
+	}
+	gauge(metricSessions, float64(sessions))
+	if err := c.upkeep(gauge); err != nil {
+		c.console.Logger.Warn("the appliance gives no figures of itself", "error", err)
 	}
 	states := map[store.JobState]int{store.NotStarted: 0, store.InProgress: 0, store.WaitingForInput: 0, store.WaitingToRetry: 0}
 	for _, j := range r.unfinished {
@@ -168,3 +189,44 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 var healthLevels = map[store.HealthLevel]float64{store.Healthy: 0, store.Warning: 1, store.Critical: 2}
+
+// upkeep are the figures of the appliance itself.
+func (c collector) upkeep(gauge func(*prometheus.Desc, float64, ...string)) error {
+	s, err := c.console.Appliance.Setup(c.ctx)
+	if err != nil {
+		return err
+	}
+	gauge(metricCert, float64(s.Certificate.Ends.Unix()))
+	return c.console.Store.View(func(tx *store.Tx) error {
+		active := map[[2]string]int{}
+		for a, err := range tx.ActiveAlerts().All() {
+			if err != nil {
+				return err
+			}
+			active[[2]string{a.Kind, a.Severity}]++
+		}
+		for k, n := range active {
+			gauge(metricAlerts, float64(n), k[0], k[1])
+		}
+		waiting, err := tx.WaitingDeliveries().Count()
+		if err != nil {
+			return err
+		}
+		gauge(metricWaiting, float64(waiting))
+		var plan store.BackupPlan
+		var saved store.Saved
+		if _, err := tx.Setting(store.SettingBackup, &plan); err != nil {
+			return err
+		}
+		if _, err := tx.Setting(store.SettingSaved, &saved); err != nil {
+			return err
+		}
+		if plan.Every > 0 {
+			gauge(metricEvery, plan.Every.Seconds())
+		}
+		if !saved.Time.IsZero() {
+			gauge(metricBackup, float64(saved.Time.Unix()))
+		}
+		return nil
+	})
+}

@@ -20,6 +20,7 @@ func contextWithTimeout(r *http.Request, d time.Duration) (context.Context, cont
 // doors are the pages of settings, each for those who may use it.
 var doors = []struct{ name, pattern, icon string }{
 	{"account", "GET /account", "user"}, {"users", "GET /settings/users", "lock"}, {"signon", "GET /settings/sign-in", "network"}, {"tokens", "GET /settings/tokens", "key"}, {"audit", "GET /audit", "shield"},
+	{"appliance", "GET /settings/appliance", "machine"}, {"certificate", "GET /settings/certificate", "lock"}, {"notifications", "GET /settings/notifications", "event"}, {"backup", "GET /settings/backup", "disk"}, {"about", "GET /settings/about", "info"},
 }
 
 // settings is the page that leads to all settings.

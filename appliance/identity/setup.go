@@ -96,3 +96,22 @@ func (i *Identity) Claim(ctx context.Context, token, name, password, language, a
 	}
 	return user, nil
 }
+
+// Entitled reports whether somebody has the setup token, without using it up. Wrong
+// tries count as those of Claim do.
+func (i *Identity) Entitled(token, address string) error {
+	place := "setup " + address
+	if wait := i.lockout.wait(place); wait > 0 {
+		return locked(wait)
+	}
+	i.setup.mu.Lock()
+	defer i.setup.mu.Unlock()
+	hash := sha256.Sum256([]byte(plainToken(token)))
+	if i.setup.hash == nil || subtle.ConstantTimeCompare(hash[:], i.setup.hash) != 1 {
+		i.lockout.failed(place, freeTries)
+		i.log.Warn("restore refused: wrong setup token", "address", address)
+		return &replication.Problem{Code: "setup.token", Cause: "the setup token is not right",
+			Action: "copy it from what the daemon printed at its start, or from the file setup-token in its data folder", Remedy: replication.Stop}
+	}
+	return nil
+}

@@ -103,3 +103,21 @@ func mailProblem(s store.Mail, why string, err error) error {
 	return &replication.Problem{Code: "notify.mail", Cause: fmt.Sprintf("the mail server %s did not take the message: %s", s.Host, why),
 		Effect: "it is sent again later", Action: action, Remedy: replication.Retry, Err: err}
 }
+
+// Greet sees that the mail server answers and takes our name and password.
+func (n *Notifier) Greet(ctx context.Context) error {
+	s, err := n.Settings()
+	if err != nil || s.Mail.Host == "" {
+		return err
+	}
+	client, err := n.mailClient(s.Mail)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	if err := client.DialWithContext(ctx); err != nil {
+		return mailProblem(s.Mail, err.Error(), err)
+	}
+	return client.Close()
+}

@@ -96,6 +96,7 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.backups()
 	a.auditLog()
 	a.notifications()
+	a.configuration()
 	a.pattern("GET /api/openapi.json")
 	mux.HandleFunc("GET /api/openapi.json", a.openAPI)
 }

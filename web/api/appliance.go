@@ -21,6 +21,7 @@ type Appliance interface {
 	Reporter
 	Upkeep
 	Notifying
+	Configuring
 }
 
 // Verbs start what a person asks for. Each returns at once; the job does the work.

@@ -76,7 +76,7 @@ func statusOf(err error, p *replication.Problem) int {
 var invalid = map[string]bool{"policy.invalid": true, "policy.unknown": true, "site.unknown": true, "site.name": true, "site.kind": true,
 	"disk.unknown": true, "point.unknown": true, "network.unknown": true, "target.same": true, "scenario.unknown": true, "confirm.missing": true,
 	"password.short": true, "password.long": true, "password.weak": true, "user.name": true, "token.name": true, "role.unknown": true,
-	"notify.invalid": true, "notify.channel": true, "backup.plan": true, "backup.folder": true, "backup.passphrase-short": true, "backup.no-passphrase": true}
+	"setting.invalid": true, "certificate.refused": true, "probe.folder": true, "probe.full": true, "setup.step": true, "notify.invalid": true, "notify.channel": true, "backup.plan": true, "backup.folder": true, "backup.passphrase-short": true, "backup.no-passphrase": true}
 
 // failed turns an error of the daemon into an answer.
 func (a *API) failed(err error) error {

@@ -17,7 +17,7 @@ import (
 var files embed.FS
 
 // sheets are the parts of the style sheet in the order in which they are served.
-var sheets = []string{"css/tokens.css", "css/base.css", "css/layout.css", "css/parts.css", "css/pages.css", "css/access.css", "css/logs.css", "css/media.css"}
+var sheets = []string{"css/tokens.css", "css/base.css", "css/layout.css", "css/parts.css", "css/pages.css", "css/access.css", "css/logs.css", "css/setup.css", "css/media.css"}
 
 // scripts are the parts of the script, likewise.
 var scripts = []string{"live.js", "logs.js"}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"time"
@@ -77,4 +78,12 @@ func SeverityTone(severity string) Tone {
 		return Warn
 	}
 	return Info
+}
+
+// open is the way to what an alert tells of.
+func (i AlertItem) open(ctx context.Context) *Action {
+	if i.Href == "" {
+		return nil
+	}
+	return &Action{Href: i.Href, Text: t(ctx, "open"), Kind: "small"}
 }

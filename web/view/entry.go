@@ -6,6 +6,9 @@ type Setup struct {
 	Languages   []Choice
 	Problem     *Message
 	MinLength   string
+	// RestoreProblem and Restored are what became of a restore.
+	RestoreProblem *Message
+	Restored       string
 }
 
 // Login is the page to sign in.

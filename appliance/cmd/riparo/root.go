@@ -29,6 +29,8 @@ func newRoot(t *terminal) *cobra.Command {
 		newClaim(t),
 		newBackup(t),
 		newRestore(t),
+		newSetup(t),
+		newMonitoring(t),
 
 		newMachines(t),
 		newPoints(t), newDismissAlarm(t),

@@ -32,6 +32,9 @@ type Options struct {
 	// DomainType of created machines: "kvm" or "qemu". If empty it is that of the
 	// source, or found out by booting something.
 	DomainType string
+	// KnownHosts are files of SSH hosts that are trusted, beside the user's own. They do
+	// not count when the address names one with known_hosts=.
+	KnownHosts []string
 	// ScratchReserve and ScratchLimit are as in [kvm.Options].
 	ScratchReserve, ScratchLimit int64
 }
@@ -93,7 +96,7 @@ func Open(_ context.Context, address string, options Options) (*Host, error) {
 	if h.options.ScratchReserve == 0 {
 		h.options.ScratchReserve = kvm.DefaultScratchReserve
 	}
-	if h.place, err = placeOf(uri); err != nil {
+	if h.place, err = placeOf(uri, options.KnownHosts); err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
 	return h, nil

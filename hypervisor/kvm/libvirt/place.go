@@ -34,10 +34,10 @@ type place interface {
 	close() error
 }
 
-func placeOf(uri *url.URL) (place, error) {
+func placeOf(uri *url.URL, trusted []string) (place, error) {
 	switch transport(uri) {
 	case "ssh":
-		return newSSH(uri)
+		return newSSH(uri, trusted)
 	case "tls":
 		return nowhere{}, nil
 	}

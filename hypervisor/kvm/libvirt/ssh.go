@@ -35,17 +35,25 @@ type there struct {
 // keyFiles are tried in the user's .ssh folder when the address names none.
 var keyFiles = []string{"id_ed25519", "id_ecdsa", "id_rsa"}
 
-func newSSH(uri *url.URL) (*there, error) {
+func newSSH(uri *url.URL, trusted []string) (*there, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return nil, err
 	}
 	query := uri.Query()
-	known := query.Get("known_hosts")
-	if known == "" {
-		known = filepath.Join(home, ".ssh", "known_hosts")
+	known := []string{query.Get("known_hosts")}
+	if known[0] == "" {
+		known[0] = filepath.Join(home, ".ssh", "known_hosts")
+		for _, name := range trusted {
+			if _, err := os.Stat(name); err == nil {
+				known = append(known, name)
+			}
+		}
+		if _, err := os.Stat(known[0]); err != nil && len(known) > 1 {
+			known = known[1:]
+		}
 	}
-	hostKeys, err := knownhosts.New(known)
+	hostKeys, err := knownhosts.New(known...)
 	if err != nil {
 		return nil, fmt.Errorf("known hosts: %w", err)
 	}
