@@ -258,6 +258,7 @@ func alertItem(w *view.Words, a store.Alert) view.AlertItem {
 		what = store.AlertEnded
 	}
 	i := view.NewAlertItem(w, what, a.Kind, a.Severity, a.Name, a.Args, a.Cause, a.Effect, a.Action, a.Since, a.Ended)
+	i.Cause, i.Effect, i.Action = sentence(i.Cause), sentence(i.Effect), sentence(i.Action)
 	switch {
 	case strings.HasPrefix(a.Kind, "job."):
 		i.Href = "/jobs/" + pathSegment(a.Subject)
