@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -87,6 +88,22 @@ func earlier(a, b time.Time) time.Time {
 
 // try sends one message and notes the outcome. It gives the time of the next attempt.
 func (n *Notifier) try(ctx context.Context, settings store.Notifications, d store.Delivery) (again time.Time, err error) {
+	// The attempt is counted first, in a transaction: from then on nothing is added to
+	// the message, and what is sent is all that it holds. A crash after it only means
+	// that it is sent again.
+	err = n.Store.Update(func(tx *store.Tx) (err error) {
+		if d, err = tx.Deliveries().Get(d.ID); err != nil {
+			return err
+		}
+		d.Attempts++
+		return tx.Deliveries().Put(d)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return time.Time{}, nil // what it was to tell is over
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
 	sendErr := n.deliver(ctx, settings, d)
 	if ctx.Err() != nil {
 		return time.Time{}, nil // whether it arrived is not known: it is sent again
@@ -97,7 +114,6 @@ func (n *Notifier) try(ctx context.Context, settings store.Notifications, d stor
 		if err != nil {
 			return err
 		}
-		kept.Attempts++
 		if sendErr == nil {
 			kept.Sent, kept.Problem = now, nil
 			return tx.Deliveries().Put(kept)

@@ -280,3 +280,46 @@ func TestSecretsStaySealed(t *testing.T) {
 		t.Error("another key opens it")
 	}
 }
+
+// An alert that is raised while a message goes out must not be written into that
+// message: what is on the wire lacks it. The look at the rules began a moment earlier,
+// so by its clock the message still gathers.
+func TestNothingIsAddedToAMessageThatIsOnItsWay(t *testing.T) {
+	s, c := newStage(t), newCatcher(t)
+	n := s.hooked(c, store.SeverityInfo, true)
+	s.save(n)
+	s.away("Roma")
+	s.pass(130 * time.Second) // the message gathers
+	before := s.clock()
+	late := store.Alert{ID: "late", Kind: SiteAway, Subject: "Torino", Name: "Torino", Severity: store.SeverityCritical}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.Store.Update(func(tx *store.Tx) error {
+			return queue(tx, before, channels(n), 30*time.Second, []store.Item{{What: store.AlertRaised, Alert: late}})
+		}); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer server.Close()
+	n.Rules, n.Hooks[0].URL = store.DefaultRules(), server.URL
+	s.save(n)
+	s.mu.Lock()
+	s.now = s.now.Add(time.Minute)
+	s.mu.Unlock()
+	if _, err := s.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.Hooks[0].URL = c.URL
+	s.save(n)
+	s.pass(2 * time.Minute)
+	told := 0
+	for _, p := range c.take() {
+		for _, a := range p.Alerts {
+			if a.Name == "Torino" {
+				told++
+			}
+		}
+	}
+	if told != 1 {
+		t.Errorf("the alert raised while a message went out was told %d times, want once: %+v", told, s.messages())
+	}
+}
