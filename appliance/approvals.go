@@ -269,7 +269,8 @@ func (a *Appliance) mayDisable(m store.Machine, r api.Request) error {
 		Text: fmt.Sprintf("disable the protection of %s and erase its recovery points, of which %d are protected", m.Name, len(protected))})
 }
 
-// mayShorten asks for four eyes where a policy in use would keep less than before.
+// mayShorten asks for four eyes where a policy in use would keep less than before, or
+// lock points for less time.
 func (a *Appliance) mayShorten(person string, p replication.Policy) error {
 	var before store.Policy
 	used := 0
@@ -290,9 +291,16 @@ func (a *Appliance) mayShorten(person string, p replication.Policy) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	if err != nil || used == 0 || !p.Retention.KeepsLessThan(before.Retention) {
+	less, unlocks := p.Retention.KeepsLessThan(before.Retention), p.LockFor < before.LockFor
+	if err != nil || used == 0 || !less && !unlocks {
 		return err
 	}
-	return a.fourEyes(person, store.Approval{Kind: approveRetention, Name: p.Name, Policy: &p,
-		Text: fmt.Sprintf("shorten the retention of policy %s from %s to %s, which %d machines use", p.Name, before.Retention, p.Retention, used)})
+	text := fmt.Sprintf("shorten the retention of policy %s from %s to %s, which %d machines use", p.Name, before.Retention, p.Retention, used)
+	switch {
+	case less && unlocks:
+		text = fmt.Sprintf("shorten the lock of points in policy %s from %s to %s and its retention from %s to %s, which %d machines use", p.Name, before.LockFor, p.LockFor, before.Retention, p.Retention, used)
+	case unlocks:
+		text = fmt.Sprintf("shorten the lock of points in policy %s from %s to %s, which %d machines use", p.Name, before.LockFor, p.LockFor, used)
+	}
+	return a.fourEyes(person, store.Approval{Kind: approveRetention, Name: p.Name, Policy: &p, Text: text})
 }

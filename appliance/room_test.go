@@ -149,6 +149,15 @@ func TestALockedPointOutlivesTwoAdministrators(t *testing.T) {
 	if n := len(waiting(t, th)); n != 0 {
 		t.Errorf("%d requests wait: a lock is not a matter of approval", n)
 	}
+	unlocked := policy
+	unlocked.Name, unlocked.CopyFrequency, unlocked.AppConsistentFrequency = "quick", replication.MinCopyFrequency, 0
+	unlocked.LockFor = policy.LockFor / 2 // for the points from then on
+	needsApproval(t, th.a.SavePolicy(t.Context(), anna, unlocked))
+	for id := range waiting(t, th) {
+		if err := th.a.Refuse(t.Context(), "ugo", id); err != nil {
+			t.Fatal(err)
+		}
+	}
 	shorter := policy
 	shorter.Name, shorter.CopyFrequency, shorter.AppConsistentFrequency = "quick", replication.MinCopyFrequency, 0
 	shorter.Retention = replication.Retention{{Until: time.Nanosecond}}

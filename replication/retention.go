@@ -152,11 +152,11 @@ func ParseRetention(text string) (Retention, error) {
 		}
 		var rule RetentionRule
 		var err error
-		if rule.Until, err = parseDays(until); err != nil {
+		if rule.Until, err = ParseDuration(until); err != nil {
 			return nil, fmt.Errorf("retention rule %q: age: %w", part, err)
 		}
 		if every != "all" {
-			if rule.Every, err = parseDays(every); err != nil {
+			if rule.Every, err = ParseDuration(every); err != nil {
 				return nil, fmt.Errorf("retention rule %q: interval: %w", part, err)
 			}
 		}
@@ -165,7 +165,8 @@ func ParseRetention(text string) (Retention, error) {
 	return r, r.Check()
 }
 
-func parseDays(text string) (time.Duration, error) {
+// ParseDuration reads a duration as people write it: 30s, 15m, 1h, 30d.
+func ParseDuration(text string) (time.Duration, error) {
 	if n, ok := strings.CutSuffix(text, "d"); ok {
 		days, err := strconv.Atoi(n)
 		if err != nil || days < 0 || days > 36500 {

@@ -110,7 +110,7 @@ func objectOf(pattern string, r *http.Request) string {
 var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hours": true, "language": true, "point": true, "points": true, "note": true, "network": true,
 	"sync_first": true, "confirm": true, "keep_points": true, "notes": true, "site": true, "ref": true, "target": true, "policy": true, "disk": true, "disks": true,
 	"kind": true, "copy": true, "copy_frequency": true, "app": true, "app_consistent_frequency": true, "freeze": true, "freeze_limit": true, "threshold": true,
-	"rpo_threshold": true, "retention": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "level": true, "disabled": true,
+	"rpo_threshold": true, "retention": true, "lock_for": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "level": true, "disabled": true,
 	"enabled": true, "label": true, "issuer": true, "client_id": true, "own_address": true, "scopes": true, "name_claim": true, "role_claim": true, "rules": true, "url": true, "start_tls": true, "bind_dn": true, "base_dn": true,
 	"filter": true, "name_attribute": true, "group_base_dn": true, "group_filter": true}
 

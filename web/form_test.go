@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"riparo/replication"
 	"riparo/replication/lifecycle"
@@ -112,7 +113,7 @@ func TestPoliciesAreMadeAndChangedByForm(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	b := h.signedIn("")
 	form := func(pairs ...string) []string {
-		values := url.Values{"name": {"silver"}, "copy_frequency": {"2 min"}, "app_frequency": {"off"}, "rpo_threshold": {"10m"}, "freeze_limit": {"5s"}, "retention": {"1h:all,7d:1h"}, "limit": {"2,5"}}
+		values := url.Values{"name": {"silver"}, "copy_frequency": {"2 min"}, "app_frequency": {"off"}, "rpo_threshold": {"10m"}, "freeze_limit": {"5s"}, "retention": {"1h:all,7d:1h"}, "lock_for": {"30d"}, "limit": {"2,5"}}
 		for i := 0; i+1 < len(pairs); i += 2 {
 			values.Set(pairs[i], pairs[i+1])
 		}
@@ -122,7 +123,7 @@ func TestPoliciesAreMadeAndChangedByForm(t *testing.T) {
 		}
 		return list
 	}
-	for field, row := range map[string][2]string{"copy_frequency": {"1s", "the shortest is 5s"}, "app_frequency": {"soon", "not a duration"}, "retention": {"x", "retention rule"}, "limit": {"many", "not a number"}, "rpo_threshold": {"1s", "not below the copy frequency"}, "name": {"", "needs a name"}} {
+	for field, row := range map[string][2]string{"copy_frequency": {"1s", "the shortest is 5s"}, "app_frequency": {"soon", "not a duration"}, "retention": {"x", "retention rule"}, "limit": {"many", "not a number"}, "rpo_threshold": {"1s", "not below the copy frequency"}, "lock_for": {"367d", "0 to 366 d"}, "name": {"", "needs a name"}} {
 		got := b.post("/policies", form("new", "true", field, row[0])...)
 		if got.status != http.StatusUnprocessableEntity || !strings.Contains(strings.ToLower(got.body), strings.ToLower(row[1])) {
 			t.Errorf("%s %q: got %d, want 422 and %q", field, row[0], got.status, row[1])
@@ -136,13 +137,16 @@ func TestPoliciesAreMadeAndChangedByForm(t *testing.T) {
 	}
 	h.store.View(func(tx *store.Tx) error {
 		p, err := tx.Policies().Get("silver")
-		if err != nil || p.CopyFrequency.String() != "2m0s" || p.AppConsistentFrequency != 0 || p.BytesPerSecond != 5<<19 || p.Retention.String() != "1h:all,7d:1h" {
+		if err != nil || p.CopyFrequency.String() != "2m0s" || p.AppConsistentFrequency != 0 || p.BytesPerSecond != 5<<19 || p.LockFor != 30*24*time.Hour || p.Retention.String() != "1h:all,7d:1h" {
 			t.Errorf("kept: %+v, %v", p, err)
 		}
 		return nil
 	})
-	if got := b.get("/policies/silver"); !strings.Contains(got.body, `value="2m"`) || !strings.Contains(got.body, `value="2.5"`) {
+	if got := b.get("/policies/silver"); !strings.Contains(got.body, `value="2m"`) || !strings.Contains(got.body, `value="2.5"`) || !strings.Contains(got.body, `value="30d"`) {
 		t.Error("the form does not show what was kept as it can be typed again")
+	}
+	if got := b.get("/policies"); !strings.Contains(got.body, "not even an administrator") {
+		t.Error("the page does not say what a lock means")
 	}
 	if got := b.post("/policies", form("copy_frequency", "3m")...); got.status != http.StatusSeeOther {
 		t.Errorf("a change: got %d", got.status)

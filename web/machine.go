@@ -146,6 +146,9 @@ func machineFacts(v visit, r records, m store.Machine, mr MachineReport, points 
 		next.Value = w.Short(mr.NextCycle, v.now)
 	}
 	policy := view.Fact{Label: w.T("policy"), Value: m.Policy, Note: w.T("fact.every", "Every", w.Setting(r.policies[m.Policy].CopyFrequency))}
+	if lock := r.policies[m.Policy].LockFor; lock > 0 {
+		policy.Note += " · " + w.T("fact.locked", "For", w.Duration(lock))
+	}
 	return []view.Fact{now, newest, app, count, cycle, next, policy}
 }
 

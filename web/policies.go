@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -41,6 +42,9 @@ func policyCard(v visit, r records, p replication.Policy) view.PolicyCard {
 		{Label: w.T("policy.copy"), Value: w.Setting(p.CopyFrequency)}, {Label: w.T("policy.app"), Value: w.Setting(p.AppConsistentFrequency)},
 		{Label: w.T("policy.threshold"), Value: w.Setting(p.RPOThreshold)}, {Label: w.T("policy.limit-short"), Value: limit},
 		{Label: w.T("policy.retention"), Value: retentionText(w, p.Retention), Across: true}}}
+	if p.LockFor > 0 {
+		c.Facts = append(c.Facts, view.Fact{Label: w.T("policy.lock"), Value: w.Duration(p.LockFor), Note: w.T("policy.lock-note"), Across: true})
+	}
 	if v.may("POST /policies") {
 		c.Edit = &view.Action{Href: "/policies/" + pathSegment(p.Name), Text: w.T("edit"), Icon: "edit", Kind: "small", Dialog: true}
 	}
@@ -109,15 +113,22 @@ func (k *Console) policyFormWith(v visit, f view.PolicyForm, problem error) buil
 
 func formOf(p replication.Policy, isNew bool) view.PolicyForm {
 	f := view.PolicyForm{New: isNew, Name: p.Name, Copy: written(p.CopyFrequency), App: written(p.AppConsistentFrequency),
-		Freeze: written(p.FreezeLimit), Threshold: written(p.RPOThreshold), Retention: p.Retention.String()}
+		Freeze: written(p.FreezeLimit), Threshold: written(p.RPOThreshold), Retention: p.Retention.String(), Lock: written(p.LockFor)}
 	if p.BytesPerSecond > 0 {
 		f.Limit = strconv.FormatFloat(float64(p.BytesPerSecond)/(1<<20), 'f', -1, 64)
 	}
 	return f
 }
 
-// written is a duration as a form takes it: 30s, 15m, 1h.
+// written is a duration as a form takes it: 0, 30s, 15m, 1h, 30d.
 func written(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d == 0 {
+		return "0"
+	}
+	if d >= 2*day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")
@@ -132,7 +143,7 @@ func (k *Console) savePolicy(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
 	f := view.PolicyForm{New: r.PostFormValue("new") == "true", Name: strings.TrimSpace(r.PostFormValue("name")), Copy: r.PostFormValue("copy_frequency"),
 		App: r.PostFormValue("app_frequency"), Freeze: r.PostFormValue("freeze_limit"), Threshold: r.PostFormValue("rpo_threshold"),
-		Retention: r.PostFormValue("retention"), Limit: strings.TrimSpace(r.PostFormValue("limit"))}
+		Retention: r.PostFormValue("retention"), Lock: r.PostFormValue("lock_for"), Limit: strings.TrimSpace(r.PostFormValue("limit"))}
 	p, err := policyOf(f)
 	if err == nil && f.New {
 		err = k.newPolicy(p.Name)
@@ -168,7 +179,7 @@ func policyOf(f view.PolicyForm) (replication.Policy, error) {
 		name, text string
 		into       *time.Duration
 	}{{"copy frequency", f.Copy, &p.CopyFrequency}, {"application-consistent frequency", f.App, &p.AppConsistentFrequency},
-		{"freeze limit", f.Freeze, &p.FreezeLimit}, {"RPO threshold", f.Threshold, &p.RPOThreshold}} {
+		{"freeze limit", f.Freeze, &p.FreezeLimit}, {"RPO threshold", f.Threshold, &p.RPOThreshold}, {"locked for", cmp.Or(f.Lock, "0"), &p.LockFor}} {
 		d, err := readDuration(field.text)
 		if err != nil {
 			return p, invalid(fmt.Errorf("%s: %w", field.name, err))

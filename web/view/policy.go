@@ -27,6 +27,7 @@ type PolicyForm struct {
 	Freeze    string
 	Threshold string
 	Retention string
+	Lock      string
 	Limit     string
 	Used      string
 	Problem   *Message

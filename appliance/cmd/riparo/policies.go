@@ -61,15 +61,15 @@ func newPolicies(t *terminal) *cobra.Command {
 func printPolicies(w io.Writer, policies []replication.Policy) {
 	var rows []table.Row
 	for _, p := range policies {
-		rows = append(rows, table.Row{p.Name, p.CopyFrequency, orOff(p.AppConsistentFrequency), orOff(p.RPOThreshold), p.Retention, rateOf(p)})
+		rows = append(rows, table.Row{p.Name, p.CopyFrequency, orOff(p.AppConsistentFrequency), orOff(p.RPOThreshold), p.Retention, orOff(p.LockFor), rateOf(p)})
 	}
-	tabulate(w, table.Row{"policy", "copy every", "app-consistent every", "RPO threshold", "keep", "bandwidth"}, rows)
+	tabulate(w, table.Row{"policy", "copy every", "app-consistent every", "RPO threshold", "keep", "locked for", "bandwidth"}, rows)
 }
 
 func printPolicy(w io.Writer, p replication.Policy) {
 	printFields(w, []table.Row{
 		{"policy", p.Name}, {"copy every", p.CopyFrequency}, {"app-consistent every", orOff(p.AppConsistentFrequency)},
-		{"freeze limit", p.FreezeLimit}, {"RPO threshold", orOff(p.RPOThreshold)}, {"keep", p.Retention}, {"bandwidth", rateOf(p)},
+		{"freeze limit", p.FreezeLimit}, {"RPO threshold", orOff(p.RPOThreshold)}, {"keep", p.Retention}, {"locked for", orOff(p.LockFor)}, {"bandwidth", rateOf(p)},
 	})
 }
 
@@ -89,12 +89,14 @@ func rateOf(p replication.Policy) string {
 
 func newSavePolicy(t *terminal, to *connection) *cobra.Command {
 	var wanted replication.Policy
-	var keep, bandwidth string
+	var keep, lock, bandwidth string
 	c := &cobra.Command{
-		Use:   "save POLICY [--copy-every TIME] [--app-every TIME] [--freeze-limit TIME] [--rpo-threshold TIME] [--keep RULES] [--bandwidth SIZE]",
+		Use:   "save POLICY [--copy-every TIME] [--app-every TIME] [--freeze-limit TIME] [--rpo-threshold TIME] [--keep RULES] [--lock-for TIME] [--bandwidth SIZE]",
 		Short: "Make or change a replication policy",
 		Long: `Make or change a replication policy. What no flag says stays as it is; of a new policy it is
 as in the policy "` + replication.DefaultPolicy().Name + `" that Riparo comes with. Times are as in 30s, 15m or 1h.
+A point that is locked can be deleted by nobody before its time, not even by an administrator;
+what --lock-for says holds for points made from now on, and no lock is ever shortened.
 It applies at once to the machines that have it.`,
 		Args: arguments("POLICY"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -103,6 +105,9 @@ It applies at once to the machines that have it.`,
 				if wanted.Retention, err = replication.ParseRetention(keep); err != nil {
 					return usagef(c, "--keep: %w", err)
 				}
+			}
+			if wanted.LockFor, err = replication.ParseDuration(lock); err != nil {
+				return usagef(c, "--lock-for: %w", err)
 			}
 			if wanted.BytesPerSecond, err = parseSize(bandwidth); err != nil {
 				return usagef(c, "--bandwidth: %w", err)
@@ -122,6 +127,7 @@ It applies at once to the machines that have it.`,
 					"freeze-limit":  func() { p.FreezeLimit = wanted.FreezeLimit },
 					"rpo-threshold": func() { p.RPOThreshold = wanted.RPOThreshold },
 					"keep":          func() { p.Retention = wanted.Retention },
+					"lock-for":      func() { p.LockFor = wanted.LockFor },
 					"bandwidth":     func() { p.BytesPerSecond = wanted.BytesPerSecond },
 				} {
 					if given(flag) {
@@ -143,6 +149,7 @@ It applies at once to the machines that have it.`,
 	c.Flags().DurationVar(&wanted.FreezeLimit, "freeze-limit", 0, "the longest that a guest may stand still for one of them")
 	c.Flags().DurationVar(&wanted.RPOThreshold, "rpo-threshold", 0, "age of the newest point that raises an event; 0: none does")
 	c.Flags().StringVar(&keep, "keep", "", "which points are kept, AGE:INTERVAL, as in 1h:all,24h:5m,15d:1h")
+	c.Flags().StringVar(&lock, "lock-for", "0", "how long nobody can delete a point, from when it was made, as in 12h or 30d; 0: no lock")
 	c.Flags().StringVar(&bandwidth, "bandwidth", "0", "the most that one machine sends in a second; 0: no limit")
 	return c
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"riparo/replication"
 	"riparo/replication/lifecycle"
@@ -31,6 +32,9 @@ func TestTheVerbsTellTheWholeStory(t *testing.T) {
 	policy := must[replication.Policy](t, d.at("policies", "save", "quick", "--copy-every", "5s", "--app-every", "0", "--keep", "1h:all")...)
 	if policy.CopyFrequency != replication.MinCopyFrequency || policy.Retention.String() != "1h:all" || policy.FreezeLimit != replication.DefaultPolicy().FreezeLimit {
 		t.Fatalf("saved %+v", policy)
+	}
+	if safe := must[replication.Policy](t, d.at("policies", "save", "safe", "--lock-for", "30d")...); safe.LockFor != 30*24*time.Hour {
+		t.Errorf("saved %+v: want points locked for 30 days", safe)
 	}
 
 	// ask asks for a verb, waits for its job and wants the machine in a state.

@@ -90,6 +90,7 @@ func TestWrongUsageEndsWithTwoAndPrintsNoResult(t *testing.T) {
 		"events --follow --before x",
 		"policies save",
 		"policies save p --keep forever",
+		"policies save p --lock-for soon",
 		"policies save p --copy-every soon",
 		"policies save p --bandwidth fast",
 		"sites add",
