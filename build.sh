@@ -65,6 +65,7 @@ needs=(
 	busybox:busybox-static
 	mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs
 	chromium:chromium
+	promtool:prometheus
 	slapd:slapd
 )
 
