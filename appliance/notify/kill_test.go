@@ -97,8 +97,9 @@ func victim(folder, hook string) error {
 func TestKilledAtAnyMomentNoMessageIsLost(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 4))
-	var mu sync.Mutex // guards got
+	var mu sync.Mutex // guards got and losses
 	got := map[string]map[string]bool{}
+	losses := rand.New(rand.NewPCG(seed, 5))
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text, _ := io.ReadAll(r.Body)
 		var p payload
@@ -113,7 +114,7 @@ func TestKilledAtAnyMomentNoMessageIsLost(t *testing.T) {
 			}
 			got[a.Name][p.ID] = true
 		}
-		if random.IntN(5) == 0 { // taken, and the answer is lost
+		if losses.IntN(5) == 0 { // taken, and the answer is lost
 			w.WriteHeader(http.StatusBadGateway)
 		}
 	}))

@@ -128,8 +128,11 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.keeps > keptBytes {
-			t.Fatalf("%d bytes are kept, bound %d", c.keeps, keptBytes)
+		c.mu.Lock()
+		keeps := c.keeps
+		c.mu.Unlock()
+		if keeps > keptBytes {
+			t.Fatalf("%d bytes are kept, bound %d", keeps, keptBytes)
 		}
 		late = append(late, r)
 	}

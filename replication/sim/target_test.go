@@ -292,6 +292,10 @@ func (t *target) broken() bool {
 	for _, d := range disks {
 		state, err := t.vault.State(d.ID)
 		if err != nil {
+			// Opened once more when there was room, and the storage failed at that.
+			if replication.AsProblem(err).Code == vault.CodeBroken {
+				return true
+			}
 			continue
 		}
 		// Preparing what is prepared changes nothing, and tells.
