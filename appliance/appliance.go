@@ -109,15 +109,17 @@ func Open(ctx context.Context, c Config) (*Appliance, error) {
 }
 
 func (a *Appliance) open(ctx context.Context) (err error) {
+	if err := a.makeFolder(""); err != nil {
+		return err
+	}
 	if restored, err := backup.Apply(a.config.Data); err != nil {
 		return err
 	} else if restored {
 		a.part("backup").Info("the restored state is in place")
 	}
-	for _, dir := range []string{"", "run", "pki", "logs"} {
-		if err := os.MkdirAll(filepath.Join(a.config.Data, dir), 0o700); err != nil {
-			return &replication.Problem{Code: "data.unusable", Cause: fmt.Sprintf("the data folder cannot be made: %v", err),
-				Effect: "the appliance does not start", Action: "choose a folder that this user may write to with --data", Remedy: replication.Stop, Err: err}
+	for _, dir := range []string{"run", "pki", "logs"} {
+		if err := a.makeFolder(dir); err != nil {
+			return err
 		}
 	}
 	if a.store, err = store.Open(filepath.Join(a.config.Data, "state.db"), store.Options{}); err != nil {
@@ -161,6 +163,15 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 		return err
 	}
 	return a.listen()
+}
+
+// makeFolder makes a folder of the data folder; an empty name is the data folder.
+func (a *Appliance) makeFolder(name string) error {
+	if err := os.MkdirAll(filepath.Join(a.config.Data, name), 0o700); err != nil {
+		return &replication.Problem{Code: "data.unusable", Cause: fmt.Sprintf("the data folder cannot be made: %v", err),
+			Effect: "the appliance does not start", Action: "choose a folder that this user may write to with --data", Remedy: replication.Stop, Err: err}
+	}
+	return nil
 }
 
 // furnish puts into a fresh store what every appliance has.
