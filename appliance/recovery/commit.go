@@ -52,10 +52,16 @@ func (r *Recovery) replicaRuns(ctx context.Context, m store.Machine) error {
 		return err
 	}
 	seen, err := provider.Machine(ctx, hypervisor.Ref(m.Target.Ref))
-	if m.Target.Ref == "" || errors.Is(err, hypervisor.ErrNoMachine) || err == nil && seen.Power != hypervisor.Running {
-		return replication.Stopf("replica.down", "change the recovery point, which makes the replica anew, then commit", "the replica of %s does not run", m.Name)
+	switch {
+	case err != nil && !errors.Is(err, hypervisor.ErrNoMachine):
+		return err
+	case err == nil && m.Target.Ref != "" && seen.Power == hypervisor.Running:
+		return nil
+	case err == nil && seen.Power == hypervisor.PowerUnknown: // which is no reason to give it up
+		return &replication.Problem{Code: "replica.unclear", Cause: fmt.Sprintf("whether the replica of %s runs cannot be seen just now", m.Name),
+			Effect: "nothing was changed", Action: "it is looked at again by itself", Remedy: replication.Retry}
 	}
-	return err
+	return replication.Stopf("replica.down", "change the recovery point, which makes the replica anew, then commit", "the replica of %s does not run", m.Name)
 }
 
 func (r *Recovery) committed(_ context.Context, w *jobs.Work) error {
