@@ -119,9 +119,10 @@ install_axe() {
 	[ ! -f "$to/axe.min.js" ] || export RIPARO_AXE=$PWD/$to/axe.min.js
 }
 
-# Packages whose tests start guests, browsers or whole daemons, or judge gigabytes:
-# the race detector would slow those down, not what it is to look at.
-guests='/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
+# Packages whose tests start guests, browsers or whole daemons, judge gigabytes, or let
+# worlds run by the hundred, one event at a time: the race detector would slow those
+# down, not what it is to look at.
+guests='/replication/sim$|/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
 
 test_all() {
 	need_go
