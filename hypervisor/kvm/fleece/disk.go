@@ -77,12 +77,33 @@ func (d *CapturedDisk) Size() int64 { return d.size }
 func (d *CapturedDisk) ReadAt(p []byte, offset int64) (int, error) {
 	n, err := d.client.ReadAt(p, offset)
 	if err == nil || errors.Is(err, io.EOF) {
-		if confirmed := d.confirm(); confirmed != nil {
-			return 0, d.problem(confirmed)
+		if settled := d.settle(p[:n], offset); settled != nil {
+			return 0, d.problem(settled)
 		}
 		return n, err
 	}
 	return n, d.problem(err)
+}
+
+// settle makes what was just read be of the instant. The guest may have overtaken the
+// read: QEMU found nothing of a place in the scratch files and went to the disk, and
+// before it got there the guest had written. Whatever was overtaken is in the scratch
+// files by now, so what they hold is read again: from them, where nothing changes any
+// more.
+func (d *CapturedDisk) settle(p []byte, offset int64) error {
+	if d.witness == nil {
+		return nil
+	}
+	kept, err := d.kept(context.Background(), replication.Extent{Offset: offset, Length: int64(len(p))})
+	if err != nil {
+		return err
+	}
+	for _, e := range kept {
+		if _, err := d.client.ReadAt(p[e.Offset-offset:e.End()-offset], e.Offset); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	return d.confirm()
 }
 
 // Regions yields what there is to read.

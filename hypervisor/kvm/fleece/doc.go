@@ -31,7 +31,8 @@
 //  4. "window" is served read-only over NBD, with the disabled bitmap. What was
 //     overwritten in the window is in "window", what was overwritten later in "late",
 //     and everything else comes from the disk itself.
-//  5. Each read counts only after a witness confirmed it: a snapshot-access node of
+//  5. Each read is made good where the guest overtook it, and counts only after a
+//     witness confirmed it: a snapshot-access node of
 //     the filter, which refuses reads from the moment when the filter could not keep
 //     something. See [witness].
 //
@@ -42,9 +43,14 @@
 //   - Canceling a job closes the node of its filter. If another filter sits directly
 //     on it, that one's own bitmaps are on this node, and closing a node with bitmaps
 //     is an assertion that ends QEMU (block.c, bdrv_close). So a throttle node without
-//     limits stands between them. It has to be a filter in QEMU's sense: only through
-//     filters does QEMU recognize that "late" lies above the very disk that is being
-//     copied, and puts reads and copies in order.
+//     limits stands between them.
+//   - QEMU puts reads of a scratch file and copies into it in order only if the disk
+//     that is copied is the very node below the scratch file. With nodes between, as
+//     here, a guest can overtake a read: QEMU finds nothing in the scratch files, the
+//     guest's write is copied and done, and then QEMU reads the disk. What NBD sends as
+//     a hole instead of data has the same weakness in any arrangement. So a read is
+//     followed by the question what the scratch files hold by now, and that is read
+//     again, see [CapturedDisk.ReadAt].
 //   - The block status of a snapshot-access node tells of the disk as it is now. Data
 //     that was zeroed after the instant would be taken for zero.
 //   - Two requests at once for the same place of such a node are an assertion (mended

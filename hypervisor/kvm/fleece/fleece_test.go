@@ -1,12 +1,16 @@
 package fleece_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"riparo/hypervisor"
@@ -97,6 +101,47 @@ func TestEveryCaptureIsItsInstant(t *testing.T) {
 			w.expectNoFailedWrite()
 		})
 	}
+}
+
+// TestAReadThatTheGuestOvertakesIsOfTheInstant reads the very place that the guest
+// writes next, as often as it can: some of the writes come between QEMU's look into
+// the scratch files and its read of the disk.
+func TestAReadThatTheGuestOvertakesIsOfTheInstant(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs QEMU for some seconds: left out of the short run")
+	}
+	const cluster, clusters, ahead = 64 << 10, 1024, 8
+	w := emptyWorld(t, *seed0)
+	d := w.add("raw", (clusters+ahead)*cluster)
+	d.content = make([]byte, (clusters+ahead)*cluster)
+	w.start()
+	w.put(d, 1, 0, len(d.content))
+	c, err := w.capture("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	instant := bytes.Repeat([]byte{1}, ahead*cluster)
+	var next, reads atomic.Int64
+	var all sync.WaitGroup
+	all.Go(func() {
+		for ; next.Load() < clusters && !t.Failed(); next.Add(1) {
+			w.put(d, 2, int(next.Load())*cluster+cluster/4, cluster/2)
+		}
+	})
+	for range 4 {
+		all.Go(func() {
+			for got := make([]byte, len(instant)); next.Load() < clusters && !t.Failed(); reads.Add(1) {
+				at := next.Load() * cluster
+				if _, err := c.Disks()[0].ReadAt(got, at); err != nil && !errors.Is(err, io.EOF) {
+					t.Errorf("read at %d: %v", at, err)
+				} else if !bytes.Equal(got, instant) {
+					t.Errorf("what was read at %d is newer than the instant", at)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d reads while %d clusters were written", reads.Load(), next.Load())
 }
 
 // expectModes checks what a capture says of each disk: a delta unless its bitmaps

@@ -118,7 +118,7 @@ func (d *CapturedDisk) extents(ctx context.Context) iter.Seq2[replication.Extent
 // certainlyZero are the parts of an extent that were zero at the instant, as far as
 // that can be told without reading them.
 func (d *CapturedDisk) certainlyZero(ctx context.Context, e replication.Extent) ([]replication.Extent, error) {
-	var zero, kept []replication.Extent
+	var zero []replication.Extent
 	for s, err := range d.client.Map(ctx, nbd.AllocationContext, e) {
 		if err != nil {
 			return nil, err
@@ -130,15 +130,28 @@ func (d *CapturedDisk) certainlyZero(ctx context.Context, e replication.Extent) 
 	if len(zero) == 0 {
 		return nil, nil
 	}
+	kept, err := d.kept(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return subtract(zero, kept), d.confirm()
+}
+
+// kept are the parts of an extent that the scratch files hold.
+func (d *CapturedDisk) kept(ctx context.Context, e replication.Extent) ([]replication.Extent, error) {
+	var kept []replication.Extent
+	if e.Length == 0 {
+		return nil, nil
+	}
 	for s, err := range d.client.Map(ctx, depthContext, e) {
 		if err != nil {
 			return nil, err
 		}
 		if s.Flags == 1 || s.Flags == 2 {
-			kept = append(kept, s.Extent)
+			kept = append(kept, s.Extent.Intersect(e))
 		}
 	}
-	return subtract(zero, kept), d.confirm()
+	return kept, nil
 }
 
 // split cuts an extent into regions. zero is sorted.

@@ -220,13 +220,19 @@ func (w *world) write(rng *rand.Rand) {
 		command = fmt.Sprintf("write -z -u %d %d", offset, length)
 		clear(place)
 	default:
-		pattern := byte(1 + rng.IntN(255))
-		command = fmt.Sprintf("write -P %d %d %d", pattern, offset, length)
-		for i := range place {
-			place[i] = pattern
-		}
+		w.put(d, byte(1+rng.IntN(255)), offset, length)
+		return
 	}
 	w.io(d, command)
+}
+
+// put writes one byte all over a place.
+func (w *world) put(d *testDisk, pattern byte, offset, length int) {
+	place := d.content[offset : offset+length]
+	for i := range place {
+		place[i] = pattern
+	}
+	w.io(d, fmt.Sprintf("write -P %d %d %d", pattern, offset, length))
 }
 
 // io lets the "guest" do something to a disk.
