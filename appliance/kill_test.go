@@ -33,7 +33,8 @@ import (
 	"riparo/web/api"
 )
 
-// kills is how often the daemon is killed through the story; RIPARO_KILLS changes it.
+// kills is how often the daemon is killed through the story; RIPARO_KILLS changes it,
+// and RIPARO_TIME says when no other round begins.
 const kills = 50
 
 // TestMain lets the test binary be the daemon as well: a process that can be killed.
@@ -129,6 +130,7 @@ func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("RIPARO_KILLS")); err == nil {
 		want = n
 	}
+	until := killUntil(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dir := t.TempDir()
@@ -173,16 +175,31 @@ func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 	tormented.Go(func() { v.torment(ctx, seed) })
 	defer tormented.Wait()
 	defer stop()
-	for round := 0; v.killed() < want; round++ {
+	for round := 0; v.killed() < want && time.Now().Before(until); round++ {
 		h.round(round)
-		t.Logf("round %d done after %d kills", round, v.killed())
+		t.Logf("round %d done, killed %d times so far", round, v.killed())
 	}
 	stop()
 	tormented.Wait()
 	h.seePoints()
 	v.end(os.Interrupt)
 	h.vaultIsWhole()
+	t.Logf("%d kills, all points equal", v.killed())
 	v.start()
+}
+
+// killUntil is when RIPARO_TIME, as 15m, lets no other round begin.
+func killUntil(t *testing.T) time.Time {
+	t.Helper()
+	text := os.Getenv("RIPARO_TIME")
+	if text == "" {
+		return time.Now().Add(24 * time.Hour)
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("RIPARO_TIME: %v", err)
+	}
+	return time.Now().Add(d)
 }
 
 func freePort(t *testing.T) string {

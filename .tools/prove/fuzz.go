@@ -18,9 +18,13 @@ type target struct{ pkg, name string }
 
 const (
 	fuzzShort = 40 * time.Second // for all targets together
-	fuzzLong  = 19 * time.Minute
+	fuzzLong  = 19 * time.Minute // at most
 	// fuzzExecutions: fewer, in the long form, do not pass.
 	fuzzExecutions = 20_000_000
+	// fuzzReserve is what more is aimed at: rates fall while inputs gather.
+	fuzzReserve = 1_000_000
+	// fuzzRounds: a rate that was mistaken is corrected by the next round.
+	fuzzRounds = 4
 	// fewExecutions: a target that hardly ran proves nothing and does not pass.
 	fewExecutions = 100
 	// leastRound: the engine tries all inputs that it has kept before new ones.
@@ -62,7 +66,9 @@ func fuzzTargets() ([]target, error) {
 
 // fuzz runs all targets for a time in all. Half of it each has an equal share of; the
 // other half goes where an execution costs least, as an equal number of tries would
-// leave the slow ones with all of the time. tell is called with what is done.
+// leave the slow ones with all of the time. With a number of executions to reach, only
+// as much of that half is used as the rates of the first half ask for. tell is called
+// with what is done.
 func fuzz(targets []target, all time.Duration, least int, tell func(result)) []result {
 	if len(targets) == 0 {
 		return nil
@@ -74,26 +80,28 @@ func fuzz(targets []target, all time.Duration, least int, tell func(result)) []r
 	defer os.RemoveAll(folder)
 	first := max(leastRound, all/2/time.Duration(len(targets)))
 	results := make([]result, len(targets))
-	rates, sum := make([]float64, len(targets)), 0.0
 	for i, t := range targets {
 		results[i] = t.run(folder, first)
-		rates[i] = float64(results[i].Count) / max(results[i].Seconds, 0.1)
-		sum += rates[i]
 	}
 	left := all - first*time.Duration(len(targets))
-	for i, t := range targets {
-		share := time.Duration(float64(left) * rates[i] / max(sum, 1))
-		if results[i].Passed && share >= leastRound {
-			results[i].join(t.run(folder, share.Round(time.Second)))
+	for range fuzzRounds {
+		round := rest(results, left, least)
+		for i, share := range shares(results, round) {
+			if share >= leastRound {
+				results[i].join(targets[i].run(folder, share))
+			}
 		}
-		if r := &results[i]; r.Passed && r.Count < fewExecutions {
-			r.Passed, r.output = false, fmt.Sprintf("%d executions are too few to say anything:\n%s", r.Count, r.output)
+		if left -= round; round == 0 || least == 0 {
+			break
 		}
-		tell(results[i])
 	}
 	count := 0
-	for _, r := range results {
-		count += r.Count
+	for i := range results {
+		r := &results[i]
+		if count += r.Count; r.Passed && r.Count < fewExecutions {
+			r.Passed, r.output = false, fmt.Sprintf("%d executions are too few to say anything:\n%s", r.Count, r.output)
+		}
+		tell(*r)
 	}
 	if count < least {
 		r := result{Name: "enough executions", Kind: fuzzing, output: fmt.Sprintf("%s executions in all, want %s", thousands(count), thousands(least))}
@@ -101,6 +109,44 @@ func fuzz(targets []target, all time.Duration, least int, tell func(result)) []r
 		results = append(results, r)
 	}
 	return results
+}
+
+// shares divides a time among targets by their rates. One that failed has none.
+func shares(results []result, round time.Duration) []time.Duration {
+	rates, sum := make([]float64, len(results)), 0.0
+	for i, r := range results {
+		if r.Passed {
+			rates[i] = float64(r.Count) / max(r.Seconds, 0.1)
+		}
+		sum += rates[i]
+	}
+	out := make([]time.Duration, len(results))
+	for i := range out {
+		out[i] = time.Duration(float64(round) * rates[i] / max(sum, 1)).Round(time.Second)
+	}
+	return out
+}
+
+// rest is how much of the time that is left is still needed to reach a number of
+// executions; all of it when there is none to reach.
+func rest(results []result, left time.Duration, least int) time.Duration {
+	if least == 0 || left < leastRound {
+		return max(0, left)
+	}
+	count := 0
+	for _, r := range results {
+		count += r.Count
+	}
+	missing := least + fuzzReserve - count
+	if count >= least || missing <= 0 {
+		return 0
+	}
+	speed := 0.0 // executions a second, as shares divides the seconds
+	for i, share := range shares(results, time.Hour) {
+		speed += share.Hours() * float64(results[i].Count) / max(results[i].Seconds, 0.1)
+	}
+	needed := time.Duration(float64(missing) / max(speed, 1) * float64(time.Second))
+	return min(left, max(needed, leastRound*time.Duration(len(results))))
 }
 
 // join adds another round of the same target.

@@ -76,7 +76,8 @@ func TestAProofThatDidNotRunFails(t *testing.T) {
 
 func TestTheSummaryAddsUpAndHidesNothing(t *testing.T) {
 	results := []result{
-		{Kind: powerCuts, Passed: true, Count: 999_000, Seconds: 10},
+		{Name: "the vault survives", Kind: powerCuts, Passed: true, Count: 999_000, Seconds: 10},
+		{Kind: worlds, Passed: true, Count: 9, Figures: []string{"each of 24 kinds of fault fired 163 times or more (disk full)"}},
 		{Kind: powerCuts, Passed: true, Count: 1_500, Seconds: 5},
 		{Kind: bugs, Passed: true, Count: 30, Figures: []string{"30/30 planted bugs found, worst 31 seeds (y), 3 s"}},
 		{Kind: bugs, Count: 5, Figures: []string{"5/6 planted bugs found, worst 2 seeds (z), 3 s"}},
@@ -84,7 +85,7 @@ func TestTheSummaryAddsUpAndHidesNothing(t *testing.T) {
 		{Kind: bitFlips, Passed: true, Count: 350, Figures: []string{"map: 150 bit flips, 0 silent", "key file: 200 bit flips, 0 silent"}},
 	}
 	got := strings.Join(summary(results, time.Minute), "\n")
-	for _, want := range []string{"1,000,500  0 points lost", "1 of 2 parts FAILED", "worst 31 seeds", "1 of 1 parts not on this machine", "150 or more in each of 2 formats", "1 failed"} {
+	for _, want := range []string{"1,000,500  0 points lost", "1 of 2 parts FAILED", "worst 31 seeds", "1 of 1 parts not on this machine", "150 or more in each of 2 formats", "each kind of fault 163 times or more", "999,000    the vault survives", "1 failed"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is missing in:\n%s", want, got)
 		}

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// summary sums up, one line for each kind of proof that ran, and one for all. A kind
-// of which a part failed or was absent says so in its line.
+// summary sums up, one line for each kind of proof that ran, with one for each of its
+// parts below, and one for all. A kind of which a part failed or was absent says so in
+// its line.
 func summary(results []result, all time.Duration) []string {
 	var lines []string
 	failed := 0
@@ -20,8 +21,14 @@ func summary(results []result, all time.Duration) []string {
 				of = append(of, r)
 			}
 		}
-		if len(of) > 0 {
-			lines = append(lines, line(kind, of))
+		if len(of) == 0 {
+			continue
+		}
+		lines = append(lines, line(kind, of))
+		for _, r := range of {
+			if len(of) > 1 && kind != fuzzing {
+				lines = append(lines, part(r))
+			}
 		}
 	}
 	for _, r := range results {
@@ -59,12 +66,21 @@ func line(kind string, of []result) string {
 		notes = append(notes, fmt.Sprintf("%d of %d parts not on this machine", absent, len(of)))
 	}
 	switch kind {
+	case worlds:
+		if n := rarest(of); n > 0 {
+			notes = append(notes, fmt.Sprintf("each kind of fault %s times or more", thousands(n)))
+		}
 	case bugs:
 		notes = append(notes, worst(of))
 	case bitFlips:
 		notes = append(notes, perFormat(of))
 	}
 	return fmt.Sprintf("%-16s %12s  %-60s %7.0f s", kind, thousands(count), strings.Join(notes, ", "), seconds)
+}
+
+// part is the line of one proof below that of its kind.
+func part(r result) string {
+	return fmt.Sprintf("%-16s %12s    %-58s %7.0f s", "", thousands(r.Count), r.Name, r.Seconds)
 }
 
 // promise is what holds when no part of a kind failed: its tests fail otherwise.
@@ -92,6 +108,21 @@ func worst(of []result) string {
 		}
 	}
 	return fmt.Sprintf("worst %d seeds", most)
+}
+
+var timesOrMore = regexp.MustCompile(`kinds of fault fired (\d+) times or more`)
+
+// rarest is how often the kind of fault happened that happened least.
+func rarest(of []result) int {
+	for _, r := range of {
+		for _, f := range r.Figures {
+			if m := timesOrMore.FindStringSubmatch(f); m != nil {
+				n, _ := strconv.Atoi(m[1])
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 var flipsOf = regexp.MustCompile(`^(.*): (\d+) bit flips`)

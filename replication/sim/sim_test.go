@@ -129,6 +129,8 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 		figures = append(figures, strconv.Itoa(fired[kind])+" "+kind)
 	}
 	t.Logf("%s", strings.Join(figures, ", "))
+	rarest := slices.MinFunc(kinds, func(a, b string) int { return fired[a] - fired[b] })
+	t.Logf("each of %d kinds of fault fired %d times or more (%s)", len(kinds), fired[rarest], rarest)
 	for _, kind := range kinds {
 		if fired[kind] < least {
 			t.Errorf("%q happened %d times in %d seeds, want %d: this run proves nothing about it", kind, fired[kind], seeds, least)

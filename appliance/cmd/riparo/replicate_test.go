@@ -126,7 +126,7 @@ func TestPruneKeepsWhatTheRulesSayAndAlwaysTheNewest(t *testing.T) {
 // TestKilledAtAnyMomentItGoesOn ends the program with kill -9 at random moments,
 // runs it again until it is done, changes the disk and does it all again. Every
 // point that was ever announced must give back its disk. The environment variable
-// RIPARO_KILLS sets how often.
+// RIPARO_KILLS sets how often, and RIPARO_TIME, as 15m, when it is no longer killed.
 func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
 	const wantPoints = 4
 	wantKills := 24
@@ -135,6 +135,14 @@ func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
 		if wantKills, err = strconv.Atoi(text); err != nil {
 			t.Fatalf("RIPARO_KILLS: %v", err)
 		}
+	}
+	until := time.Now().Add(24 * time.Hour)
+	if text := os.Getenv("RIPARO_TIME"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("RIPARO_TIME: %v", err)
+		}
+		until = time.Now().Add(d)
 	}
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 0))
@@ -151,13 +159,17 @@ func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
 	var points []announced
 	kills, typical := 0, 400*time.Millisecond
 	var changes []replication.Extent // since the newest point
-	for kills < wantKills || len(points) < wantPoints {
+	for {
+		again := kills < wantKills && time.Now().Before(until)
+		if !again && len(points) >= wantPoints {
+			break
+		}
 		args := []string{"disk", "replicate", source, "--vault", vault, "--disk", "d", "--json"}
 		if len(points) > 0 && rnd.IntN(2) == 0 {
 			args = append(args, "--changed", lines(t, filepath.Join(dir, "changed"), changes))
 		}
 		limit := time.Hour
-		if kills < wantKills {
+		if again {
 			limit = time.Duration(rnd.Int64N(int64(typical) * 5 / 4))
 		}
 		began := time.Now()
