@@ -34,13 +34,23 @@ type catalog struct {
 
 type tileName struct {
 	number uint32
+	made   mapStamp
 	upTo   serial
 }
 
 type foldName struct {
 	number uint32
+	made   mapStamp
 	level  int
 }
+
+func (e *encoder) mapName(m *mapFile) {
+	e.number(uint64(m.number))
+	e.number(m.made.session)
+	e.number(m.made.count)
+}
+
+func (d *decoder) mapStamp() mapStamp { return mapStamp{session: d.number(), count: d.number()} }
 
 // encodeCatalog gives the file's content. The caller holds mu.
 func (d *disk) encodeCatalog() []byte {
@@ -58,12 +68,12 @@ func (d *disk) encodeCatalog() []byte {
 	e.number(uint64(d.nextMap))
 	e.number(uint64(len(d.tiles)))
 	for _, t := range d.tiles {
-		e.number(uint64(t.number))
+		e.mapName(t.mapFile)
 		e.number(uint64(t.upTo))
 	}
 	e.number(uint64(len(d.folds)))
 	for _, f := range d.folds {
-		e.number(uint64(f.number))
+		e.mapName(f.mapFile)
 		e.number(uint64(f.level))
 	}
 	h := make([]byte, catalogHeader, catalogHeader+len(e.p))
@@ -102,10 +112,10 @@ func parseCatalog(p []byte, tag uint32, s *state) (catalog, error) {
 	c.mapped = serial(d.number())
 	c.nextMap = uint32(d.number())
 	for range d.count() {
-		c.tiles = append(c.tiles, tileName{uint32(d.number()), serial(d.number())})
+		c.tiles = append(c.tiles, tileName{uint32(d.number()), d.mapStamp(), serial(d.number())})
 	}
 	for range d.count() {
-		c.folds = append(c.folds, foldName{uint32(d.number()), int(d.number())})
+		c.folds = append(c.folds, foldName{uint32(d.number()), d.mapStamp(), int(d.number())})
 	}
 	if err := d.done(); err != nil {
 		return c, err
@@ -130,7 +140,7 @@ func (d *disk) readCatalog() (*catalog, error) {
 	d.mapped, d.nextMap = c.mapped, c.nextMap
 	at := serial(0)
 	for _, t := range c.tiles {
-		m, err := d.openMap(t.number)
+		m, err := d.openMap(t.number, t.made)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +151,7 @@ func (d *disk) readCatalog() (*catalog, error) {
 		at = t.upTo
 	}
 	for _, f := range c.folds {
-		m, err := d.openMap(f.number)
+		m, err := d.openMap(f.number, f.made)
 		if err != nil {
 			return nil, err
 		}

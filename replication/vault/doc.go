@@ -251,7 +251,8 @@
 // A map file has a header page, pages of 73 entries of 56 bytes with a CRC at the end
 // of each page, and a tail: the layers, how many entries refer to which segment, and
 // the first offset of each page. It is written once, synced, and then named by the
-// catalog.
+// catalog, with the session that made it and its count among those of the session: a
+// number may be used again.
 //
 // The catalog is the snapshot of an inventory with the names of the map files, the
 // serial up to which they go, and place, serial and sum of the last record. It is

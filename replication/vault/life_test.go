@@ -262,15 +262,15 @@ func (l *life) shown(v *Vault) (*model, error) {
 	if first == nil {
 		return l.model, nil
 	}
-	var others []error
+	reasons := []error{first}
 	for _, m := range l.later {
 		err := m.matches(l.ctx, v)
 		if err == nil {
 			return m, nil
 		}
-		others = append(others, err)
+		reasons = append(reasons, fmt.Errorf("with what was under way: %w", err))
 	}
-	return nil, fmt.Errorf("%w after recovery: %w; or with what was under way: %w", errViolation, first, errors.Join(others...))
+	return nil, fmt.Errorf("%w after recovery: %w", errViolation, errors.Join(reasons...))
 }
 
 // showsAny is for a vault without room: it can be read, and promises nothing of what was

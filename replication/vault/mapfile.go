@@ -31,6 +31,7 @@ const (
 // there.
 type mapFile struct {
 	number   uint32
+	made     mapStamp
 	from, to serial
 	layers   []mapLayer
 	refs     []segmentRef
@@ -40,6 +41,13 @@ type mapFile struct {
 	moved serial // moves up to here are in it; 0 when it was opened
 
 	use handleUse
+}
+
+// mapStamp tells a map file from any other that ever had its number: the number of
+// one that is gone may be used again while an old catalog still names it.
+type mapStamp struct {
+	session uint64 // that made it
+	count   uint64 // among the map files of that session, of all disks
 }
 
 // stale reports whether the map names places that blocks have left since.
@@ -85,7 +93,7 @@ func mapNumber(name string) (uint32, bool) {
 var errNoMap = errors.New("no map, or a damaged one")
 
 // openMap opens a map file and checks its header and tail.
-func (d *disk) openMap(number uint32) (_ *mapFile, err error) {
+func (d *disk) openMap(number uint32, made mapStamp) (_ *mapFile, err error) {
 	name := filepath.Join(d.folder, mapName(number))
 	f, err := d.vault.fs.OpenRead(name)
 	if err != nil {
@@ -109,7 +117,7 @@ func (d *disk) openMap(number uint32) (_ *mapFile, err error) {
 		return nil, err
 	}
 	le := binary.LittleEndian
-	if m.number != number || le.Uint32(h[12:]) != d.log.tag {
+	if m.number != number || m.made != made || le.Uint32(h[12:]) != d.log.tag {
 		return nil, errNoMap
 	}
 	p := make([]byte, tail.length)
@@ -138,6 +146,7 @@ func parseMapHeader(h []byte, size int64) (*mapFile, mapTail, error) {
 		return nil, mapTail{}, errNoMap
 	}
 	m := &mapFile{number: le.Uint32(h[32:]), from: serial(le.Uint64(h[40:])), to: serial(le.Uint64(h[48:]))}
+	m.made = mapStamp{session: le.Uint64(h[104:]), count: le.Uint64(h[112:])}
 	m.fine = section{file: m, start: 1, count: int64(le.Uint64(h[56:]))}
 	m.whole = section{file: m, start: int64(le.Uint64(h[72:])), count: int64(le.Uint64(h[64:]))}
 	t := mapTail{

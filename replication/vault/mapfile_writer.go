@@ -19,6 +19,7 @@ type mapWriter struct {
 	vault    *Vault
 	disk     uint32
 	number   uint32
+	made     mapStamp
 	from, to serial
 	layers   []mapLayer
 	refs     map[uint32]*segmentRef
@@ -49,6 +50,7 @@ func (d *disk) newMapWriter(number uint32, from, to serial) (*mapWriter, error) 
 	return &mapWriter{
 		moves: moves,
 		file:  f, name: name, gone: &d.gone, vault: d.vault, disk: d.log.tag, number: number, from: from, to: to,
+		made: mapStamp{session: d.vault.session, count: d.vault.mapsMade.Add(1)},
 		refs: map[uint32]*segmentRef{}, page: 1, buffer: make([]byte, 0, writeBuffer),
 	}, nil
 }
@@ -182,6 +184,8 @@ func (w *mapWriter) finish() (*mapFile, error) {
 	le.PutUint64(h[88:], uint64(len(tail)))
 	le.PutUint32(h[96:], uint32(len(refs)))
 	le.PutUint32(h[100:], checksum(tail))
+	le.PutUint64(h[104:], w.made.session)
+	le.PutUint64(h[112:], w.made.count)
 	le.PutUint32(h[pageSize-4:], checksum(h[:pageSize-4]))
 	if w.err == nil && len(tail) > 0 {
 		_, w.err = w.file.WriteAt(tail, w.page*pageSize)
@@ -195,7 +199,7 @@ func (w *mapWriter) finish() (*mapFile, error) {
 	if w.err != nil {
 		return nil, w.abandon(fmt.Errorf("write map %s: %w", mapName(w.number), w.err))
 	}
-	m := &mapFile{number: w.number, from: w.from, to: w.to, layers: w.layers, refs: refs, moved: w.moves.newest()}
+	m := &mapFile{number: w.number, made: w.made, from: w.from, to: w.to, layers: w.layers, refs: refs, moved: w.moves.newest()}
 	m.fine = section{file: m, start: 1, count: w.fine}
 	m.whole = section{file: m, start: w.start, count: w.whole, fence: w.fence}
 	m.use.fs, m.use.name, m.use.file, m.use.gone = w.vault.fs, w.name, w.file, w.gone

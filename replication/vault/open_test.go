@@ -207,6 +207,39 @@ func TestTheLogIsTheDatabase(t *testing.T) {
 	s.check()
 }
 
+// A folder that was synced in vain may lose a map and keep the catalog that names it.
+// The next map gets the number of the lost one, and is none of that catalog's.
+func TestACatalogTakesNoOtherMapOfTheSameNumber(t *testing.T) {
+	dir := t.TempDir()
+	s := newSender(t, open(t, vfs.OS(), dir, Options{}), "d", 700_001)
+	s.write(change(0, 9000, 1))
+	s.mark()
+	s.write(change(50_000, 9000, 2)) // in an open layer, which ends elsewhere in the next map
+	folder := s.vault.diskFolder("d")
+	catalog, lost := filepath.Join(folder, catalogName), filepath.Join(folder, mapName(1))
+	if err := s.vault.disks["d"].flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	old, err := os.ReadFile(catalog)
+	s.write(change(100_000, 9000, 3)) // what the catalog knows is in no doubt
+	s.vault.kill()
+	if err = errors.Join(err, os.Remove(lost), os.Remove(catalog)); err != nil {
+		t.Fatal(err)
+	}
+	s.vault = open(t, vfs.OS(), dir, Options{})
+	if err := errors.Join(s.vault.disks["d"].flush(t.Context()), s.vault.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(lost); err != nil {
+		t.Fatalf("the number was not used again: %v", err)
+	}
+	if err := os.WriteFile(catalog, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.vault = open(t, vfs.OS(), dir, Options{})
+	s.check()
+}
+
 // countingFS counts the bytes that are read.
 type countingFS struct {
 	vfs.FS

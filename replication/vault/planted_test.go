@@ -53,6 +53,8 @@ var plantedBugs = []plantedBug{
 	{"names are trusted that are only seen", "recover.go", `if err := d.certainNames(); err != nil {
 		return err
 	}`, ``, "TestWhatGoesIsNotNeededByWhatIsCertain"},
+	{"a catalog takes any map of the right number", "mapfile.go", `m.number != number || m.made != made ||`, `m.number != number ||`,
+		"TestACatalogTakesNoOtherMapOfTheSameNumber"},
 	{"the folder of a disk may only be seen", "files.go", `return v.fs.SyncDir(filepath.Dir(name))
 }`, `return nil
 }`, "TestTheFolderOfANewDiskIsCertain"},

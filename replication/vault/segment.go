@@ -18,8 +18,9 @@ const (
 	// plainVersion, as they always had.
 	formatVersion = 2
 	plainVersion  = 1
-	// derivedVersion is that of catalogs and maps, which have not changed.
-	derivedVersion = 1
+	// derivedVersion is that of catalogs and maps. Those of another version are made
+	// anew from the log.
+	derivedVersion = 2
 	// sealBytes is where a segment ends: large enough for sequential speed, small
 	// enough to rewrite when most of it is dead.
 	sealBytes = 64 << 20

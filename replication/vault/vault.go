@@ -60,9 +60,10 @@ type Vault struct {
 	wasteful map[*disk]bool // may be worth a compaction
 	waste    chan struct{}  // holds a token when one is
 
-	traffic atomic.Int64 // calls of senders under way; see scrub.go
-	scrub   scrub
-	clock   trustedClock
+	traffic  atomic.Int64  // calls of senders under way; see scrub.go
+	mapsMade atomic.Uint64 // map files in this session; see mapStamp
+	scrub    scrub
+	clock    trustedClock
 
 	limits  atomic.Pointer[Limits] // nil: none
 	filled  gauge                  // of the file system

@@ -196,7 +196,7 @@ func (c *check) derived(ctx context.Context) error {
 
 // mapFile verifies every page of a map file.
 func (c *check) mapFile(m *mapFile) (int64, error) {
-	fresh, err := c.disk.openMap(m.number)
+	fresh, err := c.disk.openMap(m.number, m.made)
 	if err != nil {
 		return 0, err
 	}
