@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -197,14 +198,28 @@ func ready(f Filter) *match {
 	return m
 }
 
-// needle is a text as it stands inside a JSON string, in lower case.
+// needle is a text as it stands inside a JSON string of the log, in lower case.
 func needle(text string) []byte {
+	var out []byte
+	for {
+		// encoding/json has short forms for these two, slog has not.
+		i := strings.IndexAny(text, "\b\f")
+		if i < 0 {
+			return appendQuoted(out, text)
+		}
+		out = fmt.Appendf(appendQuoted(out, text[:i]), `\u%04x`, text[i])
+		text = text[i+1:]
+	}
+}
+
+// appendQuoted adds the inside of a text's JSON string, in lower case.
+func appendQuoted(to []byte, text string) []byte {
 	var quoted bytes.Buffer
 	e := json.NewEncoder(&quoted)
 	e.SetEscapeHTML(false)
 	e.Encode(text) // a string always has a form
 	inside := bytes.TrimSpace(quoted.Bytes())
-	return appendLower(nil, inside[1:len(inside)-1])
+	return appendLower(to, inside[1:len(inside)-1])
 }
 
 // possible reports whether a chunk may hold a line that is wanted.
