@@ -117,7 +117,9 @@ func TestTypingTheNameArmsAFailover(t *testing.T) {
 // chrome is a real browser on the console of a house.
 type chrome struct{ *browsertest.Browser }
 
-func (h *house) openChrome() *chrome { return &chrome{browsertest.Open(h.T, h.server.URL)} }
+func (h *house) openChrome() *chrome {
+	return &chrome{browsertest.Open(h.TB.(*testing.T), h.server.URL)}
+}
 
 func (c *chrome) signIn() {
 	c.Helper()

@@ -31,7 +31,7 @@ const (
 
 // house is a console over a real store, behind TLS as in real life.
 type house struct {
-	*testing.T
+	testing.TB
 	store     *store.Store
 	identity  *identity.Identity
 	audit     *auditlog.Log
@@ -51,7 +51,7 @@ var manual = fstest.MapFS{
 }
 
 // newHouse opens an unclaimed console. furnished ones have lived.
-func newHouse(t *testing.T, furnished bool) *house {
+func newHouse(t testing.TB, furnished bool) *house {
 	t.Helper()
 	dir := t.TempDir()
 	st, err := store.Open(filepath.Join(dir, "state.db"), store.Options{NoSync: true})
@@ -75,7 +75,7 @@ func newHouse(t *testing.T, furnished bool) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{T: t, store: st, identity: id, audit: log, token: token, appliance: &appliance{store: st, now: time.Now}}
+	h := &house{TB: t, store: st, identity: id, audit: log, token: token, appliance: &appliance{store: st, now: time.Now}}
 	h.logFolder = t.TempDir()
 	if furnished {
 		h.beginLog()
@@ -110,7 +110,7 @@ func (h *house) open() {
 	h.Helper()
 	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Audit: brittle{h.audit, &h.full}, Version: "0.1.0-test", Docs: manual,
 		Logs: logs.NewReader(h.logFolder), Log: h.log,
-		Logger: slog.New(slog.NewTextHandler(testWriter{h.T}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+		Logger: slog.New(slog.NewTextHandler(testWriter{h.TB}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -131,9 +131,12 @@ func (b brittle) Append(line store.AuditLine) (store.AuditLine, error) {
 	return b.Log.Append(line)
 }
 
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {
+	if _, fuzzing := w.t.(*testing.F); fuzzing {
+		return len(p), nil // its Log may not be called while it tries inputs
+	}
 	w.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
 }
@@ -149,7 +152,7 @@ func (h *house) claimed() *house {
 
 // browser is a client with its own cookies that does not follow redirects.
 type browser struct {
-	*testing.T
+	testing.TB
 	base   string
 	client *http.Client
 	header http.Header
@@ -160,7 +163,7 @@ func (h *house) browser() *browser {
 	client := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	h.Cleanup(client.CloseIdleConnections)
-	return &browser{T: h.T, base: h.server.URL, client: client, header: http.Header{}}
+	return &browser{TB: h.TB, base: h.server.URL, client: client, header: http.Header{}}
 }
 
 // signedIn is a browser of a new account of this role; of the administrator when

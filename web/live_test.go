@@ -17,7 +17,7 @@ import (
 
 // tap is a browser's live socket.
 type tap struct {
-	*testing.T
+	testing.TB
 	conn *websocket.Conn
 }
 
@@ -33,7 +33,7 @@ func (b *browser) dial(page string, header http.Header) (*tap, int) {
 		return nil, response.StatusCode
 	}
 	b.Cleanup(func() { conn.Close() })
-	return &tap{b.T, conn}, response.StatusCode
+	return &tap{b.TB, conn}, response.StatusCode
 }
 
 // frame reads the next frame; the error is that of a socket that was closed.

@@ -26,7 +26,7 @@ const (
 	// fuzzRounds: a rate that was mistaken is corrected by the next round.
 	fuzzRounds = 4
 	// fewExecutions: a target that hardly ran proves nothing and does not pass.
-	fewExecutions = 100
+	fewExecutions = 20
 	// leastRound: the engine tries all inputs that it has kept before new ones.
 	leastRound = time.Second
 	// minimizeTries: the go command makes an interesting input smaller before it goes
