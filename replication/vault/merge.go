@@ -29,6 +29,7 @@ type overlayFlow struct {
 	o, n           entry
 	oValid, nValid bool
 	current        entry
+	err            error // of either; asked for once, when it ends: there may be thousands below
 }
 
 func newOverlayFlow(older, newer flow) flow {
@@ -53,17 +54,21 @@ func mergeFlows(flows []flow) flow {
 func (f *overlayFlow) nextOlder() {
 	if f.oValid = f.older.advance(); f.oValid {
 		f.o = *f.older.value()
+	} else if f.err == nil {
+		f.err = f.older.failed()
 	}
 }
 
 func (f *overlayFlow) nextNewer() {
 	if f.nValid = f.newer.advance(); f.nValid {
 		f.n = *f.newer.value()
+	} else if f.err == nil {
+		f.err = f.newer.failed()
 	}
 }
 
 func (f *overlayFlow) advance() bool {
-	if f.failed() != nil {
+	if f.err != nil {
 		return false
 	}
 	switch {
@@ -85,14 +90,9 @@ func (f *overlayFlow) advance() bool {
 		}
 		f.nextNewer()
 	}
-	return f.failed() == nil
+	return f.err == nil
 }
 
 func (f *overlayFlow) value() *entry { return &f.current }
 
-func (f *overlayFlow) failed() error {
-	if err := f.older.failed(); err != nil {
-		return err
-	}
-	return f.newer.failed()
-}
+func (f *overlayFlow) failed() error { return f.err }
