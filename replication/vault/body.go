@@ -29,8 +29,9 @@ func (e *encoder) stamp(t time.Time) {
 }
 
 type decoder struct {
-	p   []byte
-	err error
+	p     []byte
+	whole string // if it is set, it ends in p, and texts are parts of it
+	err   error
 }
 
 var errShortBody = errors.New("the body of a record ends early")
@@ -51,7 +52,12 @@ func (d *decoder) text() string {
 		d.fail()
 		return ""
 	}
-	s := string(d.p[:n])
+	var s string
+	if at := len(d.whole) - len(d.p); at >= 0 && len(d.p) > 0 {
+		s = d.whole[at:][:n]
+	} else {
+		s = string(d.p[:n])
+	}
 	d.p = d.p[n:]
 	return s
 }

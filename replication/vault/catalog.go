@@ -15,7 +15,8 @@ import (
 const (
 	catalogName  = "catalog"
 	catalogMagic = "RIPAROCT"
-	// catalogHeader: magic, version, disk tag, length and CRC of the rest, own CRC.
+	// catalogHeader: magic, version, disk tag, length and CRC of the rest, what is certain
+	// about seals (0 in older ones), own CRC.
 	catalogHeader   = 64
 	maxCatalogBytes = 1 << 30
 )
@@ -26,6 +27,7 @@ type catalog struct {
 	chain   uint32
 	segment uint32 // that it lies in
 	end     int64  // of its records
+	left    uint32 // what is certain about the seals; see leave.go
 	mapped  serial // how far the map files go
 	nextMap uint32
 	tiles   []tileName
@@ -83,6 +85,7 @@ func (d *disk) encodeCatalog() []byte {
 	le.PutUint32(h[12:], d.log.tag)
 	le.PutUint64(h[16:], uint64(len(e.p)))
 	le.PutUint32(h[24:], checksum(e.p))
+	le.PutUint32(h[28:], d.leftAt())
 	le.PutUint32(h[catalogHeader-4:], checksum(h[:catalogHeader-4]))
 	return append(h, e.p...)
 }
@@ -105,6 +108,7 @@ func parseCatalog(p []byte, tag uint32, s *state) (catalog, error) {
 	if err := s.restore(&d); err != nil {
 		return c, err
 	}
+	c.left = le.Uint32(p[28:])
 	c.serial = serial(d.number())
 	c.chain = uint32(d.number())
 	c.segment = uint32(d.number())

@@ -192,8 +192,8 @@ func (d *disk) exists() bool {
 	return (d.serial > 0 || d.sick != nil) && !d.erased
 }
 
-// close waits for the append under way, refuses what waits, and remembers the state
-// in the catalog.
+// close waits for the append under way, refuses what waits, and leaves the disk so that
+// it opens quickly.
 func (d *disk) close(why error) error {
 	d.maintaining <- struct{}{}
 	d.mu.Lock()
@@ -207,7 +207,17 @@ func (d *disk) close(why error) error {
 		d.mu.Lock()
 	}
 	tidy := broken == nil && d.sick == nil && !d.distrusted && !d.erased && d.serial > 0 && !d.vault.options.ReadOnly
-	files := make([]*mapFile, 0, len(d.tiles)+len(d.folds))
+	d.mu.Unlock()
+	var errs []error
+	if tidy {
+		// Without a catalog the next opening reads the log: a full disk is no reason
+		// to fail here.
+		if err := d.leave(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+			errs = append(errs, err)
+		}
+	}
+	d.mu.Lock()
+	var files []*mapFile
 	for _, t := range d.tiles {
 		files = append(files, t.mapFile)
 	}
@@ -215,14 +225,6 @@ func (d *disk) close(why error) error {
 		files = append(files, f.mapFile)
 	}
 	d.mu.Unlock()
-	var errs []error
-	if tidy {
-		// Without a catalog the next opening reads the log: a full disk is no reason
-		// to fail here.
-		if err := d.writeCatalog(); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
-			errs = append(errs, err)
-		}
-	}
 	for _, m := range files {
 		errs = append(errs, m.use.close())
 	}

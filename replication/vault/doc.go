@@ -255,8 +255,11 @@
 // number may be used again.
 //
 // The catalog is the snapshot of an inventory with the names of the map files, the
-// serial up to which they go, and place, serial and sum of the last record. It is
-// replaced by rename after each change of the maps and at Close.
+// serial up to which they go, and place, serial and sum of the last record; and whether
+// the segment of that one is sealed, and all before it. It is replaced by rename after
+// each change of the maps and at Close. Close first writes memory to a map and seals the
+// segment if much would have to be read otherwise; then the next opening reads nothing
+// of the log but the header and the trailer of that segment, if they fit the catalog.
 //
 // # Compaction
 //

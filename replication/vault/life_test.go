@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,9 +155,14 @@ func (l *life) shut() {
 	}
 }
 
+var errKilled = errors.New("killed")
+
 // kill lets go of the lock and the handles without writing anything.
 func (v *Vault) kill() {
 	for _, d := range v.disks {
+		d.mu.Lock()
+		d.broken = cmp.Or(d.broken, errKilled) // closing it leaves nothing behind
+		d.mu.Unlock()
 		d.log.close()
 	}
 	if v.lock != nil {

@@ -133,6 +133,8 @@ var plantedBugs = []plantedBug{
 	{"a damaged block is moved", "seal.go", `if checksum(stored) != e.crc {
 		return row{}, nil,`, `if false {
 		return row{}, nil,`, "TestADamagedBlockKeepsItsSegmentFromCompaction"},
+	{"a closed disk goes on where its maps end", "leave.go", `c.mapped != c.serial ||`, `false ||`, "TestACatalogWhoseMapsEndEarlierIsRead"},
+	{"a seal is certain before it is written", "leave.go", `if d.log.current == nil {`, `if true {`, "TestASealIsCertainOnlyBehindItsFsync"},
 	{"a catalog leaves moved blocks to the log", "moved.go", `r.injected = true`, `r.injected = false`, ""},
 	{"a locked point is dropped", "drop.go", `held := d.heldPoint(p, "drop")`, `held := error(nil)`, "TestALockedPointStaysForEverybody"},
 	{"a rewind takes a locked point along", "rewind.go", `if err := d.heldPoint(later, "rewind to point "+string(to)); err != nil {`,

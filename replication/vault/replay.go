@@ -121,6 +121,10 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 		return r.unreadable(number, err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	last := i == len(r.there)-1
+	if last && r.leftAsItIs(s, c) {
+		return nil
+	}
 	limit, ok := limits[number]
 	if !ok {
 		limit = -1
@@ -131,14 +135,13 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	if h := s.header; h != nil && r.bound && h.first == r.at+1 && h.chain != r.chain {
 		return logDamagedProblem(r.id, number, 0, errors.New("the segment does not go on where the one before it ends: it is of another copy of the vault"))
 	}
-	if h := s.header; h != nil && h.previous > 0 {
+	if h := s.header; h != nil && h.previous > 0 && !c.sealedBefore(number) {
 		r.seams = append(r.seams, seam{number: h.previous, end: h.previousEnd, session: h.session, repeats: h.repeats > 0})
 	}
 	records, end, err := r.records(s, limit)
 	if err != nil {
 		return r.unreadable(number, err)
 	}
-	last := i == len(r.there)-1
 	if last && s.trailer == nil {
 		return r.lastSegment(s, records, c)
 	}

@@ -73,7 +73,7 @@ func TestCostsDoNotGrowWithTheNumberOfPoints(t *testing.T) {
 
 // many is a disk with many points.
 type many struct {
-	t      *testing.T
+	t      testing.TB
 	random *rand.Rand
 	vault  *Vault
 	dir    string
@@ -88,7 +88,7 @@ type many struct {
 	first  int64         // that one wrote when there were few
 }
 
-func newMany(t *testing.T, size int64) *many {
+func newMany(t testing.TB, size int64) *many {
 	m := &many{t: t, random: rand.New(rand.NewPCG(1, uint64(size))), dir: t.TempDir(), size: size, now: time.Unix(1_800_000_000, 0), before: heap()}
 	m.open()
 	if _, err := m.vault.Prepare(t.Context(), replication.Disk{ID: "d", Size: size}, 1); err != nil {

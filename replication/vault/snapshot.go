@@ -56,6 +56,13 @@ func compareLocations(a, b location) int {
 	return int(int64(a.position) - int64(b.position))
 }
 
+const (
+	// leastPointBytes: a point has thirteen numbers, which take a byte each at least.
+	leastPointBytes = 13
+	// pointSlab is how many points are one piece of memory when they are read.
+	pointSlab = 128
+)
+
 // restore reads a snapshot.
 func (s *state) restore(d *decoder) error {
 	s.disk = replication.Disk{
@@ -66,9 +73,17 @@ func (s *state) restore(d *decoder) error {
 	s.unmarked = d.flag()
 	s.openChanged = int64(d.number())
 	s.openStored = int64(d.number())
-	s.points, s.byID = nil, map[replication.PointID]*point{}
-	for range d.count() {
-		p := d.point()
+	count := min(d.count(), len(d.p)/leastPointBytes+1)
+	s.points, s.byID = make([]*point, 0, count), make(map[replication.PointID]*point, count)
+	d.whole = string(d.p) // one piece of memory for the texts of all points
+	var slab []point
+	for range count {
+		if len(slab) == 0 {
+			slab = make([]point, min(pointSlab, count-len(s.points)))
+		}
+		p := &slab[0]
+		slab = slab[1:]
+		*p = d.point()
 		if n := len(s.points); n > 0 {
 			if slices.Equal(p.members, s.points[n-1].members) {
 				p.members = s.points[n-1].members // share the memory
@@ -77,12 +92,13 @@ func (s *state) restore(d *decoder) error {
 				d.fail()
 			}
 		}
-		s.points = append(s.points, &p)
-		s.byID[p.id] = &p
+		s.points = append(s.points, p)
+		s.byID[p.id] = p
 		if d.err != nil {
 			return d.err
 		}
 	}
+	d.whole = ""
 	s.segments = nil
 	for range d.count() {
 		g := segmentInfo{number: uint32(d.number()), first: serial(d.number())}

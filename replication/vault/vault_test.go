@@ -12,7 +12,7 @@ import (
 	"riparo/replication/vfs"
 )
 
-func open(t *testing.T, fsys vfs.FS, dir string, o Options) *Vault {
+func open(t testing.TB, fsys vfs.FS, dir string, o Options) *Vault {
 	t.Helper()
 	o.Create = !o.ReadOnly
 	v, err := Open(t.Context(), fsys, dir, keyed(o))
