@@ -1,7 +1,10 @@
 package appliance_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,12 +14,11 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"riparo/appliance"
 	"riparo/hypervisor"
 	"riparo/hypervisor/lab"
-	"riparo/replication"
 	"riparo/replication/lifecycle"
 	"riparo/store"
-	"riparo/web/api"
 	"riparo/web/browsertest"
 )
 
@@ -39,12 +41,51 @@ type visitor struct {
 	theme    string
 	keyboard bool
 	looked   map[string]bool // pages that were judged
+	again    chan *appliance.Appliance
 }
 
 func newVisitor(t *testing.T, lang, theme string, keyboard bool) *visitor {
 	th := &theater{T: t, primary: "milano", secondary: "torino"}
-	th.start(filepath.Join(t.TempDir(), "data"))
-	return &visitor{Browser: browsertest.Open(t, strings.TrimSuffix(th.a.URL, "/")), th: th, lang: lang, theme: theme, keyboard: keyboard, looked: map[string]bool{}}
+	v := &visitor{th: th, lang: lang, theme: theme, keyboard: keyboard, looked: map[string]bool{}, again: make(chan *appliance.Appliance, 1)}
+	v.serve(appliance.Config{Data: filepath.Join(t.TempDir(), "data"), Listen: "127.0.0.1:0", RetryUnit: 200 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))})
+	v.Browser = browsertest.Open(t, strings.TrimSuffix(th.a.URL, "/"))
+	return v
+}
+
+// serve does what riparo serve does: an appliance that begins again, because its vault
+// has moved, is opened again at the same address.
+func (v *visitor) serve(c appliance.Config) {
+	t := v.th.T
+	a, err := appliance.Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.th.a, v.th.data = a, c.Data
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			err := a.Run(ctx)
+			c.Listen = a.Address()
+			closed := a.Close()
+			if !errors.Is(err, appliance.ErrRestart) || closed != nil {
+				ended <- errors.Join(err, closed)
+				return
+			}
+			if a, err = appliance.Open(ctx, c); err != nil {
+				ended <- err
+				return
+			}
+			v.again <- a
+		}
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the appliance ended with: %v", err)
+		}
+	})
 }
 
 const consolePassword = "quattro passi nel bosco"
@@ -52,7 +93,7 @@ const consolePassword = "quattro passi nel bosco"
 func (v *visitor) story() {
 	v.Helper()
 	v.claim()
-	v.addSites()
+	v.setUp()
 	v.protect()
 	v.drill()
 	v.failOver()
@@ -77,26 +118,9 @@ func (v *visitor) claim() {
 	v.choose("#language", v.lang)
 	v.act("main form .btn.primary")
 	v.Until("to be inside", `document.querySelector("#nav")`)
-	v.JS(fmt.Sprintf("(document.documentElement.dataset.theme = %q)", v.theme))
-	v.Visit("/")
+	v.Until("the first step of the setup", `location.pathname === "/setup/appliance"`)
 	v.act(fmt.Sprintf(`[data-theme-switch] button[value=%q]`, v.theme))
 	v.Until("the theme", fmt.Sprintf(`document.documentElement.dataset.theme === %q && document.documentElement.lang === %q`, v.theme, v.lang))
-	v.look("start")
-}
-
-func (v *visitor) addSites() {
-	v.Helper()
-	for site, machines := range map[string]string{v.th.primary: "1", v.th.secondary: "0"} {
-		v.Visit("/infrastructure")
-		v.act(`a[href="/infrastructure/add"]`)
-		v.Until("the dialog", `document.querySelector("#dialog").open && document.querySelector("#dialog #kind")`)
-		v.fill("#dialog #name", site)
-		v.choose("#dialog #kind", "lab")
-		v.fill("#dialog #address", machines)
-		v.act("#dialog footer .btn.primary")
-		v.Until("the site "+site, fmt.Sprintf(`document.querySelector("#site-%s")`, site))
-	}
-	v.look("infrastructure")
 }
 
 // protect sees the initial replication move by itself.
@@ -105,11 +129,6 @@ func (v *visitor) protect() {
 	v.th.ref = "WEB01"
 	site := v.th.provider(v.th.primary).(*lab.Site)
 	if err := site.SlowDisk(v.th.ref, "vda", 60*time.Millisecond); err != nil {
-		v.Fatal(err)
-	}
-	frequent := replication.DefaultPolicy()
-	frequent.CopyFrequency = replication.MinCopyFrequency
-	if err := v.th.a.SavePolicy(v.Browser.T.Context(), api.Who{Name: "test"}, frequent); err != nil {
 		v.Fatal(err)
 	}
 	v.Visit("/machines")
@@ -262,6 +281,15 @@ func (v *visitor) focus(selector string) {
 func (v *visitor) fill(selector, text string) {
 	v.Helper()
 	v.focus(selector)
+	v.Press(text)
+}
+
+// replace types over what a field holds.
+func (v *visitor) replace(selector, text string) {
+	v.Helper()
+	v.focus(selector)
+	v.Press(kb.End)
+	v.Do("select what is in "+selector, chromedp.KeyEvent(kb.Home, chromedp.KeyModifiers(chromedp.ModifierShift)))
 	v.Press(text)
 }
 

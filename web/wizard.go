@@ -168,7 +168,8 @@ func (k *Console) wizardPost(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if do == "later" && (name == "site" || name == "target") && strings.TrimSpace(r.PostFormValue("name")) == "" {
-		do = "skip" // an empty form is not judged by who leaves
+		k.back(w, r, "/") // an empty form is not judged by who leaves; the step stays open
+		return
 	}
 	if do != "skip" {
 		if err := wizardSteps()[i].apply(k, r, actor); err != nil {
