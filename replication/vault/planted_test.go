@@ -41,7 +41,11 @@ var plantedBugs = []plantedBug{
 	}
 	err := r.rescue(s, nil)`, ""},
 	{"a repetition that was cut off counts", "recover.go", `return newest.serial >= s.header.repeats, nil`, `return true, nil`, ""},
-	{"segments that the log passes by count", "recover.go", `if after > 0 && n > after {`, `if false {`, ""},
+	{"segments before the first one of the log count", "recover.go", `if bounded = s.header != nil; bounded {`, `if bounded = s.header != nil && s.header.previous > 0; bounded {`,
+		"TestADiskWhoseBeginningWasWrittenTwiceBeginsOnce"},
+	{"the log goes on before a damaged end", "rescue.go", `for i := range doubtful { // the log goes on behind them: no serial is used twice`, `for i := range doubtful[:0] {`,
+		"TestTheLogGoesOnBehindADamagedEnd"},
+	{"segments that the log passes by count", "recover.go", `if bounded && n > after {`, `if false {`, ""},
 	{"segments are removed before what replaces them is written once more", "recover.go", `r.passed = append(r.passed, n)`, `if err := r.removeSegment(n); err != nil {
 				return nil, err
 			}`, ""},

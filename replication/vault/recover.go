@@ -252,15 +252,14 @@ func (s *state) usesMap(number uint32) bool {
 func (r *replayer) bypass(first int) (limits map[uint32]int64, err error) {
 	limits = map[uint32]int64{}
 	kept := []uint32{}
-	after := uint32(0) // segments above it, up to the one looked at last, do not count
+	after, bounded := uint32(0), false // segments above it, up to the one looked at last, do not count
 	for i := len(r.there) - 1; i >= first; i-- {
 		n := r.there[i]
-		if after > 0 && n > after {
+		if bounded && n > after {
 			r.passed = append(r.passed, n)
 			continue
 		}
 		kept = append(kept, n)
-		after = 0
 		s, err := openSegment(r.vault.fs, r.folder, n)
 		if err != nil {
 			return nil, r.unreadable(n, err)
@@ -268,7 +267,8 @@ func (r *replayer) bypass(first int) (limits map[uint32]int64, err error) {
 		if err := s.close(); err != nil {
 			return nil, r.unreadable(n, err)
 		}
-		if s.header != nil && s.header.previous > 0 {
+		// Before the one that has none before it, none counts.
+		if bounded = s.header != nil; bounded {
 			after = s.header.previous
 			limits[after] = s.header.previousEnd
 		}

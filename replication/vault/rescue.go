@@ -39,6 +39,11 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 	if r.at < r.witness {
 		// Records that were durable cannot be read. Their data may still be there and
 		// the maps may know it: nothing here may be written over.
+		for i := range doubtful { // the log goes on behind them: no serial is used twice
+			if err := r.take(&doubtful[i]); err != nil {
+				return err
+			}
+		}
 		r.log.previous, r.log.previousEnd = s.number, roundUp(s.size)
 		r.unsealed = append(r.unsealed, s.number)
 		r.uncertain = true

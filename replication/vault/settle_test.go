@@ -118,6 +118,89 @@ func TestTheFolderOfANewDiskIsCertain(t *testing.T) {
 	}
 }
 
+// The first record of a disk may be written once more, into a segment that has none
+// before it. What lies in earlier ones then is no part of the log.
+func TestADiskWhoseBeginningWasWrittenTwiceBeginsOnce(t *testing.T) {
+	twice := 0
+	for seed := range uint64(20) {
+		disk := vfs.NewSim(seed)
+		v := open(t, disk, "v", Options{manual: true})
+		for n := 0; ; n++ { // the fsync of the segment is one of the first
+			disk.FailSync(n)
+			_, err := v.Prepare(t.Context(), replication.Disk{ID: "d", Size: 1 << 20}, 1)
+			if _, missing := disk.Stat(segmentPath("d", 1)); err != nil && missing == nil {
+				break
+			}
+			if err == nil {
+				t.Fatalf("seed %d: it was prepared, and no fsync of its segment failed", seed)
+			}
+		}
+		v.kill()
+		disk.FailSync(1) // the first is that of the vault file
+		v = open(t, disk, "v", Options{manual: true})
+		if d := v.disks["d"]; d != nil && d.sick != nil {
+			twice++
+		}
+		v.kill()
+		disk.FailSync(1 << 30)
+		afterCuts(t, disk, Options{manual: true}, func(v *Vault, disk *vfs.Sim) {
+			if _, err := v.Prepare(t.Context(), replication.Disk{ID: "d", Size: 2 << 20}, 1); err != nil {
+				t.Fatal(err)
+			}
+			v.kill()
+			v = open(t, disk.Restart(), "v", Options{manual: true})
+			if state, err := v.State("d"); err != nil || state.Disk.Size != 2<<20 {
+				t.Errorf("seed %d: a disk that was prepared with 2 MiB is %+v, %v", seed, state, err)
+			}
+			v.kill()
+		})
+	}
+	if twice < 10 {
+		t.Errorf("the record was in doubt twice %d times in 20: this proves nothing", twice)
+	}
+}
+
+// A record that was durable is damaged, and the one behind it is in doubt: what is
+// appended from then on counts.
+func TestTheLogGoesOnBehindADamagedEnd(t *testing.T) {
+	disk := vfs.NewSim(1)
+	s := newSender(t, open(t, disk, "v", Options{manual: true}), "d", 1<<20)
+	for i := range int64(4) {
+		s.write(change(i*20_000, 9_000, byte(i)))
+	}
+	s.vault.kill()
+	r, err := openSegment(disk, s.vault.diskFolder("d"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, _, err := (&replayer{disk: newDisk(s.vault, "d")}).records(r, -1)
+	if err = errors.Join(err, r.close()); err != nil || len(records) != 5 {
+		t.Fatalf("%d records, %v; want 5", len(records), err)
+	}
+	if err := disk.FlipBit(segmentPath("d", 1), 8*records[3].position); err != nil {
+		t.Fatal(err)
+	}
+	s.vault = open(t, disk, "v", Options{manual: true})
+	state, err := s.vault.State("d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.sequence = state.Sequence
+	s.write(change(200_000, 9_000, 7))
+	s.vault.kill()
+	for range 2 {
+		s.vault = open(t, disk, "v", Options{manual: true})
+		if state, err := s.vault.State("d"); err != nil || state.Sequence != s.sequence {
+			t.Errorf("sequence %d was acknowledged, and after opening it is %d, %v", s.sequence, state.Sequence, err)
+		}
+		if _, err := s.vault.View(t.Context(), "d", ""); err == nil {
+			t.Error("the disk is shown, though a record of it is lost")
+		}
+		s.vault.kill()
+		disk = disk.Restart()
+	}
+}
+
 // A segment that nothing needs is removed when that is certain: whatever fails on the
 // way, and whether a view ends then or the vault is opened again.
 func TestWhatGoesIsNotNeededByWhatIsCertain(t *testing.T) {
