@@ -28,22 +28,27 @@ func (s *Site) Stop(ctx context.Context, ref hypervisor.Ref, grace time.Duration
 }
 
 func (s *Site) stop(ctx context.Context, d *Definition, p *seat, grace time.Duration) (hypervisor.StopOutcome, error) {
-	switch s.observe(ctx, d.Name) {
+	switch before := s.observe(ctx, d.Name); before {
 	case ended:
 		return hypervisor.AlreadyStopped, nil
 	case guestDown:
 		return hypervisor.AlreadyStopped, s.settle(ctx, d, p)
-	case running:
+	case running, unclear:
+		// That it could not be seen just now is no reason to pull the plug of a guest
+		// that may run well; one that does not answer here either has only that left.
 		if grace > 0 {
-			if err := s.askToShutDown(ctx, d, grace); err != nil {
+			if err := s.askToShutDown(ctx, d, grace); err != nil && (before == running || ctx.Err() != nil) {
 				return "", fmt.Errorf("stop machine %s: %w", d.Name, err)
 			}
 		}
 	}
-	if s.observe(ctx, d.Name) == guestDown {
-		return hypervisor.ShutDown, s.settle(ctx, d, p)
+	if err := s.settle(ctx, d, p); err != nil {
+		return "", err
 	}
-	return hypervisor.PoweredOff, s.settle(ctx, d, p)
+	if r, err := s.readRecord(d.Name); err != nil || r.Ended == hypervisor.ShutDown {
+		return hypervisor.ShutDown, err
+	}
+	return hypervisor.PoweredOff, nil
 }
 
 // askToShutDown returns when the guest is down or grace is over.
