@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 
@@ -102,7 +101,7 @@ func (c *conn) collect() bool {
 	over := c.closed
 	c.mu.Unlock()
 	if over {
-		return false
+		return c.giveUp(asked)
 	}
 	slices.SortFunc(asked, func(a, b *call) int {
 		av, a1, a2 := a.frame.rank()
@@ -116,6 +115,21 @@ func (c *conn) collect() bool {
 		c.transmit(k)
 	}
 	return len(asked) > 0
+}
+
+// giveUp tells whoever still waits on a connection that is over, and reports whether
+// there was anybody. A transfer whose source broke has writes under way; those that
+// waited for ever would keep it from coming to the read that failed.
+func (c *conn) giveUp(asked []*call) bool {
+	waiting := len(asked) + len(c.calls)
+	for _, k := range asked {
+		k.answer <- frame{outcome: reset}
+	}
+	for _, k := range c.calls {
+		k.answer <- frame{outcome: reset}
+	}
+	clear(c.calls)
+	return waiting > 0
 }
 
 // sendAgain: an answer takes about 10 ms.
@@ -147,10 +161,7 @@ func (c *conn) receive(f *frame) {
 		// Whatever its goroutines still ask for while they find out is not heard.
 		c.failed = f.outcome
 		c.shut()
-		for _, other := range slices.Sorted(maps.Keys(c.calls)) {
-			c.calls[other].answer <- frame{outcome: reset}
-		}
-		clear(c.calls)
+		c.giveUp(nil)
 	}
 	k.answer <- *f
 }
