@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"riparo/appliance/discovery"
 	"riparo/appliance/protection"
 	"riparo/hypervisor"
 	"riparo/replication/lifecycle"
@@ -63,16 +64,19 @@ func replicaOwns(s lifecycle.State) bool {
 	return false
 }
 
-// sourceRuns tells whether the source of a machine runs, and whether that is known:
-// its site may be away.
-func (a *Appliance) sourceRuns(m store.Machine) (runs, known bool) {
-	for _, s := range a.sites.Seen() {
+// sourceRuns tells whether the source of a machine runs, and whether that is known.
+func (a *Appliance) sourceRuns(m store.Machine) (runs, known bool) { return sourceRuns(a.sites.Seen(), m) }
+
+// sourceRuns looks at what was seen last: a site may be away, and of a machine that is
+// there it may be unclear what it does.
+func sourceRuns(sites []discovery.Seen, m store.Machine) (runs, known bool) {
+	for _, s := range sites {
 		if s.Site.Name != m.Source.Site || s.Problem != nil || s.Listed.IsZero() {
 			continue
 		}
 		for _, seen := range s.Machines {
 			if string(seen.Ref) == m.Source.Ref {
-				return seen.Power == hypervisor.Running, true
+				return seen.Power == hypervisor.Running, seen.Power != hypervisor.PowerUnknown
 			}
 		}
 		return false, true // it is gone there
