@@ -142,7 +142,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 // compares every line. Seed 50 has a source that breaks while many writes are under way.
 func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
 	seeds := []uint64{50}
-	for seed := uint64(1); seed <= 20 && !raced || seed <= 5; seed++ {
+	for seed := uint64(1); seed <= 20 && !raced || seed <= 2; seed++ {
 		seeds = append(seeds, seed)
 	}
 	alone := map[uint64]ended{}

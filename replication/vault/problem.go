@@ -81,11 +81,15 @@ func fullProblem(disk replication.DiskID, err error) error {
 }
 
 func brokenProblem(disk replication.DiskID, err error) error {
+	action := "check the storage, then open the vault again"
+	if errors.Is(err, vfs.ErrReadOnly) {
+		action = "the file system takes no changes: see in the system's log why, check it, mount it for writing again, then open the vault again"
+	}
 	return &replication.Problem{
 		Code:   CodeBroken,
 		Cause:  fmt.Sprintf("the storage under the vault failed while writing disk %s: %v", disk, err),
 		Effect: "nothing more of this disk is acknowledged until the vault was opened again; what was acknowledged is safe",
-		Action: "check the storage, then open the vault again",
+		Action: action,
 		Remedy: replication.Retry,
 		Err:    err,
 	}

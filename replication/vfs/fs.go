@@ -92,6 +92,10 @@ type Space struct {
 // ErrNoSpace is what errors of a full disk wrap, whatever the system calls it.
 var ErrNoSpace = errors.New("no space left on the disk")
 
+// ErrReadOnly is what errors of a file system wrap that takes no changes, as Linux
+// makes one after an error of its storage (mount(8), errors=remount-ro).
+var ErrReadOnly = errors.New("the file system is read-only")
+
 // LockedError is the refusal of a lock that somebody else has.
 type LockedError struct {
 	Name   string

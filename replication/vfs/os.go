@@ -21,10 +21,10 @@ func (osFS) Create(name string) (File, error) {
 
 func (osFS) Open(name string) (File, error)     { return osOpen(name, os.O_RDWR) }
 func (osFS) OpenRead(name string) (File, error) { return osOpen(name, os.O_RDONLY) }
-func (osFS) Rename(from, to string) error       { return spaceError(rename(from, to)) }
+func (osFS) Rename(from, to string) error       { return changeError(rename(from, to)) }
 func (osFS) Remove(name string) error           { return os.Remove(name) }
-func (osFS) MkdirAll(name string) error         { return spaceError(os.MkdirAll(name, 0o700)) }
-func (osFS) SyncDir(name string) error          { return spaceError(syncDir(name)) }
+func (osFS) MkdirAll(name string) error         { return changeError(os.MkdirAll(name, 0o700)) }
+func (osFS) SyncDir(name string) error          { return changeError(syncDir(name)) }
 func (osFS) Space(name string) (Space, error)   { return space(name) }
 
 func (osFS) ReadDir(name string) ([]Info, error) {
@@ -61,7 +61,7 @@ func (osFS) Lock(name, holder string, shared bool) (io.Closer, error) {
 		f, err = os.OpenFile(name, os.O_RDONLY, 0)
 	}
 	if err != nil {
-		return nil, spaceError(err)
+		return nil, changeError(err)
 	}
 	taken, err := lockFile(f, shared)
 	if err != nil {
@@ -90,7 +90,7 @@ func infoOf(fi fs.FileInfo) Info {
 func osOpen(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o600)
 	if err != nil {
-		return nil, spaceError(err)
+		return nil, changeError(err)
 	}
 	return &osFile{File: f}, nil
 }
@@ -120,18 +120,18 @@ func (f *osFile) Stream() {
 
 func (f *osFile) WriteAt(p []byte, offset int64) (int, error) {
 	if done, n, err := f.direct.writeAt(p, offset); done {
-		return n, spaceError(err)
+		return n, changeError(err)
 	}
 	n, err := f.File.WriteAt(p, offset)
-	return n, spaceError(err)
+	return n, changeError(err)
 }
 
 func (f *osFile) Truncate(size int64) error {
 	f.direct.forget()
-	return spaceError(f.File.Truncate(size))
+	return changeError(f.File.Truncate(size))
 }
 
-func (f *osFile) Sync() error        { return spaceError(syncFile(f.File)) }
+func (f *osFile) Sync() error        { return changeError(syncFile(f.File)) }
 func (f *osFile) Reserve(size int64) { f.direct.reserve(f.File, size) }
 
 func (f *osFile) Close() error {
@@ -150,10 +150,16 @@ func (f *osFile) Size() (int64, error) {
 	return fi.Size(), nil
 }
 
-// spaceError makes the system's "disk full" recognizable as ErrNoSpace.
-func spaceError(err error) error {
-	if err != nil && noSpace(err) {
+// changeError makes what the system says of a disk that is full, or takes no changes,
+// recognizable as ErrNoSpace and ErrReadOnly.
+func changeError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case noSpace(err):
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case isReadOnly(err):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
 	}
 	return err
 }

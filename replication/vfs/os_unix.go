@@ -41,6 +41,8 @@ func noSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
 
+func isReadOnly(err error) bool { return errors.Is(err, unix.EROFS) }
+
 func space(name string) (Space, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(name, &st); err != nil {

@@ -49,6 +49,8 @@ func noSpace(err error) bool {
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }
 
+func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }
+
 func space(name string) (Space, error) {
 	p, err := windows.UTF16PtrFromString(name)
 	if err != nil {

@@ -34,8 +34,9 @@ const Sector = 512
 //   - a new file may be longer or shorter than it was.
 //
 // While it runs it can fail an fsync as Linux does (the data stays readable, some of it
-// or all is gone after the next start, and the next fsync succeeds), run out of space, and
-// flip bits or lose sectors of what it holds.
+// or all is gone after the next start, and the next fsync succeeds), run out of space,
+// take no more changes, flip bits or lose sectors of what it holds, and lie: an fsync
+// says that a write is durable which never arrived, or which lies in another place.
 type Sim struct {
 	mu      sync.Mutex // guards all below
 	random  *rand.Rand
@@ -51,8 +52,13 @@ type Sim struct {
 	failSyncAt    int // 0: never
 	syncDirs      int // of folders
 	failSyncDirAt int // 0: never
+	readOnlyAt    int // the operation from which on nothing changes; 0: never
 	capacity      int64
 	used          int64
+
+	writes                  int // of content
+	loseAt, misdirectAt     int // which of them never arrive where they belong; 0: none
+	wentLost, wentElsewhere int // that an fsync promised all the same
 }
 
 // node is a file or a folder of the tree.
@@ -69,7 +75,17 @@ type write struct {
 	offset   int64
 	data     []byte
 	truncate bool // to offset
+	fate     fate
 }
+
+// fate of a write on its way to the medium.
+type fate int
+
+const (
+	arrives       fate = iota
+	isLost             // nothing of it reaches the medium
+	goesElsewhere      // it reaches another place
+)
 
 // nameChange is a change of one folder that was not synced.
 type nameChange struct {
@@ -108,6 +124,17 @@ func (s *Sim) dead(op, name string) error {
 	return nil
 }
 
+// changes reports why an operation cannot change the disk. The caller holds mu.
+func (s *Sim) changes(op, name string) error {
+	if err := s.dead(op, name); err != nil {
+		return err
+	}
+	if s.readOnlyAt > 0 && s.operations+1 >= s.readOnlyAt {
+		return &fs.PathError{Op: op, Path: name, Err: ErrReadOnly}
+	}
+	return nil
+}
+
 func clean(name string) string { return filepath.Clean(name) }
 
 // isTop reports whether name is where every tree begins.
@@ -123,7 +150,7 @@ func (s *Sim) Create(name string) (File, error) {
 	name = clean(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.dead("create", name); err != nil {
+	if err := s.changes("create", name); err != nil {
 		return nil, err
 	}
 	if !s.folderExists(filepath.Dir(name)) {
@@ -176,7 +203,7 @@ func (s *Sim) Rename(from, to string) error {
 	from, to = clean(from), clean(to)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.dead("rename", from); err != nil {
+	if err := s.changes("rename", from); err != nil {
 		return err
 	}
 	n := s.current[from]
@@ -201,7 +228,7 @@ func (s *Sim) Remove(name string) error {
 	name = clean(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.dead("remove", name); err != nil {
+	if err := s.changes("remove", name); err != nil {
 		return err
 	}
 	n := s.current[name]
@@ -239,6 +266,9 @@ func (s *Sim) MkdirAll(name string) error {
 		name = filepath.Dir(name)
 	}
 	for _, m := range slices.Backward(missing) {
+		if err := s.changes("mkdir", m); err != nil {
+			return err
+		}
 		c := nameChange{folder: filepath.Dir(m), to: m, node: &node{dir: true}}
 		c.apply(s.current)
 		s.names = append(s.names, c)
@@ -275,7 +305,7 @@ func (s *Sim) SyncDir(name string) error {
 	name = clean(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.dead("syncdir", name); err != nil {
+	if err := s.changes("syncdir", name); err != nil {
 		return err
 	}
 	s.syncDirs++

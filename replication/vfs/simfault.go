@@ -46,6 +46,87 @@ func (s *Sim) FailSyncDir(n int) {
 	s.failSyncDirAt = s.syncDirs + 1 + n
 }
 
+// SetReadOnly refuses all changes with ErrReadOnly, after n more of them. What was
+// written and not synced by then is lost at the next start, as after a failed fsync. With
+// n below 0 the disk takes changes again.
+func (s *Sim) SetReadOnly(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readOnlyAt = 0
+	if n >= 0 {
+		s.readOnlyAt = s.operations + 1 + n
+	}
+}
+
+// LoseWrite makes the write that comes after n more never reach the medium, though its
+// fsync succeeds. What it wrote stays readable until it is evicted or the machine stops.
+func (s *Sim) LoseWrite(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loseAt = s.writes + 1 + n
+}
+
+// MisdirectWrite makes the write that comes after n more reach another place, of the same
+// or another file, though its fsync succeeds: what was there is overwritten, and where
+// it belongs nothing came.
+func (s *Sim) MisdirectWrite(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.misdirectAt = s.writes + 1 + n
+}
+
+// Betrayed counts the writes that an fsync promised and that were lost, or went
+// elsewhere.
+func (s *Sim) Betrayed() (lost, elsewhere int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wentLost, s.wentElsewhere
+}
+
+// betray lets a write of a file that was synced strike what it should not. The caller
+// holds mu.
+func (s *Sim) betray(origin *node, w write) {
+	switch w.fate {
+	case arrives:
+		return
+	case isLost:
+		s.wentLost++
+		return
+	}
+	s.wentElsewhere++
+	victim := origin
+	if others := s.written(); s.random.IntN(2) == 0 {
+		victim = others[s.random.IntN(len(others))]
+	}
+	if len(victim.medium) < Sector {
+		return // too small to be met: it went where nobody has anything
+	}
+	at := s.random.Int64N(int64(len(victim.medium))/Sector) * Sector
+	if victim == origin && at == w.offset/Sector*Sector {
+		at = 0
+	}
+	copy(victim.medium[at:], w.data)
+	if at < int64(len(victim.content)) {
+		copy(victim.content[at:], w.data)
+	}
+	for _, later := range victim.pending { // what is in memory stays as it was
+		if later.fate == arrives && !later.truncate && later.offset < int64(len(victim.content)) {
+			copy(victim.content[later.offset:], later.data)
+		}
+	}
+}
+
+// written are the files of the disk, in the order of their names.
+func (s *Sim) written() []*node {
+	var list []*node
+	for _, name := range slices.Sorted(maps.Keys(s.current)) {
+		if n := s.current[name]; !n.dir {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
 // Evict forgets what an fsync that failed left readable: from now on the files
 // read as the medium and the writes that are still waiting for a sync have them.
 func (s *Sim) Evict() {

@@ -24,6 +24,9 @@ func (f *simFile) use(op string, writes bool) error {
 	if writes && f.readOnly {
 		return &fs.PathError{Op: op, Path: f.name, Err: fs.ErrPermission}
 	}
+	if writes {
+		return f.sim.changes(op, f.name)
+	}
 	return f.sim.dead(op, f.name)
 }
 
@@ -76,6 +79,13 @@ func (f *simFile) WriteAt(p []byte, offset int64) (int, error) {
 	}
 	if len(p) > 0 {
 		w := write{offset: offset, data: slices.Clone(p)}
+		f.sim.writes++
+		switch f.sim.writes {
+		case f.sim.loseAt:
+			w.fate = isLost
+		case f.sim.misdirectAt:
+			w.fate = goesElsewhere
+		}
 		f.change(w)
 		for sector := offset / Sector; sector*Sector < offset+int64(len(p)); sector++ {
 			delete(f.node.bad, sector) // a disk remaps a bad sector that is written
@@ -123,6 +133,10 @@ func (f *simFile) Sync() error {
 	if err := f.use("sync", false); err != nil {
 		return err
 	}
+	if err := f.sim.changes("sync", f.name); err != nil {
+		f.node.pending = nil // as after an fsync that failed
+		return err
+	}
 	f.sim.syncs++
 	if f.sim.syncs == f.sim.failSyncAt {
 		// Linux marks the pages clean: they stay readable until they are evicted or
@@ -140,7 +154,8 @@ func (f *simFile) Sync() error {
 		return err // just before it took effect
 	}
 	for _, w := range f.node.pending {
-		f.node.medium = w.apply(f.node.medium)
+		f.node.medium = w.arrive(f.node.medium)
+		f.sim.betray(f.node, w)
 	}
 	f.node.pending = nil
 	return nil
@@ -178,6 +193,15 @@ func (w write) apply(content []byte) []byte {
 	}
 	copy(content[w.offset:], w.data)
 	return content
+}
+
+// arrive makes the change on the medium, as far as the disk keeps its promise: the file
+// system notes the length of the file in any case.
+func (w write) arrive(medium []byte) []byte {
+	if w.fate == arrives {
+		return w.apply(medium)
+	}
+	return extend(medium, max(int64(len(medium)), w.offset+int64(len(w.data))))
 }
 
 // extend makes content size bytes long. What is added is zero.
