@@ -65,7 +65,9 @@ func replicaOwns(s lifecycle.State) bool {
 }
 
 // sourceRuns tells whether the source of a machine runs, and whether that is known.
-func (a *Appliance) sourceRuns(m store.Machine) (runs, known bool) { return sourceRuns(a.sites.Seen(), m) }
+func (a *Appliance) sourceRuns(m store.Machine) (runs, known bool) {
+	return sourceRuns(a.sites.Seen(), m)
+}
 
 // sourceRuns looks at what was seen last: a site may be away, and of a machine that is
 // there it may be unclear what it does.
