@@ -7,10 +7,11 @@
 // # The key file
 //
 // The file has lines of text. The first is "riparo master keys 1", with the word
-// "dpapi" behind it if the rest is sealed by Windows. Each other line is a key: its
-// name, the time it was made (RFC 3339), and its 32 bytes in base64. The name is the
-// beginning of the SHA-256 of the key, so that a damaged line is found, and tells
-// nothing of the key. The last line is the newest key.
+// "dpapi" behind it if the rest is sealed by Windows. Each other line but the last is a
+// key: its name, the time it was made (RFC 3339), and its 32 bytes in base64. The name
+// is the beginning of the SHA-256 of the key, and tells nothing of the key. The lowest of
+// them is the newest key. The last line is "sum" and the beginning of the SHA-256 of the
+// keys' lines, so that any damage to the file is found.
 //
 // On Linux and other systems the file has mode 0600, and one that others may read is
 // refused: who has it reads every vault. On Windows the keys are sealed by DPAPI for the

@@ -12,6 +12,7 @@ func FuzzKeyText(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(r.text())
+	f.Add(append([]byte("k 2026-11-26T12:00:00Z AAAA\n"), sumLine([]byte("k 2026-11-26T12:00:00Z AAAA\n"))...))
 	f.Add([]byte("k 2026-11-26T12:00:00Z AAAA\n"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		r, err := parseText(p)

@@ -139,22 +139,35 @@ func nameOf(secret []byte) string {
 	return hex.EncodeToString(sum[:nameBytes])
 }
 
-// text writes the keys as lines.
+// text writes the keys as lines, with the checksum of all behind them.
 func (r *Ring) text() []byte {
 	var b bytes.Buffer
 	for _, k := range r.keys {
 		fmt.Fprintf(&b, "%s %s %s\n", k.name, k.made.Format(time.RFC3339), base64.StdEncoding.EncodeToString(k.secret))
 	}
-	return b.Bytes()
+	return append(b.Bytes(), sumLine(b.Bytes())...)
 }
+
+// sumLine closes the text of keys. A key fits its name; this holds the times, the order
+// and the number of keys.
+func sumLine(text []byte) []byte {
+	sum := sha256.Sum256(text)
+	return fmt.Appendf(nil, "%s%x\n", sumWord, sum[:nameBytes])
+}
+
+const sumWord = "sum "
 
 var errNoKeys = errors.New("it holds no key")
 
-// parseText reads the lines back. Every key must fit its name.
+// parseText reads the lines back. Every key must fit its name, and all their checksum.
 func parseText(p []byte) (*Ring, error) {
 	r := &Ring{}
 	number := 0
-	for line := range strings.Lines(string(p)) {
+	text, sum := p, []byte(nil)
+	if end := bytes.LastIndex(p, []byte("\n"+sumWord)) + 1; end > 0 {
+		text, sum = p[:end], p[end:]
+	}
+	for line := range strings.Lines(string(text)) {
 		number++
 		fields := strings.Fields(line)
 		if len(fields) == 0 {
@@ -178,6 +191,9 @@ func parseText(p []byte) (*Ring, error) {
 	}
 	if len(r.keys) == 0 {
 		return nil, errNoKeys
+	}
+	if !bytes.Equal(sum, sumLine(text)) {
+		return nil, errors.New("its last line is not the checksum of the others: it was changed or cut off")
 	}
 	return r, nil
 }

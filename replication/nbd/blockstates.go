@@ -1,9 +1,15 @@
 package nbd
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"sync"
+
+	"riparo/replication"
 )
 
 // blockState says where a block of an overlay is.
@@ -17,14 +23,53 @@ const (
 
 const (
 	statePageSize = 4096
-	blocksPerPage = statePageSize * 4 // 2 bits each: a page stands for 1 GiB
+	sectorSize    = 512            // what a disk writes whole or not at all
+	sectorStates  = sectorSize - 4 // bytes of states, with their checksum behind them
+	pageStates    = statePageSize / sectorSize * sectorStates
+	blocksPerPage = pageStates * 4 // 2 bits each: a page stands for a little less than 1 GiB
 )
 
-// statePage is one page of states, as in the file.
+// statePage is one page of states.
 type statePage struct {
 	number int64
 	dirty  bool
-	bytes  [statePageSize]byte
+	bytes  [pageStates]byte
+}
+
+// encode gives the page as it stands in the file. Each sector has a checksum of its
+// own, so that a torn page is not taken for a damaged one. A sector without states is
+// all zero, as in the hole that it was made of.
+func (p *statePage) encode() []byte {
+	b := make([]byte, statePageSize)
+	for i := 0; i < statePageSize/sectorSize; i++ {
+		sector := b[i*sectorSize:][:sectorSize]
+		if copy(sector, p.bytes[i*sectorStates:][:sectorStates]); !replication.IsZero(sector) {
+			binary.LittleEndian.PutUint32(sector[sectorStates:], p.sum(i, sector[:sectorStates]))
+		}
+	}
+	return b
+}
+
+// decode takes a page as it stands in the file.
+func (p *statePage) decode(b []byte) error {
+	for i := 0; i < statePageSize/sectorSize; i++ {
+		sector := b[i*sectorSize:][:sectorSize]
+		states := sector[:sectorStates]
+		if !replication.IsZero(sector) && binary.LittleEndian.Uint32(sector[sectorStates:]) != p.sum(i, states) {
+			return fmt.Errorf("sector %d of page %d: %w", i, p.number, errStates)
+		}
+		copy(p.bytes[i*sectorStates:], states)
+	}
+	return nil
+}
+
+var errStates = errors.New("the checksum of the states is wrong")
+
+// sum is the checksum of one sector of a page, bound to its place.
+func (p *statePage) sum(sector int, states []byte) uint32 {
+	var place [8]byte
+	binary.LittleEndian.PutUint64(place[:], uint64(p.number)*statePageSize/sectorSize+uint64(sector))
+	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, states)
 }
 
 // blockStates are the states of all blocks. Pages of which no block was ever
@@ -46,13 +91,15 @@ func (s *blockStates) load(f io.ReaderAt, l layout) error {
 		}
 		for i := range n {
 			page := part[i*statePageSize:][:statePageSize]
-			if slices.IndexFunc(page, func(x byte) bool { return x != 0 }) < 0 {
+			if replication.IsZero(page) {
 				continue
 			}
 			p := &statePage{number: first + i}
-			copy(p.bytes[:], page)
+			if err := p.decode(page); err != nil {
+				return err
+			}
 			s.pages[p.number] = p
-			for _, x := range page {
+			for _, x := range p.bytes {
 				for ; x != 0; x >>= 2 {
 					if blockState(x&3) == blockData {
 						s.held++

@@ -27,6 +27,11 @@ import (
 // When a Sync fails, nobody can tell what is on the disk: from then on Write, Zero
 // and Sync fail too, and the overlay has to be opened again.
 //
+// What the file says of itself, whose it is and where each block lies, is under
+// checksums: a flipped bit there is told by OpenOverlay. The content of the blocks is
+// not, as that of no disk that is written in place; only the file system below can
+// answer for it.
+//
 // An overlay belongs to the disk below it. The identity given at its making (the
 // name of the recovery point) and the size are kept in the file, and Open refuses
 // another one. While it is open, no other process can open it.
@@ -61,6 +66,9 @@ func OpenOverlay(path string, base replication.Source, identity string) (*Overla
 	o, err := newOverlay(overlayStorage{f}, base, l)
 	if err != nil {
 		f.Close()
+		if errors.Is(err, errStates) {
+			return nil, overlayProblem("overlay.damaged", path, fmt.Sprintf("is damaged: %v", err), "begin with a new file", err)
+		}
 		return nil, overlayProblem("overlay.unusable", path, fmt.Sprintf("cannot be read: %v", err), "check the disk that holds it", err)
 	}
 	return o, nil
@@ -251,7 +259,7 @@ func (o *Overlay) Sync() error {
 		return nil
 	}
 	for _, p := range pages {
-		if _, err := o.file.WriteAt(p.bytes[:], o.layout.pageOffset(p.number)); err != nil {
+		if _, err := o.file.WriteAt(p.encode(), o.layout.pageOffset(p.number)); err != nil {
 			// Nothing is lost: the pages are in memory and the next Sync tries again.
 			o.mu.Lock()
 			o.states.markDirty(pages)

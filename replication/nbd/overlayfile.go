@@ -19,13 +19,14 @@ import (
 //	0      header, 4096 bytes: "RIPAROVL", version u32, block size u32, disk size
 //	       u64, length of the identity u16, the identity; in the last 4 bytes the
 //	       CRC-32C of what is before them
-//	4096   states: 2 bits for each block of 64 KiB, in pages of 4 KiB
+//	4096   states: 2 bits for each block of 64 KiB, in pages of 4 KiB; in each sector
+//	       of 512 bytes the last 4 are the CRC-32C of its number and the states in it
 //	data   the blocks, each at data + its offset on the disk; data is the next
 //	       multiple of 64 KiB after the states
 //
 // The file is sparse: it takes up space for what was written only. A page of
 // states is written in place. It may be torn by a crash, which is harmless: each
-// byte of it is then old or new, and both are true, because a state is written
+// sector of it is then old or new, and both are true, because a state is written
 // after what it says has become durable.
 const (
 	overlayMagic    = "RIPAROVL"

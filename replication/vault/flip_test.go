@@ -84,7 +84,7 @@ func (f *flips) vault(seed uint64) bool {
 	for i := range flipsPerVault {
 		format, ok := f.next(formats, i)
 		if !ok {
-			return false
+			return f.more()
 		}
 		name, bit := randomBit(formats[format], r)
 		disk := l.disk.Clone()
@@ -102,7 +102,20 @@ func (f *flips) vault(seed uint64) bool {
 	return true
 }
 
-// next is the format whose turn it is; not ok when none needs more.
+// more reports whether a format that was seen needs more. Not every vault has a file of
+// each.
+func (f *flips) more() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.done {
+		if n < f.perFormat {
+			return !f.t.Failed()
+		}
+	}
+	return false
+}
+
+// next is the format whose turn it is; not ok when none of this vault needs more.
 func (f *flips) next(formats map[string][]sizedFile, turn int) (string, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
