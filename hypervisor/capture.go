@@ -87,7 +87,8 @@ const (
 	Unknown CaptureMode = "unknown"
 )
 
-// CapturedDisk is one disk of an open instant.
+// CapturedDisk is one disk of an open instant. Its ReadAt gives any place of the disk,
+// whatever the mode: a comparison that was cut off goes on with a Delta.
 type CapturedDisk interface {
 	replication.Source
 	Key() string

@@ -112,6 +112,27 @@ type Disk struct {
 	// Removed: excluded because the machine had it no more, not by a person. When it
 	// is seen again it is protected again.
 	Removed bool `json:"removed,omitempty"`
+	// Brought is how far a transfer came that was cut off before it made a point.
+	Brought *Brought `json:"brought,omitempty"`
+}
+
+// Brought says that the vault's head of a disk, below an offset, is what the disk was at
+// one instant. A first transfer or a comparison that was cut off goes on from there, if
+// the source still remembers the instant: then it knows what was written below since.
+type Brought struct {
+	Point  replication.PointID `json:"point"`           // the name of the instant; no point was made of it
+	Since  replication.PointID `json:"since,omitempty"` // the newest point that the vault had
+	Offset int64               `json:"offset"`
+	Size   int64               `json:"size"` // of the disk, bytes
+	// Epoch and Sequence were the vault's: a head of another owner, or one that lacks
+	// what was acknowledged, is not the one that is meant.
+	Epoch    replication.Epoch    `json:"epoch"`
+	Sequence replication.Sequence `json:"sequence"`
+}
+
+// Fits reports whether it is true of what a vault says that it has.
+func (b *Brought) Fits(state replication.DiskState) bool {
+	return b != nil && b.Size == state.Disk.Size && b.Epoch == state.Epoch && b.Sequence <= state.Sequence && b.Since == state.Point
 }
 
 // HealthLevel is the worst of a machine's findings.

@@ -76,7 +76,10 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		}
 		states[d.Key] = state
 		keys = append(keys, d.Key)
-		if state.Point != "" && !o.Compare {
+		switch {
+		case d.Brought.Fits(state):
+			since[d.Key] = d.Brought.Point
+		case state.Point != "" && !o.Compare:
 			since[d.Key] = state.Point
 		}
 	}
@@ -99,13 +102,13 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		// The cycle's own context may be over; the source must be released anyway.
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 		defer cancel()
-		if err := capture.Rollback(clean); err != nil {
-			p.log.Warn("a capture was not rolled back; the next cycle clears it", "machine", m.ID, "name", m.Name, "error", err)
+		if err := p.suspend(clean, m, capture, point); err != nil {
+			p.log.Warn("a capture was not ended; the next cycle clears it", "machine", m.ID, "name", m.Name, "error", err)
 		}
 	}()
 	out.Instant = capture.Instant()
 
-	marks, err := p.carry(ctx, m, capture, states, policy, o, &out, progress)
+	marks, err := p.carry(ctx, m, capture, point, states, policy, o, &out, progress)
 	if err != nil {
 		return out, err
 	}
@@ -148,7 +151,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 
 // carry sends what each captured disk has to the sink, one disk at a time, and
 // gives the marks that will close the point.
-func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervisor.Capture, states map[string]replication.DiskState, policy replication.Policy, o CycleOptions, out *Outcome, progress func(string, int64, int64)) ([]replication.Mark, error) {
+func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervisor.Capture, point replication.PointID, states map[string]replication.DiskState, policy replication.Policy, o CycleOptions, out *Outcome, progress func(string, int64, int64)) ([]replication.Mark, error) {
 	limit := rate.NewLimiter(rate.Inf, 0)
 	if policy.BytesPerSecond > 0 {
 		limit = rate.NewLimiter(rate.Limit(policy.BytesPerSecond), max(replication.MaxBatchBytes, int(policy.BytesPerSecond)))
@@ -169,11 +172,18 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		}
 		mode, reason := captured.Mode(), captured.Reason()
 		var source replication.Source = captured
-		compare := mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
+		var comparison *resync.Comparison
+		resumed := mode == hypervisor.Delta && disk.Brought.Fits(state)
+		compare := resumed || mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
+		bring := p.newBringer(m, i, point, state)
+		if resumed {
+			source = resync.Resumed(captured, disk.Brought.Offset)
+		}
 		if compare {
 			// The vault already holds something of this disk: what a cut-off first
 			// transfer left, or a disk whose tracking was lost. Send what differs.
-			source = resync.Differences(captured, p.sink, disk.ID, nil)
+			comparison = resync.Differences(source, p.sink, disk.ID, &resync.Options{Progress: bring.comparedTo})
+			source = bring.source(comparison)
 			if mode == hypervisor.Unknown && !o.Compare && state.Point != "" && m.Failures == 0 {
 				out.News = append(out.News, store.Event{Severity: "warning", Code: "tracking.lost", Machine: string(m.ID), Name: m.Name,
 					Text:   fmt.Sprintf("change tracking of disk %s was lost (%s); it is compared with the vault by checksum, older points stay", disk.Key, reason),
@@ -188,9 +198,21 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		progress(activity, 0, captured.Size())
 		result, err := processserver.Carry(ctx, p.sink, state, source, processserver.Options{
 			Epoch: m.Epoch, Limit: limit,
-			Progress: func(at processserver.Progress) { progress(activity, at.Offset, captured.Size()) },
+			Progress: func(at processserver.Progress) {
+				progress(activity, at.Offset, captured.Size())
+				if compare || mode == hypervisor.Full {
+					bring.carried(at)
+				}
+			},
 		})
-		out.Disks = append(out.Disks, DiskOutcome{Key: disk.Key, Mode: mode, Reason: reason, Result: result})
+		if err != nil || i < len(m.Disks)-1 { // others may be cut off
+			bring.cutOff()
+		}
+		done := DiskOutcome{Key: disk.Key, Mode: mode, Reason: reason, Result: result}
+		if comparison != nil {
+			done.Compared = comparison.Progress().Read
+		}
+		out.Disks = append(out.Disks, done)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", activity, err)
 		}

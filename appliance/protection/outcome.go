@@ -28,6 +28,8 @@ type DiskOutcome struct {
 	Key    string
 	Mode   hypervisor.CaptureMode
 	Reason string
+	// Compared is what was read of the source to compare it with the vault, bytes.
+	Compared int64
 	processserver.Result
 }
 
@@ -47,7 +49,7 @@ func (o Outcome) Facts() []store.Fact {
 		if d.Reason != "" {
 			how += " (" + d.Reason + ")"
 		}
-		facts = append(facts, store.Fact{Name: d.Key, Value: fmt.Sprintf("%s: read %d, changed %d, sent %d bytes", how, d.Read, d.Changed, d.Sent)})
+		facts = append(facts, store.Fact{Name: d.Key, Value: fmt.Sprintf("%s: compared %d, read %d, changed %d, sent %d bytes", how, d.Compared, d.Read, d.Changed, d.Sent)})
 	}
 	facts = append(facts, store.Fact{Name: "sent bytes", Value: fmt.Sprint(o.SentBytes())}, store.Fact{Name: "took", Value: o.Took.Round(time.Millisecond).String()})
 	for _, name := range slices.Sorted(maps.Keys(o.Instant.Evidence)) {

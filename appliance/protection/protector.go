@@ -50,6 +50,9 @@ type Config struct {
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a
 	// real minute.
 	RetryUnit time.Duration
+	// KeepBytes is how much a transfer passes before it keeps how far it came; 0 is
+	// 256 MiB.
+	KeepBytes int64
 	// Parallel is how many machines replicate at once; 0 is parallelCycles.
 	Parallel int
 	// Changed is told what changed: "machine/ID". It must not block.
@@ -71,6 +74,7 @@ type Protector struct {
 	log       *slog.Logger
 	now       func() time.Time
 	retryUnit time.Duration
+	keepBytes int64
 	changed   func(string)
 	broken    func()
 	level     vault.Level   // of the room in the vault; used by watch only
@@ -84,10 +88,13 @@ type Protector struct {
 
 // New makes a Protector; Run makes it work.
 func New(c Config) *Protector {
-	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, changed: c.Changed, broken: c.Broken,
+	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, keepBytes: c.KeepBytes, changed: c.Changed, broken: c.Broken,
 		workers: map[replication.MachineID]*worker{}, wake: make(chan struct{}, 1)}
 	if p.now == nil {
 		p.now = time.Now
+	}
+	if p.keepBytes == 0 {
+		p.keepBytes = keepBytes
 	}
 	if p.retryUnit == 0 {
 		p.retryUnit = time.Minute

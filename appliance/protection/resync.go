@@ -25,6 +25,9 @@ func (p *Protector) resyncJob() jobs.Definition {
 func (p *Protector) distrust(_ context.Context, w *jobs.Work) error {
 	_, err := p.Change(machineOf(w), func(m *store.Machine) error {
 		m.Failures = 0
+		for i := range m.Disks {
+			m.Disks[i].Brought = nil // what was compared before is doubted too
+		}
 		if m.State == lifecycle.Protected {
 			if err := step(m, lifecycle.TrackingLost, p.now()); err != nil {
 				return err

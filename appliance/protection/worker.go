@@ -256,6 +256,9 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 	_, err = w.p.changeAndTell(w.id, func(m *store.Machine) ([]store.Event, error) {
 		news := append(news, recovered(*m)...)
 		m.Disks, m.Shape = disks, shape
+		for i := range m.Disks {
+			m.Disks[i].Brought = nil // it is part of the point
+		}
 		news = append(news, suspect(m, samples, points, w.p.now())...)
 		m.LastPoint = &out.Point
 		if out.Point.Consistency == replication.AppConsistent {

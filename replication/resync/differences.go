@@ -50,9 +50,6 @@ type judging interface {
 
 // Options of a comparison. A nil pointer stands for the zero value.
 type Options struct {
-	// From is the offset to begin at: what lies below is not compared, because an
-	// earlier comparison of the same frozen source already carried it.
-	From int64
 	// Limit, if set, is waited for before the source is read, by the byte, so that a
 	// comparison leaves something of its disk to the machine that works on it. Its
 	// burst may be any size above zero.
@@ -257,9 +254,6 @@ func (c *Comparison) cut(ctx context.Context, g *errgroup.Group, windows chan<- 
 			return fmt.Errorf("list the regions of the source: %s comes after offset %d was passed", region.Extent, end)
 		}
 		end = region.End()
-		if region.Offset < c.options.From {
-			region.Length, region.Offset = end-c.options.From, c.options.From
-		}
 		for region.Length > 0 {
 			if w != nil && w.End() != region.Offset {
 				if err := start(); err != nil {

@@ -216,20 +216,33 @@ func TestNewContentIsNotLookedAtTwice(t *testing.T) {
 	}
 }
 
-func TestAComparisonGoesOnFromAnOffset(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(6, 6))
-	source, holder := &image{bytes: make([]byte, 6<<20)}, &image{bytes: make([]byte, 6<<20)}
-	fill(rnd, source.bytes)
-	source.whole([]int{1_000_000, 5_000_001})
-	from := int64(2<<20 + 12345)
-	copy(holder.bytes[:from], source.bytes)
-	c := Differences(source, holder, disk, &Options{From: from})
-	n, err := apply(t, c, holder.bytes)
-	if err != nil || !bytes.Equal(source.bytes, holder.bytes) {
-		t.Fatalf("after %d bytes: error %v", n, err)
-	}
-	if read := c.Progress().Read; read != source.Size()-from {
-		t.Errorf("%d bytes were read for comparing, want the %d after the offset", read, source.Size()-from)
+// What was compared before is not read again, but for what was written since.
+func TestAComparisonGoesOnWhereItWasCutOff(t *testing.T) {
+	for seed := range uint64(8) {
+		rnd := rand.New(rand.NewPCG(seed, 6))
+		source, holder := &image{bytes: make([]byte, 6<<20)}, &image{bytes: make([]byte, 6<<20)}
+		fill(rnd, source.bytes)
+		from := rnd.Int64N(source.Size() + 1)
+		copy(holder.bytes[:from], source.bytes)
+		// Since then: some writes, below the offset, across it and above.
+		written := int64(0)
+		for at := int64(0); at < source.Size(); {
+			n := min(1+rnd.Int64N(200_000), source.Size()-at)
+			if rnd.IntN(4) == 0 {
+				fill(rnd, source.bytes[at:at+n])
+				source.regions = append(source.regions, replication.Region{Extent: replication.Extent{Offset: at, Length: n}})
+				written += max(0, min(at+n, from)-at)
+			}
+			at += n
+		}
+		c := Differences(Resumed(source, from), holder, disk, nil)
+		n, err := apply(t, c, holder.bytes)
+		if err != nil || !bytes.Equal(source.bytes, holder.bytes) {
+			t.Fatalf("seed %d: after %d bytes: error %v, equal %v", seed, n, err, bytes.Equal(source.bytes, holder.bytes))
+		}
+		if read, want := c.Progress().Read, source.Size()-from+written; read != want {
+			t.Errorf("seed %d: %d bytes were read for comparing, want the rest and what was written below: %d", seed, read, want)
+		}
 	}
 }
 
