@@ -21,7 +21,7 @@ const (
 // Key: its ID, which sorts by time.
 type Approval struct {
 	ID      string                `json:"id"`
-	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention"
+	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor"
 	Machine replication.MachineID `json:"machine,omitempty"`
 	Name    string                `json:"name,omitempty"` // of the machine or the policy, for people
 	Text    string                `json:"text"`           // what will be done, as a sentence
@@ -29,6 +29,8 @@ type Approval struct {
 
 	Points []replication.PointID `json:"points,omitempty"`
 	Policy *replication.Policy   `json:"policy,omitempty"`
+	User   *UserRequest          `json:"user,omitempty"`
+	Second *SecondRule           `json:"second,omitempty"`
 
 	RequestedBy string    `json:"requested_by"` // a person, never a token's name
 	Requested   time.Time `json:"requested"`
@@ -36,4 +38,11 @@ type Approval struct {
 	DecidedBy   string    `json:"decided_by,omitempty"`
 	Decided     time.Time `json:"decided,omitzero"`
 	Result      string    `json:"result,omitempty"` // why it could not be done
+}
+
+// UserRequest is what is to become of the account that an approval is about.
+type UserRequest struct {
+	Kind         string `json:"kind"` // "role", "disable", "enable", "password", "second", "remove"
+	Role         Role   `json:"role,omitempty"`
+	PasswordHash string `json:"password_hash,omitempty"` // not told by the API
 }

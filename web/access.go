@@ -203,6 +203,7 @@ var table = map[string]access{
 	"POST /settings/users/{name}/second":     administrator,
 	"POST /settings/sessions/{id}/end":       administrator,
 	"POST /settings/users/{name}/remove":     administrator,
+	"POST /settings/second-factor":           administrator,
 
 	// The API: the same verbs, the same rights.
 	"GET /api/openapi.json":            anyone,
@@ -273,4 +274,20 @@ var table = map[string]access{
 	"GET /api/v1/tokens":                               administrator,
 	"POST /api/v1/tokens":                              administrator,
 	"DELETE /api/v1/tokens/{id}":                       administrator,
+	"GET /api/v1/users":                                administrator,
+	"POST /api/v1/users":                               administrator,
+	"GET /api/v1/users/{name}":                         administrator,
+	"DELETE /api/v1/users/{name}":                      administrator,
+	"PUT /api/v1/users/{name}/role":                    administrator,
+	"POST /api/v1/users/{name}/disable":                administrator,
+	"POST /api/v1/users/{name}/enable":                 administrator,
+	"POST /api/v1/users/{name}/reset-password":         administrator,
+	"POST /api/v1/users/{name}/reset-second-factor":    administrator,
+	"GET /api/v1/sessions":                             administrator,
+	"DELETE /api/v1/sessions/{id}":                     administrator,
+	"GET /api/v1/sign-in":                              administrator,
+	"PUT /api/v1/sign-in/openid":                       administrator,
+	"PUT /api/v1/sign-in/directory":                    administrator,
+	"GET /api/v1/sign-in/second-factor":                administrator,
+	"PUT /api/v1/sign-in/second-factor":                administrator,
 }

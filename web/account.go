@@ -25,6 +25,9 @@ func (k *Console) accountWith(v visit, cookie string, say func(visit, *view.Acco
 	}
 	a := view.Account{Now: v.now, Name: user.Name, Role: w.Named("role", string(user.Role)), Local: user.Source == "", MustChange: user.MustChange,
 		MinLength: strconv.Itoa(minPassword)}
+	if a.MustSecond, err = k.Identity.NeedsSecond(user); err != nil {
+		return built{}, err
+	}
 	if user.Source != "" {
 		a.From = w.T("account.from", "Service", w.Named("source", user.Source))
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"riparo/appliance/identity"
 	"riparo/hypervisor"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
@@ -36,6 +37,20 @@ type appliance struct {
 	notify  api.Notifications
 	told    []string
 	guarded []string
+
+	people *identity.Identity
+}
+
+func (a *appliance) AddUser(ctx context.Context, who api.Who, name, password string, role store.Role) error {
+	return a.people.AddUser(ctx, who.Name, name, password, role)
+}
+
+func (a *appliance) ChangeUser(ctx context.Context, who api.Who, name string, c api.UserChange) error {
+	return a.people.Change(ctx, who.Name, name, c)
+}
+
+func (a *appliance) SaveSecondRule(_ context.Context, who api.Who, roles []store.Role) error {
+	return a.people.SaveSecondRule(who.Name, roles)
 }
 
 var _ web.Appliance = (*appliance)(nil)

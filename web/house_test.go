@@ -75,7 +75,7 @@ func newHouse(t testing.TB, furnished bool) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{TB: t, store: st, identity: id, audit: log, token: token, appliance: &appliance{store: st, now: time.Now}}
+	h := &house{TB: t, store: st, identity: id, audit: log, token: token, appliance: &appliance{store: st, now: time.Now, people: id}}
 	h.logFolder = t.TempDir()
 	if furnished {
 		h.beginLog()

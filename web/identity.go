@@ -69,20 +69,19 @@ type SecondFactor interface {
 	ShowSecond(name, sealed string) (api.SecondOffer, error)
 	// ConfirmSecond turns them on with a code, and gives the recovery codes.
 	ConfirmSecond(name, sealed, code string) ([]string, error)
+	// NeedsSecond reports whether somebody has to set one up before anything else.
+	NeedsSecond(u store.User) (bool, error)
+	SecondRule() ([]store.Role, error)
 	NewRecoveryCodes(name string) ([]string, error)
 	// CheckSecond takes the code of a person whose password was right.
 	CheckSecond(name, code, address string) error
 	RemoveSecond(actor, name string) error
 }
 
-// Accounts are those of others.
+// Accounts are those of others. They are changed through the appliance: see
+// [api.People].
 type Accounts interface {
 	Users() ([]store.User, error)
-	AddUser(ctx context.Context, actor, name, password string, role store.Role) error
-	RemoveUser(actor, name string) error
-	SetRole(actor, name string, role store.Role) error
-	SetDisabled(actor, name string, disabled bool) error
-	ResetPassword(ctx context.Context, actor, name, password string) error
 }
 
 // SignOn is how people sign in besides with accounts of the appliance.

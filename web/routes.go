@@ -143,7 +143,6 @@ func (k *Console) route() {
 
 		"POST /settings/tokens":             k.makeToken,
 		"POST /settings/tokens/{id}/revoke": k.revokeToken,
-		"POST /settings/users":              k.addUser,
 		"POST /settings/sessions/{id}/end":  k.endSession,
 	} {
 		k.handle(pattern, handler)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"mime"
 	"net"
@@ -104,6 +105,13 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 		k.fail(w, r, err)
 		return
 	}
+	bare := false // has to set up a second factor first
+	if user != nil {
+		if bare, err = k.Identity.NeedsSecond(*user); err != nil {
+			k.fail(w, r, err)
+			return
+		}
+	}
 	r = r.WithContext(withUser(r.Context(), user))
 	if user == nil && needs != anyone {
 		if pattern == "GET /live" {
@@ -131,6 +139,8 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 			k.refuse(w, r, status, problem)
 		case user != nil && user.MustChange && !beforeChange[pattern]:
 			k.back(w, r, "/account")
+		case bare && !beforeChange[pattern] && !beforeSecond[pattern]:
+			k.back(w, r, "/account")
 		default:
 			k.mux.ServeHTTP(w, r)
 		}
@@ -141,6 +151,11 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 // choose an own one, or leave.
 var beforeChange = map[string]bool{"GET /account": true, "POST /account/password": true, "POST /password/estimate": true, "POST /preferences": true, "POST /logout": true,
 	"GET /login": true, "POST /login": true}
+
+// beforeSecond is what somebody can do besides who has to set up a second factor first:
+// set one up.
+var beforeSecond = map[string]bool{"GET /account/second": true, "POST /account/second": true, "POST /account/second/begin": true,
+	"POST /account/passkeys/begin": true, "POST /account/passkeys": true, "GET /static/": true}
 
 // formProblem reads the form of a request as a whole before anything is done. A
 // form of which only a part came must not be taken for one that leaves the rest to
@@ -238,6 +253,10 @@ func (k *Console) caller(r *http.Request) (api.Caller, error) {
 	if user.MustChange {
 		return api.Caller{}, &replication.Problem{Code: "password.first", Cause: "the password was set by somebody else", Effect: "nothing can be done with it but choose another",
 			Action: "open the console and choose one", Remedy: replication.Stop}
+	}
+	if bare, err := k.Identity.NeedsSecond(*user); err != nil || bare {
+		return api.Caller{}, cmp.Or(err, error(&replication.Problem{Code: "second.first", Cause: "an account of this role needs a second factor", Effect: "nothing can be done without it",
+			Action: "open the console and set one up", Remedy: replication.Stop}))
 	}
 	return api.Caller{Name: user.Name, Person: user.Name, Role: user.Role, Address: address}, nil
 }

@@ -2,10 +2,12 @@ package web
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"riparo/replication"
 	"riparo/store"
+	"riparo/web/api"
 	"riparo/web/view"
 )
 
@@ -45,6 +47,13 @@ func (k *Console) usersWith(v visit, say func(*view.Users)) (built, error) {
 	if u.Sessions, err = k.sessionRows(v, "", k.Identity.Sessions().Token(v.ctx), "/settings/sessions/"); err != nil {
 		return built{}, err
 	}
+	rule, err := k.Identity.SecondRule()
+	if err != nil {
+		return built{}, err
+	}
+	for _, role := range roles {
+		u.Rule = append(u.Rule, view.Choice{Value: string(role), Text: w.Named("role", string(role)), Selected: slices.Contains(rule, role)})
+	}
 	say(&u)
 	return built{title: w.T("users.title"), place: "settings", body: view.UsersPage(u)}, nil
 }
@@ -52,7 +61,7 @@ func (k *Console) usersWith(v visit, say func(*view.Users)) (built, error) {
 func (k *Console) addUser(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
 	name, role := r.PostFormValue("name"), store.Role(r.PostFormValue("role"))
-	if err := k.Identity.AddUser(r.Context(), v.user.Name, name, r.PostFormValue("password"), role); err != nil {
+	if err := k.Appliance.AddUser(r.Context(), whoOf(r), name, r.PostFormValue("password"), role); err != nil {
 		b, failed := k.usersWith(v, func(u *view.Users) {
 			u.Problem, u.Name, u.Roles = k.problem(v, err), name, roleChoices(v.words, role)
 		})
@@ -102,7 +111,7 @@ func (k *Console) userWith(v visit, message *view.Message) (built, error) {
 }
 
 // userAct does something to an account, not to one's own, and shows it again.
-func (k *Console) userAct(act func(r *http.Request, actor, name string) error, done string) http.HandlerFunc {
+func (k *Console) userAct(kind, done string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := k.visitOf(r)
 		user, err := k.Identity.User(v.id)
@@ -110,7 +119,7 @@ func (k *Console) userAct(act func(r *http.Request, actor, name string) error, d
 			err = ownAccount()
 		}
 		if err == nil {
-			err = act(r, v.user.Name, user.Name)
+			err = k.Appliance.ChangeUser(r.Context(), whoOf(r), user.Name, api.UserChange{Kind: kind, Role: store.Role(r.PostFormValue("role")), Password: r.PostFormValue("password")})
 		}
 		message, status := &view.Message{Tone: view.OK, Cause: v.words.T(done)}, 0
 		if err != nil {
@@ -143,25 +152,41 @@ func accountFacts(u store.User) map[string]any {
 
 func (k *Console) userActs() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"POST /settings/users/{name}/role": k.userAct(func(r *http.Request, actor, name string) error {
-			return k.Identity.SetRole(actor, name, store.Role(r.PostFormValue("role")))
-		}, "users.role-done"),
-		"POST /settings/users/{name}/disable": k.userAct(func(_ *http.Request, actor, name string) error {
-			return k.Identity.SetDisabled(actor, name, true)
-		}, "users.disable-done"),
-		"POST /settings/users/{name}/enable": k.userAct(func(_ *http.Request, actor, name string) error {
-			return k.Identity.SetDisabled(actor, name, false)
-		}, "users.enable-done"),
-		"POST /settings/users/{name}/reset": k.userAct(func(r *http.Request, actor, name string) error {
-			return k.Identity.ResetPassword(r.Context(), actor, name, r.PostFormValue("password"))
-		}, "users.reset-done"),
-		"POST /settings/users/{name}/second": k.userAct(func(_ *http.Request, actor, name string) error {
-			return k.Identity.RemoveSecond(actor, name)
-		}, "users.second-done"),
-		"POST /settings/users/{name}/remove": k.userAct(func(_ *http.Request, actor, name string) error {
-			return k.Identity.RemoveUser(actor, name)
-		}, "users.second-done"),
+		"POST /settings/users/{name}/role":    k.userAct(api.UserRole, "users.role-done"),
+		"POST /settings/users/{name}/disable": k.userAct(api.UserDisable, "users.disable-done"),
+		"POST /settings/users/{name}/enable":  k.userAct(api.UserEnable, "users.enable-done"),
+		"POST /settings/users/{name}/reset":   k.userAct(api.UserPassword, "users.reset-done"),
+		"POST /settings/users/{name}/second":  k.userAct(api.UserSecond, "users.second-done"),
+		"POST /settings/users/{name}/remove":  k.userAct(api.UserRemove, "users.second-done"),
+		"POST /settings/users":                k.addUser,
+		"POST /settings/second-factor":        k.saveSecondRule,
 	}
+}
+
+// saveSecondRule keeps which roles have to have a second factor.
+func (k *Console) saveSecondRule(w http.ResponseWriter, r *http.Request) {
+	v := k.visitOf(r)
+	var wanted []store.Role
+	for _, role := range r.PostForm["role"] {
+		wanted = append(wanted, store.Role(role))
+	}
+	before, err := k.Identity.SecondRule()
+	if err == nil {
+		err = k.Appliance.SaveSecondRule(r.Context(), whoOf(r), wanted)
+	}
+	message, status := &view.Message{Tone: view.OK, Cause: v.words.T("second-rule.done")}, 0
+	if err != nil {
+		message, status = k.problem(v, err), http.StatusConflict
+	} else {
+		audited(r, "", before, wanted)
+	}
+	b, err := k.usersWith(v, func(u *view.Users) { u.RuleSaid = message })
+	if err != nil {
+		k.fail(w, r, err)
+		return
+	}
+	b.status = status
+	k.print(w, v, b)
 }
 
 // endSession ends anybody's session.

@@ -24,6 +24,13 @@ type Tokens interface {
 	Tokens() ([]store.Token, error)
 	CreateToken(actor, name string, role store.Role, life time.Duration) (secret string, token store.Token, err error)
 	RevokeToken(actor, id string) error
+
+	Users() ([]store.User, error)
+	User(name string) (store.User, error)
+	SecondRule() ([]store.Role, error)
+	SessionList(user, current string) ([]Session, error)
+	EndSession(id, user string) (string, error)
+	SignOnSettings
 }
 
 // Config is what an API is made of.
@@ -90,6 +97,8 @@ func (a *API) Register(mux *http.ServeMux) {
 	a.policies()
 	a.guarding()
 	a.tokens()
+	a.users()
+	a.signIn()
 	a.logs()
 	a.support()
 	a.reports()

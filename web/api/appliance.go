@@ -17,6 +17,7 @@ import (
 type Appliance interface {
 	Verbs
 	Guarding
+	People
 	Inventory
 	Reporter
 	Upkeep

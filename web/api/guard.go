@@ -90,6 +90,9 @@ func (a *API) listApprovals(ctx context.Context, _ *none) (*body[[]store.Approva
 			if err != nil {
 				return err
 			}
+			if r.User != nil {
+				r.User.PasswordHash = ""
+			}
 			list = append(list, r)
 		}
 		return nil

@@ -21,12 +21,12 @@ type Strength struct {
 
 // Session is a signed-in browser.
 type Session struct {
-	ID      string // the hash of its cookie
-	User    string
-	Address string
-	Agent   string
-	Began   time.Time
-	Used    time.Time // to the minute
-	Ends    time.Time // at the latest
-	Current bool      // of whoever asks
+	ID      string    `json:"id" doc:"The hash of its cookie."`
+	User    string    `json:"user"`
+	Address string    `json:"address"`
+	Agent   string    `json:"agent"`
+	Began   time.Time `json:"began"`
+	Used    time.Time `json:"used" doc:"To the minute."`
+	Ends    time.Time `json:"ends" doc:"At the latest."`
+	Current bool      `json:"-"` // of whoever asks
 }

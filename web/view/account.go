@@ -9,6 +9,7 @@ type Account struct {
 	Local      bool // the password is kept here
 	From       string
 	MustChange bool
+	MustSecond bool // nothing else can be done before there is a second factor
 	MinLength  string
 	Languages  []Choice
 	Password   *Message

@@ -11,6 +11,8 @@ type Users struct {
 	Problem   *Message
 	Name      string // kept when something was not right
 	Sessions  []SessionRow
+	Rule      []Choice // the roles that have to have a second factor
+	RuleSaid  *Message
 }
 
 // UserRow is an account in a list.

@@ -53,6 +53,7 @@ func newRoot(t *terminal) *cobra.Command {
 		newPolicies(t),
 		newSites(t), newApprovals(t), newScrub(t),
 		newTokens(t),
+		newUsers(t),
 		newAudit(t),
 
 		newDisk(t),

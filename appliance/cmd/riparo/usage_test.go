@@ -102,6 +102,13 @@ func TestWrongUsageEndsWithTwoAndPrintsNoResult(t *testing.T) {
 		"tokens create t",
 		"tokens create t --role viewer --life -1h",
 		"tokens revoke",
+		"users nosuch",
+		"users add",
+		"users add carla",
+		"users role carla",
+		"users remove",
+		"users sessions nosuch",
+		"users sessions end",
 	} {
 		status, out, errs := call(t.Context(), strings.Fields(line)...)
 		if status != statusUsage || out != "" || !strings.Contains(errs, "usage: riparo") {
