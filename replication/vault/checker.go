@@ -89,7 +89,7 @@ func (c *diskCheck) dispatch(ctx context.Context, d *disk, work chan<- func(*che
 		c.report.Damage = append(c.report.Damage, Damage{Disk: d.id, Head: true, Reason: d.sick.Error()})
 		return nil
 	}
-	numbers, end, err := c.begin(ctx)
+	numbers, tails, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (c *diskCheck) dispatch(ctx context.Context, d *disk, work chan<- func(*che
 		part := &check{disk: d, report: &VerifyReport{}}
 		c.parts = append(c.parts, part)
 		err := send(ctx, work, func(k *checker) error {
-			if err := part.segment(ctx, k, n, end[n]); err != nil {
+			if err := part.segment(ctx, k, n, tails[n]); err != nil {
 				return fmt.Errorf("verify disk %s: %w", d.id, err)
 			}
 			return send(ctx, read, part.report.Bytes)

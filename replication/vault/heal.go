@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"riparo/replication"
 )
@@ -31,6 +32,11 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 	bad, err := v.verifyDisks(ctx, []*disk{d}, &report, func(int64) {})
 	if err != nil {
 		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
+	}
+	if err := d.keepFooter(ctx, func(segment uint32) bool {
+		return slices.ContainsFunc(report.Damage, func(m Damage) bool { return m.Disk == id && m.Segment == segment })
+	}); err != nil {
+		return nil, nil, err
 	}
 	damage := report.Damage[len(report.Damage)-len(bad):]
 	for _, b := range report.Damage[:len(report.Damage)-len(bad)] {
@@ -92,6 +98,29 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 	return healed, left, d.mend(ctx, source)
 }
 
+// keepFooter seals the segment that is being written when it is damaged. What its
+// damaged records were may be known from its footer only, which is still in memory: the
+// next opening would find that records are lost, or not even that.
+func (d *disk) keepFooter(ctx context.Context, damaged func(segment uint32) bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.lead(ctx); err != nil {
+		return err
+	}
+	defer d.follow()
+	w := d.log.current
+	if w == nil || !damaged(w.number) {
+		return nil
+	}
+	d.mu.Unlock()
+	err := d.log.seal()
+	d.mu.Lock()
+	if err != nil {
+		return d.failed(err)
+	}
+	return nil
+}
+
 // healBlock mends a damaged block when the source still has its content, and reports
 // whether it has. Otherwise a head that needs the block takes what the source has.
 func (d *disk) healBlock(ctx context.Context, b badBlock, head bool, source replication.Source) (same bool, err error) {
@@ -101,6 +130,13 @@ func (d *disk) healBlock(ctx context.Context, b badBlock, head bool, source repl
 		return false, fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, b.row.extent, err)
 	case same:
 		from, err := d.originAt(b.location)
+		if errors.Is(err, errNoOrigin) {
+			// It cannot be put into its place for all points; the head can have it.
+			if head {
+				return false, d.refresh(ctx, b, source)
+			}
+			return false, nil
+		}
 		if err != nil {
 			return false, fmt.Errorf("heal disk %s: block %s: %w", d.id, b.row.extent, err)
 		}

@@ -185,11 +185,15 @@ func (d *disk) originAt(at location) (_ origin, err error) {
 		return origin{}, err
 	}
 	defer func() { err = closeAfter(err, s) }()
-	var records []record
+	promised := d.promised(at.segment)
 	if s.trailer != nil {
-		records, err = s.footer()
+		promised, err = s.footerBytes()
 	}
-	if s.trailer == nil || err != nil {
+	var records []record
+	if promised != nil && err == nil {
+		records, _, err = s.repeated(promised)
+	}
+	if promised == nil || err != nil {
 		r := replayer{disk: newDisk(d.vault, d.id)} // what it finds missing is known
 		if records, _, err = r.records(s, -1); err != nil {
 			return origin{}, err
@@ -204,7 +208,21 @@ func (d *disk) originAt(at location) (_ origin, err error) {
 			}
 		}
 	}
-	return origin{}, errors.New("the record that brought it cannot be read")
+	return origin{}, errNoOrigin
+}
+
+// errNoOrigin: the place of a block is known, and what brought it is not.
+var errNoOrigin = errors.New("the record that brought it cannot be read")
+
+// promised is what the footer of a segment will say that is being written; nil for
+// others.
+func (d *disk) promised(segment uint32) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if w := d.log.current; w != nil && w.number == segment {
+		return w.footer
+	}
+	return nil
 }
 
 // originOf is the serial of the record that brought row i.

@@ -62,29 +62,45 @@ func openSegment(fsys vfs.FS, folder string, number uint32) (_ *segmentReader, e
 
 // footer gives the records of a sealed segment without reading its data.
 func (r *segmentReader) footer() ([]record, error) {
+	p, err := r.footerBytes()
+	if err != nil {
+		return nil, err
+	}
+	records, unread, err := r.repeated(p)
+	return records, errors.Join(err, unread)
+}
+
+func (r *segmentReader) footerBytes() ([]byte, error) {
 	p := make([]byte, r.trailer.length)
 	if err := readFull(r.file, p, r.trailer.footer); err != nil {
 		return nil, err
 	}
 	if checksum(p) != r.trailer.crc {
-		return nil, fmt.Errorf("the footer has a wrong checksum")
+		return nil, errors.New("the footer has a wrong checksum")
 	}
-	list, err := parseFooter(p, r.number)
+	return p, nil
+}
+
+// repeated gives the records that a footer repeats. Of long ones it says only where they
+// are; those of them that cannot be read are left out, and unread says why.
+func (r *segmentReader) repeated(footer []byte) (records []record, unread, err error) {
+	list, err := parseFooter(footer, r.number)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	records := make([]record, len(list))
-	for i, f := range list {
-		records[i] = f.record
-		if !f.whole {
-			full, err := r.record(f.position)
-			if err != nil {
-				return nil, err
-			}
-			records[i] = full
+	for _, f := range list {
+		if f.whole {
+			records = append(records, f.record)
+			continue
 		}
+		full, err := r.record(f.position)
+		if err != nil {
+			unread = err
+			continue
+		}
+		records = append(records, full)
 	}
-	return records, nil
+	return records, unread, nil
 }
 
 // record reads the record at a position, all but its payload.

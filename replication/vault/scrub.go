@@ -265,7 +265,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // scrubDisk checks those segments of a disk that wanted chooses.
 func (v *Vault) scrubDisk(ctx context.Context, d *disk, pace func(context.Context, int64) error, wanted func(uint32) bool, done func(uint32)) error {
 	c := check{disk: d, report: &VerifyReport{}, pace: pace}
-	numbers, end, err := c.begin(ctx)
+	numbers, tails, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -290,10 +290,16 @@ func (v *Vault) scrubDisk(ctx context.Context, d *disk, pace func(context.Contex
 			continue
 		}
 		c.report, c.bad = &VerifyReport{}, nil
-		if err := c.segment(ctx, k, n, end[n]); err != nil {
+		if err := c.segment(ctx, k, n, tails[n]); err != nil {
 			return err
 		}
 		d.met(n, &c)
+		if len(c.bad) > 0 || len(c.report.Damage) > 0 {
+			// A storage that fails at this is told by the disk itself.
+			if err := d.keepFooter(ctx, func(segment uint32) bool { return segment == n }); err != nil && ctx.Err() != nil {
+				return err
+			}
+		}
 		done(n)
 	}
 	return nil

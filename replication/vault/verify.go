@@ -96,9 +96,16 @@ type badBlock struct {
 	reason error
 }
 
-// begin tells which segments there are and where the records of the one that is
-// being written end, and reports those that are missing.
-func (c *check) begin(ctx context.Context) (numbers []uint32, end map[uint32]int64, err error) {
+// tail is what is known of the segment that is being written: where its records end at
+// this moment, and what its footer will say of them.
+type tail struct {
+	end    int64
+	footer []byte
+}
+
+// begin tells which segments there are, and of the one that is being written its tail,
+// and reports those that are missing.
+func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]tail, err error) {
 	d := c.disk
 	d.mu.Lock()
 	if err := d.still(ctx); err != nil {
@@ -108,11 +115,11 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, end map[uint32]int
 	points := len(d.points)
 	segments := slices.Clone(d.segments)
 	numbers, err = d.segmentFiles()
-	end = map[uint32]int64{}
+	tails = map[uint32]tail{}
 	if w := d.log.current; w != nil {
-		end[w.number] = w.end
+		tails[w.number] = tail{w.end, w.footer} // which is only added to
 	} else {
-		end[d.log.previous] = d.log.previousEnd
+		tails[d.log.previous] = tail{end: d.log.previousEnd}
 	}
 	d.mu.Unlock()
 	if err != nil {
@@ -125,7 +132,7 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, end map[uint32]int
 			c.damaged(g.number, 0, errors.New("the segment is missing"))
 		}
 	}
-	return numbers, end, nil
+	return numbers, tails, nil
 }
 
 // damaged reports damage that is not in a block.
@@ -212,9 +219,9 @@ func (c *check) mapFile(m *mapFile) (int64, error) {
 	return (fresh.fine.pages() + fresh.whole.pages()) * pageSize, nil
 }
 
-// segment verifies one segment; end is where the records of the one that is being
-// written end at this moment, 0 for all others. It reads ahead in large pieces.
-func (c *check) segment(ctx context.Context, k *checker, number uint32, end int64) error {
+// segment verifies one segment; t is zero for those that are not being written. It
+// reads ahead in large pieces.
+func (c *check) segment(ctx context.Context, k *checker, number uint32, t tail) error {
 	r, err := openSegment(c.disk.vault.fs, c.disk.folder, number)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // dead, and deleted since
@@ -228,16 +235,21 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, end int6
 	if r.header == nil {
 		c.repeated(number, 0, errNoSegment)
 	}
-	var footer []record
+	end, promised := t.end, t.footer
 	switch {
 	case r.trailer != nil:
 		end = r.trailer.footer
-		if footer, err = r.footer(); err != nil {
+		if promised, err = r.footerBytes(); err != nil {
 			c.repeated(number, end, err)
 		}
 	case end == 0:
 		end = r.size
 		c.repeated(number, r.size, errNoTrailer)
+	}
+	// Records that it does not tell are met below, where they are.
+	footer, _, err := r.repeated(promised)
+	if err != nil {
+		c.repeated(number, end, err)
 	}
 	k.ahead.open(r.file, r.size)
 	chain, bound := uint32(0), false // sum of the record before
@@ -264,8 +276,11 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, end int6
 				at = next
 				continue
 			}
-			// The footer repeats what the record said.
-			c.repeated(number, at, err)
+			if r.trailer != nil { // the footer repeats what the record said
+				c.repeated(number, at, err)
+			} else { // for as long as this vault is open, it is known
+				c.damaged(number, at, err)
+			}
 			rec = *known
 		} else {
 			chain, bound = rec.sum, true

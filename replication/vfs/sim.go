@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Errors of the simulated disk.
@@ -35,7 +36,7 @@ const Sector = 512
 //
 // While it runs it can fail an fsync as Linux does (the data stays readable, some of it
 // or all is gone after the next start, and the next fsync succeeds), run out of space,
-// take no more changes, flip bits or lose sectors of what it holds, and lie: an fsync
+// be slow, take no more changes, flip bits or lose sectors of what it holds, and lie: an fsync
 // says that a write is durable which never arrived, or which lies in another place.
 type Sim struct {
 	mu      sync.Mutex // guards all below
@@ -52,6 +53,8 @@ type Sim struct {
 	failSyncAt    int // 0: never
 	syncDirs      int // of folders
 	failSyncDirAt int // 0: never
+	readDelay     time.Duration
+	syncDelay     time.Duration
 	readOnlyAt    int // the operation from which on nothing changes; 0: never
 	capacity      int64
 	used          int64

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // Operations is the number of changes so far: creations, renames, removals,
@@ -44,6 +45,24 @@ func (s *Sim) FailSyncDir(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failSyncDirAt = s.syncDirs + 1 + n
+}
+
+// SetDelay makes each read, and each sync of a file, take so long. The time is that of
+// package time, which testing/synctest makes virtual.
+func (s *Sim) SetDelay(read, sync time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readDelay, s.syncDelay = read, sync
+}
+
+// linger waits as long as a slow disk does. Others use the disk meanwhile.
+func (s *Sim) linger(delay *time.Duration) {
+	s.mu.Lock()
+	d := *delay
+	s.mu.Unlock()
+	if d > 0 {
+		time.Sleep(d)
+	}
 }
 
 // SetReadOnly refuses all changes with ErrReadOnly, after n more of them. What was

@@ -32,6 +32,7 @@ func (f *simFile) use(op string, writes bool) error {
 
 // ReadAt implements io.ReaderAt.
 func (f *simFile) ReadAt(p []byte, offset int64) (int, error) {
+	f.sim.linger(&f.sim.readDelay)
 	f.sim.mu.Lock()
 	defer f.sim.mu.Unlock()
 	if err := f.use("read", false); err != nil {
@@ -128,6 +129,7 @@ func (f *simFile) change(w write) {
 
 // Sync implements File.
 func (f *simFile) Sync() error {
+	f.sim.linger(&f.sim.syncDelay)
 	f.sim.mu.Lock()
 	defer f.sim.mu.Unlock()
 	if err := f.use("sync", false); err != nil {
