@@ -72,6 +72,7 @@ var (
 	Users    = &Kind[User]{name: "users", topic: "user", lower: true, key: func(u *User) string { return u.Name }}
 	Tokens   = &Kind[Token]{name: "tokens", topic: "token", key: func(t *Token) string { return t.ID }}
 	Sessions = &Kind[Session]{name: "sessions", key: func(s *Session) string { return s.ID }}
+	Requests = &Kind[Answered]{name: "requests", key: func(a *Answered) string { return a.ID }}
 	Settings = &Kind[Setting]{name: "settings", topic: "setting", key: func(s *Setting) string { return s.Name }}
 
 	// Audit has no limit of its own: package appliance/audit removes the oldest lines
@@ -80,7 +81,7 @@ var (
 )
 
 // kinds are all of them, for what concerns every record.
-var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries, Approvals}
+var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries, Approvals, Requests}
 
 // anyKind is a kind whatever its type of record.
 type anyKind interface {

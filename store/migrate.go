@@ -38,6 +38,7 @@ var migrations = []migration{
 		return makeBuckets(tx, "alerts", "alerts.active", "deliveries", "deliveries.waiting")
 	}},
 	{"make the bucket of approvals", func(tx *bolt.Tx) error { return makeBuckets(tx, "approvals") }},
+	{"make the bucket of calls with an idempotency key", func(tx *bolt.Tx) error { return makeBuckets(tx, "requests") }},
 }
 
 func makeBuckets(tx *bolt.Tx, names ...string) error {

@@ -57,6 +57,7 @@ type Console struct {
 	memory   memory
 	rendered rendered
 	manual   *manual
+	keys     *keys
 
 	// Sockets end with the console.
 	ctx  context.Context
@@ -76,7 +77,7 @@ func New(c Config) (*Console, error) {
 	if c.Logs == nil {
 		c.Logs = logs.NewReader("")
 	}
-	k := &Console{Config: c, origins: http.NewCrossOriginProtection()}
+	k := &Console{Config: c, origins: http.NewCrossOriginProtection(), keys: newKeys()}
 	var err error
 	if k.catalog, err = view.Load(); err != nil {
 		return nil, err

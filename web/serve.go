@@ -217,7 +217,9 @@ func (k *Console) serveProgram(w http.ResponseWriter, r *http.Request, handler h
 			api.WriteProblem(w, http.StatusForbidden, forbidden(string(caller.Role)))
 			return
 		}
-		k.mux.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), caller)))
+		k.once(w, r, pattern, caller, func(w http.ResponseWriter, r *http.Request) {
+			k.mux.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), caller)))
+		})
 	})
 }
 

@@ -163,6 +163,10 @@ func add[I, O any](a *API, o operation, handler func(context.Context, *I) (*O, e
 		DefaultStatus: o.status, MaxBodyBytes: maxBody,
 		Responses: map[string]*huma.Response{"default": {Description: "A problem",
 			Content: map[string]*huma.MediaType{"application/problem+json": {Schema: schema}}}}}
+	if o.method == http.MethodPost && !o.open {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "Sent again within 24 h with the same content, the call is not done again: its answer is repeated. With other content it is refused (422), and while it is under way, too (409)."})
+	}
 	if o.open {
 		op.Security = []map[string][]string{}
 	}

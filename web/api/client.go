@@ -104,6 +104,14 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
+type onceKey struct{}
+
+// WithKey gives the context of a call that may be sent more than once and is to be done
+// once: each time with the same key. A key is for one call.
+func WithKey(ctx context.Context, key string) context.Context {
+	return context.WithValue(ctx, onceKey{}, key)
+}
+
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
 	target := c.base.JoinPath(path)
 	target.RawQuery = query.Encode()
@@ -124,6 +132,9 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if key, ok := ctx.Value(onceKey{}).(string); ok && method == http.MethodPost {
+		request.Header.Set("Idempotency-Key", key)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
