@@ -117,7 +117,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	} else if restored {
 		a.part("backup").Info("the restored state is in place")
 	}
-	for _, dir := range []string{"run", "pki", "logs"} {
+	for _, dir := range []string{"run", "pki", "logs", protection.SeedsName} {
 		if err := a.makeFolder(dir); err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	}
 	a.sites = discovery.New(a.store, a.connect, a.part("discovery"))
 	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.part("protection"),
-		RetryUnit: a.config.RetryUnit, Changed: func(what string) { a.store.Touch(what) }, Broken: a.restartLater})
+		RetryUnit: a.config.RetryUnit, Seeds: filepath.Join(a.config.Data, protection.SeedsName), Changed: func(what string) { a.store.Touch(what) }, Broken: a.restartLater})
 	if err := a.limitVault(); err != nil {
 		return err
 	}

@@ -52,6 +52,16 @@ func (a *Appliance) Protect(ctx context.Context, r api.ProtectRequest) (replicat
 	for _, d := range seen.Disks {
 		m.Disks = append(m.Disks, store.Disk{Key: d.Key, ID: protection.DiskID(id, d.Key), Size: d.Size, Boot: d.Boot, Excluded: slices.Contains(r.Exclude, d.Key)})
 	}
+	for key, name := range r.Seeded {
+		i := slices.IndexFunc(m.Disks, func(d store.Disk) bool { return d.Key == key && !d.Excluded })
+		if i < 0 {
+			return "", "", replication.Stopf("disk.unknown", "bring images only of disks that are replicated", "%s has no disk %q to be filled from an image", seen.Name, key)
+		}
+		if err := a.protect.CheckSeed(name, m.Disks[i].Size); err != nil {
+			return "", "", err
+		}
+		m.Disks[i].Seed = name
+	}
 	for _, key := range r.Exclude {
 		if !slices.ContainsFunc(seen.Disks, func(d hypervisor.Disk) bool { return d.Key == key }) {
 			return "", "", replication.Stopf("disk.unknown", "exclude only disks that the machine has", "%s has no disk %q", seen.Name, key)

@@ -112,6 +112,9 @@ type Disk struct {
 	// Removed: excluded because the machine had it no more, not by a person. When it
 	// is seen again it is protected again.
 	Removed bool `json:"removed,omitempty"`
+	// Seed is the name of an image that a person brought of the disk, until the vault was
+	// filled from it.
+	Seed string `json:"seed,omitempty"`
 	// Brought is how far a transfer came that was cut off before it made a point.
 	Brought *Brought `json:"brought,omitempty"`
 }

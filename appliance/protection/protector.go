@@ -50,6 +50,8 @@ type Config struct {
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a
 	// real minute.
 	RetryUnit time.Duration
+	// Seeds is the folder where images are put that disks are filled from.
+	Seeds string
 	// KeepBytes is how much a transfer passes before it keeps how far it came; 0 is
 	// 256 MiB.
 	KeepBytes int64
@@ -75,6 +77,7 @@ type Protector struct {
 	now       func() time.Time
 	retryUnit time.Duration
 	keepBytes int64
+	seeds     string
 	changed   func(string)
 	broken    func()
 	level     vault.Level   // of the room in the vault; used by watch only
@@ -88,7 +91,7 @@ type Protector struct {
 
 // New makes a Protector; Run makes it work.
 func New(c Config) *Protector {
-	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, keepBytes: c.KeepBytes, changed: c.Changed, broken: c.Broken,
+	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, keepBytes: c.KeepBytes, seeds: c.Seeds, changed: c.Changed, broken: c.Broken,
 		workers: map[replication.MachineID]*worker{}, wake: make(chan struct{}, 1)}
 	if p.now == nil {
 		p.now = time.Now

@@ -52,6 +52,9 @@ type ProtectRequest struct {
 	Policy  string
 	Network string   // at the target, for a real failover
 	Exclude []string // disk keys
+	// Seeded are names of images in the appliance's folder seeds, by disk key: the vault
+	// is filled from them first, and only what differs is sent.
+	Seeded map[string]string
 	// BootSign is a text that the machine prints on its serial console when it is
 	// up: a failover waits to see it. Empty: anything printed will do.
 	BootSign string

@@ -46,6 +46,8 @@ type ProtectBody struct {
 	Policy  string   `json:"policy" minLength:"1" doc:"The replication policy."`
 	Network string   `json:"network,omitempty" doc:"Of the target, for a real failover; none when empty."`
 	Exclude []string `json:"exclude,omitempty" doc:"Keys of disks that are not replicated."`
+	// Seeded: see [ProtectRequest].
+	Seeded map[string]string `json:"seeded,omitempty" doc:"Raw images of disks that were brought, by disk key: names of files in the folder seeds of the appliance. The vault is filled from them first; then only what differs is sent."`
 	// BootSign: see [ProtectRequest].
 	BootSign string `json:"boot_sign,omitempty" maxLength:"200" doc:"A text that the machine prints on its serial console when it is up; a failover waits to see it."`
 }
@@ -179,7 +181,7 @@ func (a *API) listPoints(ctx context.Context, in *idInput) (*body[[]replication.
 func (a *API) protect(ctx context.Context, in *protectInput) (*body[Started], error) {
 	b := in.Body
 	machine, job, err := a.Appliance.Protect(ctx, ProtectRequest{Actor: callerOf(ctx).Name, Site: b.Site, Ref: hypervisor.Ref(b.Ref),
-		Target: b.Target, Policy: b.Policy, Network: b.Network, Exclude: b.Exclude, BootSign: b.BootSign})
+		Target: b.Target, Policy: b.Policy, Network: b.Network, Exclude: b.Exclude, Seeded: b.Seeded, BootSign: b.BootSign})
 	return answer(Started{Machine: machine, Job: job}, err)
 }
 

@@ -24,7 +24,11 @@ func newProtect(t *terminal) *cobra.Command {
 		Short:   "Take a machine under protection",
 		Long: `Take a machine under protection: its disks are sent to the vault once (initial
 replication), then what changes, by the policy. The machine is named by its name or its
-reference at the site; ` + "`riparo sites discover`" + ` lists both.`,
+reference at the site; ` + "`riparo sites discover`" + ` lists both.
+
+Over a thin link, bring images of the disks: copy raw images, however old, into the
+folder seeds of the appliance and name them with --seeded. The replica is filled from
+them, all of the disk is compared by checksum, and only what differs is sent.`,
 		Args: arguments(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := required(c, "site", "machine", "target"); err != nil {
@@ -52,6 +56,7 @@ reference at the site; ` + "`riparo sites discover`" + ` lists both.`,
 	c.Flags().StringVar(&body.Policy, "policy", replication.DefaultPolicy().Name, "replication policy")
 	c.Flags().StringVar(&body.Network, "network", "", "network of the target for a real failover (default: none)")
 	c.Flags().StringArrayVar(&body.Exclude, "exclude", nil, "key of a disk that is not replicated; may be repeated")
+	c.Flags().StringToStringVar(&body.Seeded, "seeded", nil, "DISK=FILE: fill the disk's replica from a raw image in the appliance's folder seeds first, then send only what differs; may be repeated")
 	c.Flags().StringVar(&body.BootSign, "boot-sign", "", "text that the machine prints on its serial console when it is up; a failover waits for it (default: anything printed will do)")
 	return c
 }
