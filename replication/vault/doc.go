@@ -248,8 +248,8 @@
 // where their boundary is no point; that is how entries that nobody needs, and at
 // last their segments, become dead.
 //
-// A map file has a header page, pages of 73 entries of 56 bytes with a CRC at the end
-// of each page, and a tail: the layers, how many entries refer to which segment, and
+// A map file has a header page, pages of 73 entries of 56 bytes, each with a sum of its
+// file and number and a CRC at its end, and a tail: the layers, how many entries refer to which segment, and
 // the first offset of each page. It is written once, synced, and then named by the
 // catalog, with the session that made it and its count among those of the session: a
 // number may be used again.

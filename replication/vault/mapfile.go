@@ -18,7 +18,7 @@ import (
 const (
 	entrySize    = 56
 	pageSize     = 4096
-	pageEntries  = (pageSize - 8) / entrySize // the rest is a CRC and 4 spare bytes
+	pageEntries  = (pageSize - 8) / entrySize // the rest says whose page it is, and a CRC
 	mapMagic     = "RIPAROMP"
 	mapSuffix    = ".map"
 	maxTailBytes = 1 << 30
@@ -48,6 +48,17 @@ type mapFile struct {
 type mapStamp struct {
 	session uint64 // that made it
 	count   uint64 // among the map files of that session, of all disks
+}
+
+// page is what a page of the file says of its place. A write that went astray may leave a
+// page where another belongs, and its CRC is right there, too.
+func (m mapStamp) page(number int64) uint32 {
+	var p [24]byte
+	le := binary.LittleEndian
+	le.PutUint64(p[:], m.session)
+	le.PutUint64(p[8:], m.count)
+	le.PutUint64(p[16:], uint64(number))
+	return checksum(p[:])
 }
 
 // stale reports whether the map names places that blocks have left since.
@@ -219,9 +230,12 @@ func (s *section) read(p []byte, first int64) error {
 		return fmt.Errorf("read map %s: %w", mapName(s.file.number), err)
 	}
 	for at := 0; at < len(p); at += pageSize {
-		page := p[at : at+pageSize]
+		page, number := p[at:at+pageSize], s.start+first+int64(at/pageSize)
 		if checksum(page[:pageSize-4]) != binary.LittleEndian.Uint32(page[pageSize-4:]) {
-			return &mapError{mapName(s.file.number), fmt.Errorf("page %d has a wrong checksum", s.start+first+int64(at/pageSize))}
+			return &mapError{mapName(s.file.number), fmt.Errorf("page %d has a wrong checksum", number)}
+		}
+		if binary.LittleEndian.Uint32(page[pageSize-8:]) != s.file.made.page(number) {
+			return &mapError{mapName(s.file.number), fmt.Errorf("page %d belongs elsewhere", number)}
 		}
 	}
 	return nil

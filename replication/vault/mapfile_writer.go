@@ -128,6 +128,7 @@ func (w *mapWriter) finishPage() {
 		return
 	}
 	page := w.buffer[len(w.buffer)-pageSize:]
+	binary.LittleEndian.PutUint32(page[pageSize-8:], w.made.page(w.page))
 	binary.LittleEndian.PutUint32(page[pageSize-4:], checksum(page[:pageSize-4]))
 	w.inPage = 0
 	w.page++
