@@ -332,3 +332,43 @@ func TestWhatARewindMadeVoidStaysVoidWhenItWasMoved(t *testing.T) {
 	s.vault = open(t, vfs.OS(), dir, compactOptions())
 	s.check()
 }
+
+// A map is made, and the catalog that would name it is not. Compaction relies on the
+// map; whoever opens the vault after a power cut knows of none, and may not let go of
+// what an inventory does without before he has made one.
+func TestWhatAnInventoryDoesWithoutGoesWhenAMapKnowsIt(t *testing.T) {
+	o := compactOptions()
+	o.memoryEntries = 4096
+	for n := 0; ; n++ {
+		disk := vfs.NewSim(uint64(n))
+		s := newSender(t, open(t, disk, "v", o), "d", 80<<10)
+		for i := range int64(10) { // most of it is covered by the next ones
+			noise := make([]byte, 20<<10)
+			fillNoise(noise, uint64(i))
+			s.write(replication.Change{Extent: replication.Extent{Offset: i * 6 << 10, Length: 20 << 10}, Data: noise})
+		}
+		s.vault.kill()
+		s.vault = open(t, disk, "v", o) // there is a catalog now, and all is in memory
+		d := s.vault.disks["d"]
+		disk.FailSync(1) // that of the catalog, after that of the map
+		if err := d.flush(t.Context()); err == nil || d.mapped == 0 {
+			t.Fatalf("the map reaches %d, and %v: want a map and no catalog", d.mapped, err)
+		}
+		disk.FailSync(1 << 30)
+		disk.CutPower(n)
+		for did, err := true, error(nil); did && err == nil; {
+			did, err = d.compact(t.Context(), unhindered)
+		}
+		ended := !disk.PowerIsCut()
+		s.vault.kill()
+		for range 2 {
+			disk = disk.Restart()
+			s.vault = open(t, disk, "v", o)
+			s.check()
+			s.vault.kill()
+		}
+		if ended {
+			return
+		}
+	}
+}

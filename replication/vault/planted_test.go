@@ -45,6 +45,8 @@ var plantedBugs = []plantedBug{
 		"TestADiskWhoseBeginningWasWrittenTwiceBeginsOnce"},
 	{"the log goes on before a damaged end", "rescue.go", `for i := range doubtful { // the log goes on behind them: no serial is used twice`, `for i := range doubtful[:0] {`,
 		"TestTheLogGoesOnBehindADamagedEnd"},
+	{"a segment goes before a map knows what an inventory took from it", "replay.go", `if r.injected || c != nil && goes {`, `if r.injected {`,
+		"TestWhatAnInventoryDoesWithoutGoesWhenAMapKnowsIt"},
 	{"segments that the log passes by count", "recover.go", `if bounded && n > after {`, `if false {`, ""},
 	{"segments are removed before what replaces them is written once more", "recover.go", `r.passed = append(r.passed, n)`, `if err := r.removeSegment(n); err != nil {
 				return nil, err

@@ -262,12 +262,6 @@ func (r *replayer) end(c *catalog, maps []uint32) error {
 	if r.vault.options.ReadOnly {
 		return nil
 	}
-	if r.injected && r.broken == nil {
-		// The log says where moved blocks belong only if all of it is read.
-		if err := r.spill(true); err != nil && !errors.Is(err, vfs.ErrNoSpace) {
-			return writeProblem(r.id, err)
-		}
-	}
 	if r.broken != nil {
 		// What is in doubt is no witness, and lets nothing go: an inventory may be of it.
 		return nil
@@ -277,14 +271,26 @@ func (r *replayer) end(c *catalog, maps []uint32) error {
 		before = 0 // a catalog may be there, only it could not be used this time
 	}
 	r.sort() // an inventory that came after the catalog does without more of them
-	if c == nil || len(r.leftover) > before {
+	goes := len(r.leftover) > before
+	kept := false // because there is no room for what makes it superfluous
+	if r.injected || c != nil && goes {
+		// The log says where moved blocks belong only if all of it is read. And what the
+		// maps of the catalog do not know may be of a segment that goes.
+		err := r.spill(true)
+		if err != nil && !errors.Is(err, vfs.ErrNoSpace) {
+			return writeProblem(r.id, err)
+		}
+		kept = err != nil
+	}
+	if (c == nil || goes) && !kept {
 		err := r.writeCatalog()
 		if err != nil && !errors.Is(err, vfs.ErrNoSpace) {
 			return writeProblem(r.id, err)
 		}
-		if err != nil || r.injected { // the one that is there must not miss them
-			r.leftover = r.leftover[:before]
-		}
+		kept = err != nil
+	}
+	if kept { // the catalog that is there must not miss them
+		r.leftover = r.leftover[:before]
 	}
 	return r.clean(maps)
 }
