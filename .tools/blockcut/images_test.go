@@ -87,6 +87,7 @@ func TestAPointThatIsAnnouncedBeforeFsyncIsFound(t *testing.T) {
 	if err == nil {
 		t.Fatalf("%d cut images of a program that announces points before they are safe, and all is well", n)
 	}
+	t.Logf("a point is announced before fsync: found by TestWhatWasAnnouncedSurvivesAnyCutOfTheDisk with seed %d", n+1)
 	t.Logf("1/1 planted bugs found, worst %d seeds (block-level cut image): %v", n+1, err)
 }
 

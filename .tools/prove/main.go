@@ -30,6 +30,7 @@ type result struct {
 	Seconds float64  `json:"seconds"`
 	Count   int      `json:"count,omitempty"` // of what the kind counts
 	Figures []string `json:"figures"`
+	Bugs    []found  `json:"bugs,omitempty"` // planted, of which it found
 	output  string
 }
 
@@ -49,6 +50,9 @@ func main() {
 		os.Exit(2)
 	}
 	lines := summary(results, time.Since(began))
+	if table := bugTable(results); len(table) > 0 {
+		fmt.Fprintf(os.Stderr, "\n%s\n", strings.Join(table, "\n"))
+	}
 	fmt.Fprintf(os.Stderr, "\n%s\n", strings.Join(lines, "\n"))
 	passed := !slices.ContainsFunc(results, func(r result) bool { return !r.Passed })
 	if *asJSON {
@@ -79,6 +83,9 @@ func run(short bool, only string) []result {
 		default:
 			add(p.run(short))
 		}
+	}
+	if !short && (only == "" || only == bugs) {
+		add(enoughBugs(results))
 	}
 	targets, err := fuzzTargets()
 	if err != nil {

@@ -15,7 +15,7 @@ func TestAFigureIsWhatATestLogged(t *testing.T) {
 		{"", "    cut_test.go:628: of no test\n", ""},
 		{"TestLong", "    long_test.go:1: " + strings.Repeat("x", 200) + "\n", strings.Repeat("x", longestFigure) + "…"},
 	} {
-		if got, _ := figureOf(test.name, test.output); got != test.want {
+		if got, _ := figureOf(test.name, test.output); short(got) != test.want {
 			t.Errorf("%s %q: got %q, want %q", test.name, test.output, got, test.want)
 		}
 	}

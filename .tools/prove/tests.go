@@ -66,11 +66,17 @@ func (p proof) read(r *result, out []byte) {
 			skipped = skipped || e.Test != ""
 		case "output":
 			r.output += e.Output
-			if figure, ok := figureOf(e.Test, e.Output); ok {
-				r.Figures = append(r.Figures, figure)
-				r.Count += countOf(figure, p.kind)
-				said = figure
+			figure, ok := figureOf(e.Test, e.Output)
+			if !ok {
+				continue
 			}
+			said = short(figure)
+			if bug, ok := foundIn(figure); ok && p.kind == bugs {
+				r.Bugs = append(r.Bugs, bug) // for the table of all of them
+				continue
+			}
+			r.Figures = append(r.Figures, said)
+			r.Count += countOf(figure, p.kind)
 		}
 	}
 	switch {
@@ -85,7 +91,8 @@ func (p proof) read(r *result, out []byte) {
 	}
 }
 
-var logged = regexp.MustCompile(`^\s+\w+_test\.go:\d+: (.+)$`)
+// logged also takes what a helper says that is no test itself.
+var logged = regexp.MustCompile(`^\s+\w+\.go:\d+: (.+)$`)
 
 // longestFigure, in characters: what comes after is for whoever runs the test.
 const longestFigure = 140
@@ -100,10 +107,15 @@ func figureOf(test, output string) (string, bool) {
 	if _, sub, ok := strings.Cut(test, "/"); ok {
 		figure = strings.ReplaceAll(sub, "_", " ") + ": " + figure
 	}
-	if long := []rune(figure); len(long) > longestFigure {
-		figure = string(long[:longestFigure]) + "…"
-	}
 	return figure, true
+}
+
+// short cuts what is too long for a line.
+func short(figure string) string {
+	if long := []rune(figure); len(long) > longestFigure {
+		return string(long[:longestFigure]) + "…"
+	}
+	return figure
 }
 
 // countOf is the number in front of the words of a kind: 17 in "17 power cuts in 3

@@ -59,7 +59,7 @@ func Find(t *testing.T, pkg, test string, bugs []Bug) {
 				if !ok {
 					t.Fatalf("not found: %s passes, or does not end, with this bug in %s:\n%s", cmp.Or(b.Test, test), b.File, said)
 				}
-				t.Logf("found by seed %d after %.1f s: %s", seeds, seconds, said)
+				t.Logf("found by %s with seed %d after %.1f s: %s", cmp.Or(b.Test, test), seeds, seconds, said)
 				mu.Lock()
 				defer mu.Unlock()
 				if found++; seeds > worst {

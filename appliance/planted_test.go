@@ -1,0 +1,36 @@
+package appliance_test
+
+import (
+	"os"
+	"testing"
+
+	"riparo/replication/planted"
+)
+
+const theProtection = "appliance/protection/"
+
+// plantedBugs are mistakes in the protection of machines that the stories of the lab
+// must find.
+var plantedBugs = []planted.Bug{
+	{Name: "a pinned point goes without a second pair of eyes", File: theProtection + "pins.go",
+		Code: "if p.Pinned || p.Locked ||", Bug: "if p.Locked ||", Test: "TestProtectedPointsGoOnlyUnderFourEyes"},
+	{Name: "the last clean point goes with the retention", File: theProtection + "points.go",
+		Code: "m.Alarm != nil && m.Alarm.LastClean == id, m.CleanPoint == id, ", Bug: "", Test: "TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint"},
+	{Name: "a suspect point is offered as clean", File: theProtection + "points.go",
+		Code: "case wanted == \"clean\" && point.Suspect:", Bug: "case false:", Test: "TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint"},
+	{Name: "no point is marked as suspect", File: theProtection + "suspicion.go",
+		Code: "p.Suspect = p.Time.After(m.Alarm.After)", Bug: "", Test: "TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint"},
+	{Name: "a locked point is asked about as any other", File: theProtection + "pins.go",
+		Code: "point.ID == w }); i >= 0 && points[i].Locked {", Bug: "point.ID == w }); false && points[i].Locked {", Test: "TestALockedPointOutlivesTwoAdministrators"},
+}
+
+// TestPlantedBugsStillFitTheCode sees to it that each planted bug has its place.
+func TestPlantedBugsStillFitTheCode(t *testing.T) { planted.Fit(t, "appliance", plantedBugs) }
+
+// TestStoriesFindPlantedBugs tells the stories with one bug after another.
+func TestStoriesFindPlantedBugs(t *testing.T) {
+	if os.Getenv("RIPARO_LONG") == "" {
+		t.Skip("tells a story once for every bug: RIPARO_LONG=1 asks for it")
+	}
+	planted.Find(t, "appliance", "", plantedBugs)
+}
