@@ -111,6 +111,7 @@ var table = map[string]access{
 	"POST /machines/{id}/pause":                 operator,
 	"GET /machines/{id}/resume":                 operator,
 	"POST /machines/{id}/resume":                operator,
+	"POST /machines/bulk":                       operator,
 	"POST /jobs/{id}/cancel":                    operator,
 	"POST /jobs/{id}/restart":                   operator,
 	"POST /jobs/{id}/answer":                    operator,

@@ -21,7 +21,7 @@ func (k *Console) machines(v visit) (built, error) {
 	w := v.words
 	f := machineFilterOf(v.query)
 	m := view.Machines{Now: v.now, Search: f.search, Health: f.health, Sort: f.sort, Hide: strings.Join(f.hide, ","), Total: len(r.machines), CanProtect: v.may("POST /protect"),
-		CSV: f.address("/machines.csv")}
+		CSV: f.address("/machines.csv"), Bulk: bulkActions(v)}
 	m.Heads, m.Columns = machineHeads(w, f)
 	for _, g := range machineGroups(r, rep, v.now) {
 		n := 0

@@ -93,6 +93,7 @@ func (k *Console) route() {
 		"POST /preferences": k.preferences,
 
 		"POST /protect":           k.protect,
+		"POST /machines/bulk":     k.bulk,
 		"POST /jobs/{id}/cancel":  k.jobAct(k.Appliance.CancelJob),
 		"POST /jobs/{id}/restart": k.jobAct(k.Appliance.RestartJob),
 		"POST /jobs/{id}/answer":  k.answerJob,

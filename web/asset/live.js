@@ -274,6 +274,12 @@
 	});
 	addEventListener("pageshow", () => { for (const f of $$("form[data-sent]")) delete f.dataset.sent; });
 
+	// One box marks all boxes of a form, of those on the page.
+	document.addEventListener("change", (event) => {
+		const form = event.target.dataset?.all;
+		if (form) for (const e of document.forms[form].elements) if (e.type === "checkbox" && e !== event.target) e.checked = event.target.checked;
+	});
+
 	function switchTheme(event) {
 		event.preventDefault();
 		const form = event.target, theme = event.submitter.value;

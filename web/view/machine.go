@@ -20,6 +20,7 @@ type Machines struct {
 	Empty      Empty
 	Discovered []DiscoveredGroup
 	CanProtect bool
+	Bulk       []Choice // what can be done to those that are marked
 }
 
 // Head is the head of a column that sorts.
