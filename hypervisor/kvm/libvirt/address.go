@@ -71,7 +71,16 @@ type dialer struct{ host *Host }
 
 var _ socket.Dialer = dialer{}
 
+// Dial connects to the daemon.
 func (d dialer) Dial() (net.Conn, error) {
+	c, err := d.connect()
+	if err != nil {
+		return nil, err
+	}
+	return newPackets(c), nil
+}
+
+func (d dialer) connect() (net.Conn, error) {
 	uri := d.host.uri
 	if transport(uri) != "tls" {
 		ctx, cancel := context.WithTimeout(context.Background(), dialLimit) // the interface has no ctx

@@ -1,0 +1,100 @@
+package libvirt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+)
+
+// Packets of libvirt's protocol: length, program, version, procedure, type, serial and
+// status, 4 bytes each, big endian, and a payload.
+const (
+	packetHeader = 28
+	// maxPacket is libvirt's own bound of a message (VIR_NET_MESSAGE_MAX, 32 MiB).
+	maxPacket     = 32<<20 + packetHeader
+	packetType    = 16
+	packetSerial  = 20
+	messagePacket = 2 // an event; all other types answer a call
+)
+
+// packets is a connection to a daemon that lets only whole packets through that fit.
+// The protocol's client believes lengths, and ends the process at one below that of a
+// header; and it waits for ever when a call is answered twice.
+type packets struct {
+	net.Conn
+
+	// Of the one that reads.
+	packet []byte // what is left of the packet under way
+
+	// Of the one that writes.
+	left int // bytes of the packet under way that are still to come
+
+	mu      sync.Mutex // guards waiting
+	waiting map[uint32]bool
+}
+
+func newPackets(c net.Conn) *packets { return &packets{Conn: c, waiting: map[uint32]bool{}} }
+
+// Read gives what the daemon says, packet by packet.
+func (c *packets) Read(p []byte) (int, error) {
+	for len(c.packet) == 0 {
+		packet, err := readPacket(c.Conn)
+		if err != nil {
+			return 0, err
+		}
+		if c.expected(packet) {
+			c.packet = packet
+		}
+	}
+	n := copy(p, c.packet)
+	c.packet = c.packet[n:]
+	return n, nil
+}
+
+// readPacket reads one packet. It takes memory for what has arrived, whatever the
+// length says.
+func readPacket(r io.Reader) ([]byte, error) {
+	head := make([]byte, packetHeader)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, err
+	}
+	length := binary.BigEndian.Uint32(head)
+	if length < packetHeader || length > maxPacket {
+		return nil, fmt.Errorf("libvirt sent a packet of %d bytes: want %d to %d", length, packetHeader, maxPacket)
+	}
+	rest, err := io.ReadAll(io.LimitReader(r, int64(length)-packetHeader))
+	if err == nil && len(rest) < int(length)-packetHeader {
+		err = io.ErrUnexpectedEOF
+	}
+	return append(head, rest...), err
+}
+
+// expected reports whether a packet is an event, or the first answer to a call.
+func (c *packets) expected(packet []byte) bool {
+	serial := packet[packetSerial:][:4]
+	if binary.BigEndian.Uint32(packet[packetType:]) == messagePacket {
+		clear(serial) // no call has it
+		return true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := binary.BigEndian.Uint32(serial)
+	known := c.waiting[n]
+	delete(c.waiting, n)
+	return known
+}
+
+// Write sends to the daemon, and notes which answers are to come. The first bytes of a
+// packet come in one piece.
+func (c *packets) Write(p []byte) (int, error) {
+	if c.left == 0 && len(p) >= packetHeader {
+		c.left = int(binary.BigEndian.Uint32(p))
+		c.mu.Lock()
+		c.waiting[binary.BigEndian.Uint32(p[packetSerial:])] = true
+		c.mu.Unlock()
+	}
+	c.left = max(0, c.left-len(p))
+	return c.Conn.Write(p)
+}
