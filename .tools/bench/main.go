@@ -26,12 +26,13 @@ type scale struct {
 	data     int64 // of it that is data
 	database int64 // size of the database, bytes
 	grow     []int64
+	points   []int // of a disk
 	rounds   int
 }
 
 var (
-	shortScale = scale{size: 2 << 30, data: 1 << 30, database: 256 << 20, grow: []int64{1, 16, 64}, rounds: 2}
-	longScale  = scale{size: 8 << 30, data: 4 << 30, database: 1 << 30, grow: []int64{1, 16, 64, 256}, rounds: 3}
+	shortScale = scale{size: 2 << 30, data: 1 << 30, database: 256 << 20, grow: []int64{1, 16, 64}, points: []int{100, 5000}, rounds: 2}
+	longScale  = scale{size: 8 << 30, data: 4 << 30, database: 1 << 30, grow: []int64{1, 16, 64, 256}, points: []int{100, 1000, 5000, 20_000}, rounds: 3}
 )
 
 func main() {
@@ -113,6 +114,11 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 			return err
 		}
 	}
+	if b.chosen(agesKey) {
+		if err := b.ages(); err != nil {
+			return err
+		}
+	}
 	if !asJSON {
 		b.print(os.Stdout)
 		return nil
@@ -121,7 +127,7 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 	e.SetIndent("", "  ")
 	return e.Encode(map[string]any{
 		"machine": b.machine, "image_bytes": b.scale.size, "data_bytes": b.scale.data, "rounds": b.scale.rounds,
-		"works": b.results, "growth": b.grown, "seconds": time.Since(b.began).Seconds(),
+		"works": b.results, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
 	})
 }
 
@@ -133,7 +139,7 @@ func workKeys() []string {
 	for _, w := range new(bench).works() {
 		keys = append(keys, w.key)
 	}
-	return append(keys, growthKey)
+	return append(keys, growthKey, agesKey)
 }
 
 // choose checks the names of the works that were asked for.

@@ -26,6 +26,7 @@ type bench struct {
 	machine machine
 	results []workResult
 	grown   []growth
+	aged    []age
 }
 
 type workResult struct {

@@ -53,4 +53,15 @@ func (b *bench) print(w io.Writer) {
 	for _, g := range b.grown {
 		fmt.Fprintf(w, "| %d GiB | %d | %d | %d | %.3f | %d | %.3f |\n", g.GiB, g.ReadBytes, g.ChangedBytes, g.StoredBytes, g.Seconds, g.IdleReadBytes, g.IdleSeconds)
 	}
+	if len(b.aged) > 0 {
+		fmt.Fprintf(w, "\n**The first 4 KiB of a point of a disk with more and more points, through NBD, from the start of the program on**\n\n")
+		fmt.Fprintf(w, "| points | oldest, ms | middle, ms | newest, ms |\n|---|---|---|---|\n")
+	}
+	for _, a := range b.aged {
+		fmt.Fprintf(w, "| %d |", a.Points)
+		for _, which := range agePoints {
+			fmt.Fprintf(w, " %.0f (%.0f–%.0f) |", 1000*median(a.First[which]), 1000*slices.Min(a.First[which]), 1000*slices.Max(a.First[which]))
+		}
+		fmt.Fprintln(w)
+	}
 }

@@ -39,9 +39,13 @@ func (v *Vault) Points(id replication.DiskID) ([]replication.RecoveryPoint, erro
 	d.mu.Lock()
 	points := slices.Clone(d.points)
 	d.mu.Unlock()
-	var list []replication.RecoveryPoint
 	now := v.TrustedTime().UnixNano()
-	for _, p := range v.complete(points) {
+	complete := v.complete(points)
+	var list []replication.RecoveryPoint
+	if len(complete) > 0 { // there may be tens of thousands
+		list = make([]replication.RecoveryPoint, 0, len(complete))
+	}
+	for _, p := range complete {
 		list = append(list, replication.RecoveryPoint{
 			ID: p.id, Time: p.time, Consistency: p.consistency, Disks: slices.Clone(p.members), Tag: p.tag,
 			ChangedBytes: p.changed, StoredBytes: p.stored, Pinned: p.pinned,

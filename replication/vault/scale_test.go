@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -68,6 +69,35 @@ func TestCostsDoNotGrowWithTheNumberOfPoints(t *testing.T) {
 		if err := m.vault.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestADiskIsMadeWithManyPoints makes RIPARO_MANY_POINTS points in the vault
+// RIPARO_MANY_IN, for others who measure; that vault is not encrypted. By itself it makes
+// some and looks at one.
+func TestADiskIsMadeWithManyPoints(t *testing.T) {
+	count := number(t, "RIPARO_MANY_POINTS", 200)
+	m := &many{t: t, random: rand.New(rand.NewPCG(1, 1)), dir: cmp.Or(os.Getenv("RIPARO_MANY_IN"), t.TempDir()), size: 64 << 30, now: time.Unix(1_800_000_000, 0)}
+	var err error
+	m.fs = &writtenFS{FS: unsyncedFS{vfs.OS()}}
+	o := Options{Create: true, Plain: true, manual: true, Clock: func() time.Time { return m.now }}
+	if m.vault, err = Open(t.Context(), m.fs, m.dir, o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.vault.Prepare(t.Context(), replication.Disk{ID: "d", Size: m.size}, 1); err != nil {
+		t.Fatal(err)
+	}
+	m.grow(count)
+	if err := m.vault.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o.ReadOnly, o.Create = true, false
+	if m.vault, err = Open(t.Context(), m.fs, m.dir, o); err != nil {
+		t.Fatal(err)
+	}
+	defer m.vault.Close()
+	if points, err := m.vault.Points("d"); err != nil || len(points) != count {
+		t.Errorf("%d points, %v; want %d", len(points), err, count)
 	}
 }
 

@@ -142,10 +142,10 @@ func (f *vaultFlags) unknownDisk(v *vault.Vault) error {
 
 // point finds a complete recovery point of the disk; an empty name is the newest.
 func (f *vaultFlags) point(v *vault.Vault, name string) (replication.RecoveryPoint, error) {
-	if _, err := f.disks(v); err != nil {
-		return replication.RecoveryPoint{}, err
-	}
 	points, err := v.Points(f.id())
+	if errors.Is(err, replication.ErrUnknownDisk) {
+		err = f.unknownDisk(v)
+	}
 	if err != nil {
 		return replication.RecoveryPoint{}, err
 	}
