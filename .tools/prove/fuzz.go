@@ -111,6 +111,13 @@ func fuzz(targets []target, all time.Duration, least int, tell func(result)) []r
 	return results
 }
 
+// fuzzTime is how long the long form may fuzz after what came before it, so that the
+// whole ends within the hour. Some time it has always: without, it would prove nothing.
+func fuzzTime(before time.Duration) time.Duration {
+	const hour, start = time.Hour, 2 * time.Minute // to compile the targets and start them
+	return min(fuzzLong, max(hour-start-before, fuzzLong/4))
+}
+
 // shares divides a time among targets by their rates. One that failed has none.
 func shares(results []result, round time.Duration) []time.Duration {
 	rates, sum := make([]float64, len(results)), 0.0

@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+func TestFuzzingLeavesTheHourWhole(t *testing.T) {
+	for before, want := range map[time.Duration]time.Duration{
+		time.Minute: fuzzLong, 48 * time.Minute: 10 * time.Minute, 2 * time.Hour: fuzzLong / 4,
+	} {
+		if got := fuzzTime(before); got != want {
+			t.Errorf("after %v it fuzzes for %v, want %v", before, got, want)
+		}
+	}
+}
+
 // TestFuzzingEndsWhenTheNumberIsReached looks at what is left to do after a round.
 func TestFuzzingEndsWhenTheNumberIsReached(t *testing.T) {
 	quick := result{Passed: true, Count: 9_000_000, Seconds: 90} // 100,000 a second

@@ -69,6 +69,7 @@ func main() {
 
 // run runs all that only asks for, one after the other: each uses all processors.
 func run(short bool, only string) []result {
+	began := time.Now()
 	var results []result
 	add := func(r result) {
 		results = append(results, r)
@@ -92,14 +93,14 @@ func run(short bool, only string) []result {
 		add(result{Name: "list the fuzz targets", Kind: fuzzing, output: err.Error()})
 	}
 	targets = slices.DeleteFunc(targets, func(t target) bool { return !wanted(fuzzing, t.pkg+" "+t.name) })
-	time, least := fuzzLong, fuzzExecutions
+	all, least := fuzzTime(time.Since(began)), fuzzExecutions
 	if short {
-		time, least = fuzzShort, 0
+		all, least = fuzzShort, 0
 	}
 	if only != "" {
 		least = 0 // of all targets together
 	}
-	return append(results, fuzz(targets, time, least, print)...)
+	return append(results, fuzz(targets, all, least, print)...)
 }
 
 // print tells of one result at once, on stderr where it does not disturb JSON.
