@@ -23,10 +23,11 @@ type toldSentence struct {
 }
 
 // rooms are the packages whose sentences reach people.
-var rooms = []string{"../../appliance", "../../replication/vault", "../../replication/keyring"}
+var rooms = []string{"../../appliance", "../../replication/vault", "../../replication/keyring", "../../hypervisor", "../../web"}
 
 // elsewhere are places whose sentences no console shows.
-var elsewhere = []string{"appliance/cmd", "appliance/demo"}
+// The client of the API is the command line's.
+var elsewhere = []string{"appliance/cmd", "appliance/demo", "web/api/client.go"}
 
 // together is a sentence of two parts that only run time knows. Those that there are
 // stand in TestWhatTheDaemonSaysIsToldInItalian.
@@ -39,6 +40,9 @@ func TestWhatTheSourcesSayIsToldInItalian(t *testing.T) {
 	found := 0
 	for _, s := range toldIn(t) {
 		found++
+		if !strings.Contains(s.sample, " ") { // the name of an action, an address
+			continue
+		}
 		if s.sample == together || s.field == "Text" && w.Has("event."+s.code) {
 			continue
 		}
@@ -46,7 +50,7 @@ func TestWhatTheSourcesSayIsToldInItalian(t *testing.T) {
 			t.Errorf("%s: %s %s %q has no Italian", s.place, s.code, s.field, s.sample)
 		}
 	}
-	if found < 200 {
+	if found < 500 {
 		t.Errorf("found %d sentences: the search is broken", found)
 	}
 }
