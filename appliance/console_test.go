@@ -16,7 +16,6 @@ import (
 
 	"riparo/appliance"
 	"riparo/hypervisor"
-	"riparo/hypervisor/lab"
 	"riparo/replication/lifecycle"
 	"riparo/store"
 	"riparo/web/browsertest"
@@ -127,7 +126,9 @@ func (v *visitor) claim() {
 func (v *visitor) protect() {
 	v.Helper()
 	v.th.ref = "WEB01"
-	site := v.th.provider(v.th.primary).(*lab.Site)
+	site := v.th.provider(v.th.primary).(interface {
+		SlowDisk(ref hypervisor.Ref, key string, delay time.Duration) error
+	})
 	if err := site.SlowDisk(v.th.ref, "vda", 60*time.Millisecond); err != nil {
 		v.Fatal(err)
 	}

@@ -33,6 +33,13 @@ func (a *Appliance) Lab() (*lab.World, error) {
 // maxLabSites bounds the lab sites of one appliance: each has a workload that runs.
 const maxLabSites = 16
 
+// labSite is a lab site as one who opened it holds it. The site is everybody's: to try a
+// connection, or to come second with one, must not close it under the others.
+type labSite struct{ *lab.Site }
+
+// Close leaves the site open; the lab closes with the appliance.
+func (labSite) Close() error { return nil }
+
 // openLab opens a lab site and lets its workloads run for as long as the
 // appliance does.
 func (a *Appliance) openLab(name string) (hypervisor.Provider, error) {
@@ -47,12 +54,12 @@ func (a *Appliance) openLab(name string) (hypervisor.Provider, error) {
 	a.labMu.Lock()
 	defer a.labMu.Unlock()
 	if a.labRuns[name] {
-		return site, nil
+		return labSite{site}, nil
 	}
 	select {
 	case a.labSites <- site:
 		a.labRuns[name] = true
-		return site, nil
+		return labSite{site}, nil
 	default:
 		return nil, replication.Stopf("lab.sites", "use the sites there are", "the lab has %d sites already", maxLabSites)
 	}

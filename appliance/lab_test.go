@@ -1,53 +1,50 @@
-package appliance_test
+package appliance
 
 import (
-	"path/filepath"
 	"testing"
 
-	"riparo/hypervisor"
-	"riparo/store"
+	"riparo/hypervisor/lab"
 )
 
-// Who tries Riparo out finds machines in the lab, at work, and no site is furnished
-// twice.
-func TestALabSiteHasMachinesToTry(t *testing.T) {
-	th := &theater{T: t}
-	th.start(filepath.Join(t.TempDir(), "data"))
-	add := func(name, address string) error {
-		return th.a.AddSite(t.Context(), "test", store.Site{Name: name, Kind: "lab", Address: address})
+// TestALabSiteStaysOpenWhileAnotherConnectionCloses: a connection that is only tried, or
+// comes second, is closed again; the machines of the site go on writing.
+func TestALabSiteStaysOpenWhileAnotherConnectionCloses(t *testing.T) {
+	a := &Appliance{config: Config{Data: t.TempDir()}, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites)}
+	tried, err := a.openLab("milano")
+	if err != nil {
+		t.Fatal(err)
 	}
-	machines := func(site string) map[string]hypervisor.Power {
-		t.Helper()
-		list, err := th.provider(site).Discover(t.Context())
-		if err != nil {
-			t.Fatal(err)
+	defer func() {
+		if err := a.lab.Close(); err != nil {
+			t.Error(err)
 		}
-		names := map[string]hypervisor.Power{}
-		for _, m := range list {
-			names[m.Name] = m.Power
-		}
-		return names
+	}()
+	used, err := a.openLab("milano")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range []struct{ site, address string }{{"milano", "4"}, {"torino", "0"}, {"genova", "1"}} {
-		if err := add(c.site, c.address); err != nil {
-			t.Fatal(err)
-		}
+	if err := tried.Close(); err != nil {
+		t.Fatal(err)
 	}
-	for site, want := range map[string][]string{"milano": {"WEB01", "SQL01", "ERP01", "WEB02"}, "torino": nil, "genova": {"SQL02"}} {
-		got := machines(site)
-		if len(got) != len(want) {
-			t.Errorf("%s: got %v, want %v", site, got, want)
-		}
-		for _, name := range want {
-			if got[name] != hypervisor.Running {
-				t.Errorf("%s: machine %s is %q, want it running", site, name, got[name])
-			}
-		}
+	if _, err := used.Discover(t.Context()); err != nil {
+		t.Errorf("after the connection that was tried closed: %v", err)
 	}
-	explained(t, add("milano", "9"), "milano")
-	if got := machines("milano"); len(got) != 4 {
-		t.Errorf("a site that was refused got machines: %v", got)
+	if err := used.Close(); err != nil {
+		t.Fatal(err)
 	}
-	explained(t, add("roma", "some"), "some")
-	explained(t, add("roma", "-1"), "-1")
+	again, err := a.openLab("milano")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The site whose workloads run is the one that everybody sees.
+	running := <-a.labSites
+	if _, err := running.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Disks: []lab.DiskSpec{{Key: "vda", Size: 64 << 20}}}); err != nil {
+		t.Fatal(err)
+	}
+	if there, err := again.Discover(t.Context()); err != nil || len(there) != 1 {
+		t.Errorf("the site that was opened again shows %d machines, %v; want the one of the site that runs", len(there), err)
+	}
+	if n := len(a.labSites); n != 0 {
+		t.Errorf("%d more sites wait to run, want none", n)
+	}
 }
