@@ -155,7 +155,7 @@ access to * by dn.exact="cn=reader,dc=example,dc=org" read by * none
 		cancel()
 		c.Wait()
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		conn, err := net.Dial("tcp", secureAt)
 		if err == nil {
 			conn.Close()

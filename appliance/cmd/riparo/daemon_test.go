@@ -198,7 +198,7 @@ func (v *verb) ends(t *testing.T, want int) {
 		if status != want {
 			t.Fatalf("status %d, want %d\nstdout %s\nstderr %s", status, want, v.out, v.err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("the verb does not end\nstdout %s\nstderr %s", v.out, v.err)
 	}
 }
@@ -206,7 +206,7 @@ func (v *verb) ends(t *testing.T, want int) {
 // hears waits until the verb has printed a text.
 func (l *listener) hears(t *testing.T, text string) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(time.Minute)
 	for !strings.Contains(l.String(), text) {
 		select {
 		case <-l.wrote:

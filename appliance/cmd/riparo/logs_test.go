@@ -99,7 +99,7 @@ func TestTheLevelOfTheLogIsChangedWhileTheDaemonRuns(t *testing.T) {
 	d := claimed(t)
 	d.do(t, "logs", "--set-level", "debug")
 	d.protected(t, "WEB01", 1)
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(logLines(t, d.at("--level", "debug", "recovery point taken")...)) == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("no line of level debug is written")
