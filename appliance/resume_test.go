@@ -61,9 +61,10 @@ func TestAResynchronizationGoesOnWhereItWasCutOff(t *testing.T) {
 		}
 		return 0
 	}
-	th.until("the comparison was cut off", func() bool { return brought() > 0 })
+	// The first try may have ended while what it sent was under way.
+	th.until("the comparison was cut off", func() bool { return brought() >= bad/2 })
 	from := brought()
-	if from < 1<<20 || from > bad {
+	if from > bad {
 		t.Fatalf("it was brought to %d, and the disk cannot be read at %d", from, bad)
 	}
 	if err := site.FailRead(th.ref, "vda", replication.Extent{}); err != nil {

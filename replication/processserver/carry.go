@@ -74,7 +74,8 @@ type Result struct {
 // nothing is sent for what is zero in the source.
 //
 // The first error ends everything; Carry returns it after the reads and writes
-// under way have returned. A source whose ReadAt blocks for ever blocks Carry.
+// under way have returned. If it is the source's list of regions that fails, what it
+// listed before is still carried: whoever goes on later goes on behind it. A source whose ReadAt blocks for ever blocks Carry.
 func Carry(ctx context.Context, sink replication.Sink, state replication.DiskState, source replication.Source, o Options) (Result, error) {
 	if source.Size() != state.Disk.Size {
 		return Result{Sequence: state.Sequence}, fmt.Errorf("carry disk %s: the source has %d bytes, the sink was prepared for %d", state.Disk.ID, source.Size(), state.Disk.Size)
@@ -97,7 +98,11 @@ func Carry(ctx context.Context, sink replication.Sink, state replication.DiskSta
 	g.Go(func() error { return c.plan(ctx) })
 	g.Go(func() error { return c.build(ctx) })
 	g.Go(func() error { return c.settle(ctx) })
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err == nil {
+		err = c.cutOff
+	}
+	if err != nil {
 		return c.result, fmt.Errorf("carry disk %s: %w", state.Disk.ID, err)
 	}
 	return c.result, nil
@@ -119,6 +124,7 @@ type carrier struct {
 	next    replication.Sequence // used by build only
 	result  Result               // written by settle only, until all loops have ended
 	made    int                  // buffers made so far; used by plan only
+	cutOff  error                // that ended the regions of the source; written by plan only
 	free    chan []byte          // buffers to be used again
 	loads   chan *load           // plan → build
 	batches chan *shipment       // build → settle

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -332,5 +333,36 @@ func TestCarryAllocatesItsBuffersOnce(t *testing.T) {
 	}
 	if got := after.Mallocs - before.Mallocs; got > 3000 {
 		t.Errorf("128 MiB took %d allocations", got)
+	}
+}
+
+// endedSource lists some of its regions and then cannot go on.
+type endedSource struct {
+	*image
+	after int64
+}
+
+func (s *endedSource) Regions(context.Context) iter.Seq2[replication.Region, error] {
+	return func(yield func(replication.Region, error) bool) {
+		// Less than a load, so that it waits for more when the end comes.
+		_ = yield(replication.Region{Extent: replication.Extent{Length: s.after}}, nil) &&
+			yield(replication.Region{}, errListEnded)
+	}
+}
+
+var errListEnded = errors.New("no more regions")
+
+func TestWhatWasListedBeforeTheListBrokeIsCarried(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 1))
+	source := &endedSource{newImage(rnd, 4<<20), 300_000}
+	fill(rnd, source.bytes)
+	sink := newModel(len(source.bytes))
+	reached := int64(0)
+	result, err := Carry(t.Context(), sink, sink.state(disk), source, Options{Progress: func(p Progress) { reached = p.Offset }})
+	if !errors.Is(err, errListEnded) {
+		t.Fatalf("%v, want %v", err, errListEnded)
+	}
+	if reached != source.after || result.Sent != source.after || !bytes.Equal(sink.bytes[:source.after], source.bytes[:source.after]) {
+		t.Errorf("it came to %d with %d bytes sent, want %d of both", reached, result.Sent, source.after)
 	}
 }

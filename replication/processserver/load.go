@@ -40,7 +40,8 @@ func (c *carrier) plan(ctx context.Context) error {
 	end := int64(0)
 	for region, err := range c.source.Regions(ctx) {
 		if err != nil {
-			return fmt.Errorf("list the regions of the source: %w", err)
+			c.cutOff = fmt.Errorf("list the regions of the source: %w", err)
+			break // what came before it is carried
 		}
 		if err := region.Within(c.size); err != nil {
 			return fmt.Errorf("list the regions of the source: %w", err)
