@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,12 +25,15 @@ type system struct {
 	make  []string
 	bytes int64 // of the disk; xfs takes no less
 	share int   // of the images, in tenths
+	// repair is what the file system asks for when it cannot be mounted. The superblock
+	// of ext4 is two sectors long, is written in its place, and may be torn.
+	repair []string
 }
 
 var systems = []system{
-	{"ext4", "rw", []string{"mkfs.ext4", "-q", "-F"}, 64 << 20, 7},
+	{"ext4", "rw", []string{"mkfs.ext4", "-q", "-F"}, 64 << 20, 7, []string{"e2fsck", "-fy"}},
 	// Two images of one trace are mounted at a time, and xfs is asked to bear it.
-	{"xfs", "nouuid", []string{"mkfs.xfs", "-q", "-f"}, 300 << 20, 3},
+	{"xfs", "nouuid", []string{"mkfs.xfs", "-q", "-f"}, 300 << 20, 3, nil},
 }
 
 const (
@@ -66,16 +70,17 @@ func TestWhatWasAnnouncedSurvivesAnyCutOfTheDisk(t *testing.T) {
 			if s.name == systems[len(systems)-1].name {
 				end = until
 			}
-			done := 0
+			done, repaired := 0, int64(0)
 			for seed := uint64(1); done < want && time.Now().Before(end); seed++ {
 				w := record(t, s, binary, seed)
 				n, err := w.cuts(t, min(want-done, imagesOfTrace), end)
+				repaired += w.repaired.Load()
 				if done += n; err != nil {
 					t.Fatalf("seed %d, image %d: %v", seed, n, err)
 				}
 				t.Logf("seed %d: %d writes, %d flushes, %d points and %d policies announced", seed, w.count(written), w.count(flushed), len(w.points), w.policies)
 			}
-			t.Logf("%d cut images of %s, 0 violations", done, s.name)
+			t.Logf("%d cut images of %s, 0 violations; the file system of %d had to be repaired first", done, s.name, repaired)
 		})
 	}
 }
@@ -101,6 +106,7 @@ type world struct {
 	points      []string // by note
 	contents    [][]byte // of the points
 	policies    int      // notes beyond the points
+	repaired    atomic.Int64
 }
 
 // policyNotes: notes from here on are policies.
@@ -133,7 +139,7 @@ func record(t *testing.T, s system, binary string, seed uint64) *world {
 	if err != nil {
 		t.Skipf("a file system in user space cannot be mounted here: %v", err)
 	}
-	err = mounted(filepath.Join(front, "disk"), mount, w.mount, func() error { return w.work(mount, dir, &trace) })
+	err = w.mounted(filepath.Join(front, "disk"), mount, func() error { return w.work(mount, dir, &trace) })
 	if err := errors.Join(err, server.Unmount(), trace.fault); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +267,7 @@ func (w *world) judge(dir string, content []byte, notes []int) error {
 	if err := errors.Join(os.MkdirAll(mount, 0o700), writeSparse(file, content)); err != nil {
 		return err
 	}
-	return mounted(file, mount, w.mount, func() error {
+	return w.mounted(file, mount, func() error {
 		vault := []string{"--vault", filepath.Join(mount, "vault"), "--key", w.key}
 		if _, err := riparo(w.binary, append([]string{"disk", "verify"}, vault...)...); err != nil {
 			return fmt.Errorf("VIOLATION: %w", err)

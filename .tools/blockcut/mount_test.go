@@ -1,6 +1,7 @@
 package blockcut
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -60,8 +61,9 @@ func detach(device string) error {
 	return err
 }
 
-// mounted mounts what is in a file, with options as mount takes them, and unmounts it after use.
-func mounted(file, dir, options string, use func() error) (err error) {
+// mounted mounts what is in a file and unmounts it after use. If it cannot be mounted, it
+// is repaired once, as the file system asks for it.
+func (w *world) mounted(file, dir string, use func() error) (err error) {
 	device, err := attach(file)
 	if err != nil {
 		return err
@@ -71,7 +73,16 @@ func mounted(file, dir, options string, use func() error) (err error) {
 			err = e
 		}
 	}()
-	if _, err := command("mount", "-o", options, device, dir); err != nil {
+	_, err = command("mount", "-o", w.mount, device, dir)
+	if err != nil && w.repair != nil {
+		w.repaired.Add(1)
+		// It ends with 1 when it has repaired something: mounting tells whether it has.
+		_, repairing := command(w.repair[0], append(w.repair[1:len(w.repair):len(w.repair)], device)...)
+		if _, err = command("mount", "-o", w.mount, device, dir); err != nil {
+			err = errors.Join(err, repairing)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("VIOLATION: the file system cannot be mounted: %w", err)
 	}
 	defer func() {
