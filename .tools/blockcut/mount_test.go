@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // need skips where the tests cannot run, and says why.
@@ -86,9 +87,19 @@ func (w *world) mounted(file, dir string, use func() error) (err error) {
 		return fmt.Errorf("VIOLATION: the file system cannot be mounted: %w", err)
 	}
 	defer func() {
-		if _, e := command("umount", dir); err == nil {
+		if e := unmount(dir); err == nil {
 			err = e
 		}
 	}()
 	return use()
+}
+
+// unmount waits until nobody uses it any more: a child of this program that is being
+// started has, for a moment, all files open that the program has.
+func unmount(dir string) (err error) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if _, err = command("umount", dir); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
