@@ -56,11 +56,14 @@ func fields(line []byte, visit func(key, value []byte, quoted bool) bool) bool {
 }
 
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\r') {
+	for i < len(b) && space(b[i]) {
 		i++
 	}
 	return i
 }
+
+// space reports whether JSON passes over c. A line has no line feed in it.
+func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 
 // endOfString gives the index of the quote that closes the string that begins at i,
 // or -1.
@@ -100,7 +103,7 @@ func endOfValue(b []byte, i int) (end int, quoted bool) {
 	case '{', '[':
 		return endOfNested(b, i), false
 	}
-	for end = i; end < len(b) && b[end] != ',' && b[end] != '}' && b[end] != ' '; end++ {
+	for end = i; end < len(b) && b[end] != ',' && b[end] != '}' && !space(b[end]); end++ {
 		if c := b[end]; (c < '0' || c > '9') && (c < 'a' || c > 'z') && c != '-' && c != '+' && c != '.' && c != 'E' {
 			return -1, false
 		}
