@@ -184,7 +184,7 @@ func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 	h.seePoints()
 	v.end(os.Interrupt)
 	h.vaultIsWhole()
-	t.Logf("%d kills, all points equal", v.killed())
+	t.Logf("all points equal after %d kills", v.killed())
 	v.start()
 }
 

@@ -62,7 +62,7 @@ func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 func (b *bench) sh(w *work, command string) (outcome, error) {
 	c := exec.Command("bash", "-ec", command)
 	c.Dir = b.dir
-	c.Env = append(os.Environ(), "RIPARO="+b.program, "DIR="+b.dir, "VAULT="+b.path("vault"), "OUT="+b.path("out"), "BASE="+b.path("base-vault"),
+	c.Env = append(os.Environ(), "RIPARO="+b.program, "DIR="+b.dir, "XDG_CONFIG_HOME="+b.path("configuration"), "VAULT="+b.path("vault"), "OUT="+b.path("out"), "BASE="+b.path("base-vault"),
 		"OLD="+b.path(w.old), "IMG="+b.path(w.image), "CHANGED="+b.path(w.changed),
 		"RESTIC_PASSWORD=x", "RESTIC_CACHE_DIR="+b.path("restic-cache"), "BORG_PASSPHRASE=x", "BORG_BASE_DIR="+b.path("borg-base"),
 		"BORG_RELOCATED_REPO_ACCESS_IS_OK=yes", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes", "LC_ALL=C")
