@@ -28,23 +28,30 @@ func labbed(t *testing.T, c appliance.Config, policy replication.Policy) (*theat
 	return th, th.furnish(policy)
 }
 
-// furnish gives an appliance a running lab machine that is protected every 5 s.
-func (th *theater) furnish(policy replication.Policy) *lab.Site {
+// labSites adds both sites, and gives the primary one.
+func (th *theater) labSites() *lab.Site {
 	th.Helper()
-	t := th.T
 	for _, site := range []string{th.primary, th.secondary} {
-		if err := th.a.AddSite(t.Context(), "test", store.Site{Name: site, Kind: "lab"}); err != nil {
-			t.Fatal(err)
+		if err := th.a.AddSite(th.Context(), "test", store.Site{Name: site, Kind: "lab"}); err != nil {
+			th.Fatal(err)
 		}
 	}
 	world, err := th.a.Lab()
 	if err != nil {
-		t.Fatal(err)
+		th.Fatal(err)
 	}
 	site, err := world.Site(th.primary)
 	if err != nil {
-		t.Fatal(err)
+		th.Fatal(err)
 	}
+	return site
+}
+
+// furnish gives an appliance a running lab machine that is protected every 5 s.
+func (th *theater) furnish(policy replication.Policy) *lab.Site {
+	th.Helper()
+	t := th.T
+	site := th.labSites()
 	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 256 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: 16 << 20, InitialBytes: 16 << 20}}})
 	if err != nil {
 		t.Fatal(err)

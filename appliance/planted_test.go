@@ -27,10 +27,13 @@ var plantedBugs = []planted.Bug{
 // TestPlantedBugsStillFitTheCode sees to it that each planted bug has its place.
 func TestPlantedBugsStillFitTheCode(t *testing.T) { planted.Fit(t, "appliance", plantedBugs) }
 
-// TestStoriesFindPlantedBugs tells the stories with one bug after another.
+// TestStoriesFindPlantedBugs tells the stories with one bug after another; with one of
+// them, unless RIPARO_LONG is set. All of them have to fit the code.
 func TestStoriesFindPlantedBugs(t *testing.T) {
+	planted.Fit(t, "appliance", plantedBugs)
+	bugs := plantedBugs
 	if os.Getenv("RIPARO_LONG") == "" {
-		t.Skip("tells a story once for every bug: RIPARO_LONG=1 asks for it")
+		bugs = bugs[:1]
 	}
-	planted.Find(t, "appliance", "", plantedBugs)
+	planted.Find(t, "appliance", "", bugs)
 }

@@ -20,19 +20,7 @@ import (
 func TestADiskIsFilledFromAnImageThatWasBrought(t *testing.T) {
 	th := &theater{T: t, primary: "milano", secondary: "torino"}
 	th.startWith(appliance.Config{Data: t.TempDir()})
-	for _, site := range []string{th.primary, th.secondary} {
-		if err := th.a.AddSite(t.Context(), "test", store.Site{Name: site, Kind: "lab"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	world, err := th.a.Lab()
-	if err != nil {
-		t.Fatal(err)
-	}
-	site, err := world.Site(th.primary)
-	if err != nil {
-		t.Fatal(err)
-	}
+	site := th.labSites()
 	const size = 16 << 20
 	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 256 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: size, InitialBytes: size}}})
 	if err != nil {

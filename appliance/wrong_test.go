@@ -73,19 +73,7 @@ func explained(t *testing.T, err error, says string) {
 func TestAPointThatCouldNotBeAppConsistentSaysSo(t *testing.T) {
 	th := &theater{T: t, primary: "milano", secondary: "torino"}
 	th.start(t.TempDir())
-	for _, site := range []string{th.primary, th.secondary} {
-		if err := th.a.AddSite(t.Context(), "test", store.Site{Name: site, Kind: "lab"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	world, err := th.a.Lab()
-	if err != nil {
-		t.Fatal(err)
-	}
-	site, err := world.Site(th.primary)
-	if err != nil {
-		t.Fatal(err)
-	}
+	site := th.labSites()
 	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 64 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: 16 << 20, InitialBytes: 1 << 20}}})
 	if err != nil {
 		t.Fatal(err)

@@ -127,15 +127,15 @@ var plantedBugs = []plantedBug{
 		`if e.position > 8400 {
 					b.parts = append(b.parts, blockPart{e.position, e.offset, e.end()})
 				}`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
-	{"a rewind during compaction is not noticed", "compact.go", `if !slices.Equal(d.voids, m.voids) {`, `if false {`, "TestARewindEndsTheRoundOfACompaction"},
+	{"a rewind during compaction is not noticed", "mover.go", `if !slices.Equal(d.voids, m.voids) {`, `if false {`, "TestARewindEndsTheRoundOfACompaction"},
 	{"a part of a block is read from the beginning of another", "memory.go", `e.inner, e.plain = uint32(e.offset-to.offset)+to.inner, to.plain`, `e.plain = to.plain`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
 	{"of the parts of a block the last one counts", "moves.go", `list[from] = append(list[from], to)`, `list[from] = []entry{to}`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
-	{"blocks are moved whole, however little of them is needed", "compact.go", `if needed > e.length-e.length/partGain {`, `if true {`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
+	{"blocks are moved whole, however little of them is needed", "mover.go", `if needed > e.length-e.length/partGain {`, `if true {`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
 	{"parts of a block that do not meet are joined", "compact.go", `p.from <= joined[n-1].to {`, `p.from <= joined[n-1].to+1<<20 {`, "TestOfABlockOnlyWhatIsNeededIsMoved"},
 	{"a moved block is laid where it was moved, not where it came first", "moved.go", `movedEntry{e, origins[i].serial}`,
 		`movedEntry{e, origins[i].serial - origins[i].serial + m.serial}`, "TestCompactionFreesSegmentsAndKeepsEveryPoint"},
 	{"a moved block that a rewind made void counts", "moved.go", `if !inRanges(r.voids, at) {`, `if true {`, "TestWhatARewindMadeVoidStaysVoidWhenItWasMoved"},
-	{"compaction moves what a rewind made void", "compact.go", `if inRanges(m.voids, at) {`, `if false {`, ""},
+	{"compaction moves what a rewind made void", "mover.go", `if inRanges(m.voids, at) {`, `if false {`, ""},
 	{"a damaged block is moved", "seal.go", `if checksum(stored) != e.crc {
 		return row{}, nil,`, `if false {
 		return row{}, nil,`, "TestADamagedBlockKeepsItsSegmentFromCompaction"},
