@@ -64,6 +64,7 @@ type Appliance struct {
 	log         *slog.Logger
 	told        string // the newest event that is in the log; runStory's
 	store       *store.Store
+	machines    *store.Mirror[store.Machine, store.Machine] // for what looks at all of them
 	vault       *vault.Vault
 	target      *mastertarget.Target
 	labMu       sync.Mutex // guards lab and labRuns
@@ -125,6 +126,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if a.store, err = store.Open(filepath.Join(a.config.Data, "state.db"), store.Options{}); err != nil {
 		return err
 	}
+	a.machines = store.NewMirror(a.store, store.Machines, store.Whole)
 	if err := a.newestEvent(); err != nil {
 		return err
 	}

@@ -18,21 +18,16 @@ func (a *Appliance) Discovered(ctx context.Context, refresh bool) ([]api.Discove
 			return nil, ctx.Err()
 		}
 	}
-	protects := map[store.Place]string{}
-	err := a.store.View(func(tx *store.Tx) error {
-		for m, err := range tx.Machines().All() {
-			if err != nil {
-				return err
-			}
-			protects[m.Source] = string(m.ID)
-			if m.Target.Ref != "" {
-				protects[m.Target] = string(m.ID)
-			}
-		}
-		return nil
-	})
+	machines, err := a.machines.All()
 	if err != nil {
 		return nil, err
+	}
+	protects := map[store.Place]string{}
+	for _, m := range machines {
+		protects[m.Source] = string(m.ID)
+		if m.Target.Ref != "" {
+			protects[m.Target] = string(m.ID)
+		}
 	}
 	var all []api.DiscoveredSite
 	for _, s := range a.sites.Seen() {
@@ -70,12 +65,8 @@ func (a *Appliance) Points(_ context.Context, machine replication.MachineID) ([]
 // Vault says how full the vault is.
 func (a *Appliance) Vault(context.Context) (api.VaultUsage, error) {
 	u := a.vault.Usage()
-	usage := api.VaultUsage{StoredBytes: u.StoredBytes, FreeBytes: u.FreeBytes}
-	for _, d := range a.vault.Disks() {
-		usage.LogicalBytes += d.Disk.Size
-		usage.Points += d.Points
-	}
-	return usage, nil
+	size, points := a.vault.Totals()
+	return api.VaultUsage{StoredBytes: u.StoredBytes, FreeBytes: u.FreeBytes, LogicalBytes: size, Points: points}, nil
 }
 
 // Report gives the live figures of replication.

@@ -225,8 +225,11 @@ func (k *Console) restoreFile(r *http.Request) (api.Restored, error) {
 	return k.Appliance.Restore(r.Context(), api.RestoreRequest{Backup: f, Passphrase: r.PostFormValue("passphrase"), Vault: strings.TrimSpace(r.PostFormValue("vault")), Actor: "setup"})
 }
 
-// maxPast is how many alerts of the past a page shows.
-const maxPast = 100
+// Bounds of the page of alerts: those that stand, the worst first, and those of the past.
+const (
+	maxActive = 80
+	maxPast   = 100
+)
 
 func (k *Console) alerts(v visit) (built, error) {
 	w := v.words
@@ -236,18 +239,27 @@ func (k *Console) alerts(v visit) (built, error) {
 		if err != nil {
 			return err
 		}
-		for _, one := range active {
+		all, err := tx.ActiveAlerts().Count()
+		if err != nil {
+			return err
+		}
+		slices.SortStableFunc(active, func(x, y store.Alert) int {
+			return cmp.Compare(weight(toneOf(x.Severity)), weight(toneOf(y.Severity)))
+		})
+		for _, one := range active[:min(len(active), maxActive)] {
 			a.Active = append(a.Active, alertItem(w, one))
+		}
+		if more := all - len(a.Active); more > 0 {
+			a.Active = append(a.Active, view.AlertItem{Tone: view.Info, Title: w.N("overview.more", more), Href: "/machines?health=attention"})
 		}
 		past, err := tx.Alerts().Page("", maxPast+len(active), true)
 		for _, one := range past {
-			if !one.Ended.IsZero() {
+			if !one.Ended.IsZero() && len(a.Past) < maxPast {
 				a.Past = append(a.Past, alertItem(w, one))
 			}
 		}
 		return err
 	})
-	slices.SortStableFunc(a.Active, func(x, y view.AlertItem) int { return cmp.Compare(weight(x.Tone), weight(y.Tone)) })
 	return built{title: w.T("alerts.title"), place: "alerts", body: view.AlertsPage(a), live: true, on: []string{"alert/"},
 		parts: []part{{"alerts-active", view.AlertsActive(a)}, {"alerts-past", view.AlertsPast(a)}}}, err
 }

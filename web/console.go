@@ -55,7 +55,10 @@ type Console struct {
 	pages    *http.ServeMux // finds the page behind an address, see find
 	origins  *http.CrossOriginProtection
 	memory   memory
+	past     *api.Past
 	rendered rendered
+	feed     feed // of the store
+	logFeed  feed // of the log
 	manual   *manual
 	keys     *keys
 
@@ -89,12 +92,20 @@ func New(c Config) (*Console, error) {
 		return nil, fmt.Errorf("read the manual: %w", err)
 	}
 	_, k.memory.changed, k.memory.cancel = c.Store.Subscribe()
+	k.past = api.NewPast(c.Store)
 	k.ctx, k.stop = context.WithCancel(context.Background())
+	k.feed.begin(k.ctx, c.Appliance.Subscribe)
+	if c.Log != nil {
+		k.logFeed.begin(k.ctx, func() (<-chan struct{}, func() []string, func()) {
+			nudge, cancel := c.Log.Subscribe()
+			return nudge, func() []string { return nil }, cancel
+		})
+	}
 	k.rendered.pages = map[string]*renderedPage{}
 	k.mux = http.NewServeMux()
 	k.pages = http.NewServeMux()
 	k.route()
-	k.api = api.NewAPI(api.Config{Store: c.Store, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Logs: c.Logs, Log: c.Log, Support: k.supportParts, Bundled: k.bundled, Done: k.ctx.Done()})
+	k.api = api.NewAPI(api.Config{Store: c.Store, Past: k.past, Appliance: c.Appliance, Identity: c.Identity, Audit: c.Audit, Version: c.Version, Now: c.Now, Logger: c.Logger, Logs: c.Logs, Log: c.Log, Support: k.supportParts, Bundled: k.bundled, Done: k.ctx.Done()})
 	k.api.Register(k.mux)
 	return k, nil
 }
@@ -103,6 +114,9 @@ func New(c Config) (*Console, error) {
 func (k *Console) Close() error {
 	k.stop()
 	k.open.Wait()
+	k.feed.working.Wait()
+	k.logFeed.working.Wait()
 	k.memory.cancel()
+	k.past.Close()
 	return nil
 }

@@ -1,18 +1,9 @@
 package web
 
-import (
-	"slices"
-
-	"riparo/store"
-)
+import "riparo/store"
 
 // Table is every route and who may use it, for the tests that crawl them.
 func Table() map[string]access { return table }
-
-// Patterns are all routes of a console, those of the API included.
-func (k *Console) Patterns() []string {
-	return append(slices.Clone(k.routes), k.api.Patterns()...)
-}
 
 // May reports whether a role may use a route.
 func May(role store.Role, pattern string) bool { return may(role, table[pattern]) }

@@ -18,20 +18,17 @@ const pageSize = 50
 func (k *Console) jobs(v visit) (built, error) {
 	w := v.words
 	state, before := v.query.Get("state"), v.query.Get("before")
+	r, err := k.records()
+	if err != nil {
+		return built{}, err
+	}
+	unfinished, failed := len(r.unfinished), 0
 	var jobs []store.Job
-	var unfinished, failed int
-	err := k.Store.View(func(tx *store.Tx) (err error) {
+	err = k.Store.View(func(tx *store.Tx) (err error) {
 		if jobs, err = api.JobPage(tx, state, "", before, pageSize); err != nil {
 			return err
 		}
-		all, err := tx.AllUnfinishedJobs()
-		unfinished = len(all)
-		for _, err := range tx.JobsIn(store.Failed).All() {
-			if err != nil {
-				return err
-			}
-			failed++
-		}
+		failed, err = tx.JobsIn(store.Failed).Count()
 		return err
 	})
 	if err != nil {

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -21,8 +20,8 @@ const (
 	// frameEvery is the least time between two frames to one browser: four a
 	// second look continuous.
 	frameEvery = 250 * time.Millisecond
-	// pulseEvery is how often a page is built without a change: with each sample of
-	// the report. It also tells the browser that we are there.
+	// pulseEvery is how often pages are built without a change: with each sample of
+	// the report. It also tells the browsers that we are there.
 	pulseEvery = SampleEvery
 	// checkEvery is how often a socket makes sure that its session still holds.
 	checkEvery = 5 * time.Second
@@ -39,8 +38,8 @@ const (
 var upgrader = websocket.Upgrader{EnableCompression: true, ReadBufferSize: 512, WriteBufferSize: 4 << 10}
 
 // live keeps one browser's page fresh. There is one goroutine that writes, this
-// one; what happens meanwhile waits in the mailbox of the subscription, which has
-// one slot, so a slow browser skips frames and holds up nobody.
+// one; what happens meanwhile waits in its mailbox at the feed, which has one slot,
+// so a slow browser skips frames and holds up nobody.
 func (k *Console) live(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
 	p, v, err := k.find(v, r.URL.Query().Get("page"))
@@ -103,22 +102,21 @@ func (s *socket) read(gone func()) {
 // write sends what differs until the browser goes, the session ends or the console
 // closes.
 func (s *socket) write(ctx context.Context) {
-	nudge, changed, cancel := s.console.Appliance.Subscribe()
-	defer cancel()
-	var logged <-chan struct{}
+	box, noticed, leave := s.console.feed.join()
+	defer leave()
+	log := &mailbox{} // its nudge is nil: nobody writes there
 	if s.page.pattern == logsRoute && s.console.Log != nil {
-		var cancel func()
-		logged, cancel = s.console.Log.Subscribe()
-		defer cancel()
+		var leave func()
+		log, _, leave = s.console.logFeed.join()
+		defer leave()
 	}
-	pulse, check, ping := time.NewTicker(pulseEvery), time.NewTicker(checkEvery), time.NewTicker(pingEvery)
-	defer pulse.Stop()
+	check, ping := time.NewTicker(checkEvery), time.NewTicker(pingEvery)
 	defer check.Stop()
 	defer ping.Stop()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	// The page may have changed since it was printed: the first frame has it all.
-	noticed, due, ready := time.Now(), true, false
+	due, ready := true, false
 	for {
 		if due && ready {
 			if !s.alive() || s.frame(noticed) != nil {
@@ -131,14 +129,12 @@ func (s *socket) write(ctx context.Context) {
 		case <-ctx.Done():
 			s.bye(websocket.CloseGoingAway, "")
 			return
-		case <-nudge:
-			if s.concerns(changed()) {
-				noticed, due = time.Now(), true
+		case <-box.nudge:
+			if n := box.take(); n.pulse || s.concerns(n.names) {
+				noticed, due = n.noticed, true
 			}
-		case <-logged:
-			noticed, due = time.Now(), true
-		case <-pulse.C:
-			noticed, due = time.Now(), true
+		case <-log.nudge:
+			noticed, due = log.take().noticed, true
 		case <-check.C:
 			if !s.alive() {
 				return
@@ -181,35 +177,44 @@ func (s *socket) concerns(changes []string) bool {
 	})
 }
 
+// personal are the pages that show two people of one role something else: who asked for
+// a decision does not take it.
+var personal = map[string]bool{"GET /policies": true}
+
 // key tells apart what is printed differently.
 func (s *socket) key() string {
-	v := s.visit
-	return strings.Join([]string{v.path, string(v.user.Role), v.words.Lang(), v.zone}, "\x00")
+	v, who := s.visit, ""
+	if personal[s.page.pattern] {
+		who = v.user.Name
+	}
+	return strings.Join([]string{v.path, string(v.user.Role), who, v.words.Lang(), v.zone}, "\x00")
 }
 
 // frame sends the parts of the page that the browser does not have yet.
 func (s *socket) frame(noticed time.Time) error {
 	k := s.console
-	page, err := k.rendered.get(s.key(), noticed, func() (*renderedPage, error) { return k.renderPage(s.page, s.visit) })
+	page, err := k.rendered.get(s.key(), noticed, func() (*renderedPage, error) {
+		began := time.Now()
+		defer func() { k.feed.printed.Add(int64(time.Since(began))) }()
+		return k.renderPage(s.page, s.visit)
+	})
 	if err != nil {
 		if s.visit.ctx.Err() == nil {
 			k.Logger.Error("a live page was not printed", "path", s.visit.path, "error", err)
 		}
 		return err
 	}
-	var frame bytes.Buffer
-	fmt.Fprintf(&frame, `<i data-as-of="%s"></i>`, k.Now().UTC().Format(time.RFC3339Nano))
 	parts := page.parts
 	if s.began && s.shape != page.shape {
 		parts = page.whole
 	}
-	for _, p := range parts {
-		if s.sent[p.id] != p.sum {
-			frame.Write(p.html)
-		}
+	parts = slices.DeleteFunc(slices.Clone(parts), func(p renderedPart) bool { return s.sent[p.id] == p.sum })
+	frame, err := page.frames.of(page.asOf, parts)
+	if err != nil {
+		return err
 	}
 	s.conn.SetWriteDeadline(time.Now().Add(writeLimit))
-	if err := s.conn.WriteMessage(websocket.TextMessage, frame.Bytes()); err != nil {
+	if err := s.conn.WritePreparedMessage(frame); err != nil {
 		return err
 	}
 	clear(s.sent) // what is not on the page any more is not remembered

@@ -36,16 +36,11 @@ func (k *Console) machines(v visit) (built, error) {
 	}
 	found := k.chosenMachines(f, r, rep, v.now)
 	m.Found = len(found)
-	from, to := pageOf(v.query.Get("page"), len(found))
+	from, to := pageOf(v.query.Get("page"), len(found), machinesPage)
 	for _, machine := range found[from:to] {
 		m.Rows = append(m.Rows, machineRow(v, r, rep, machine))
 	}
-	if number := from / machinesPage; number > 0 {
-		m.Prior = f.address("/machines", "page", strconv.Itoa(number))
-	}
-	if to < len(found) {
-		m.Next = f.address("/machines", "page", strconv.Itoa(from/machinesPage+2))
-	}
+	m.Prior, m.Next = turns(from, to, len(found), machinesPage, func(page string) string { return f.address("/machines", "page", page) })
 	m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.none"), Text: w.T("machines.none-text")}
 	if len(r.machines) > 0 {
 		m.Empty = view.Empty{Icon: "machine", Title: w.T("machines.no-match"), Text: w.T("machines.no-match-text"),
@@ -64,14 +59,25 @@ const (
 	discoveredRows = 50
 )
 
-// pageOf is where a page of the list begins and ends; pages count from 1.
-func pageOf(page string, length int) (from, to int) {
+// pageOf is where a page of a list begins and ends; pages count from 1.
+func pageOf(page string, length, size int) (from, to int) {
 	number, err := strconv.Atoi(page)
-	if err != nil || number < 1 || (number-1)*machinesPage >= length {
+	if err != nil || number < 1 || (number-1)*size >= length {
 		number = 1
 	}
-	from = (number - 1) * machinesPage
-	return from, min(from+machinesPage, length)
+	from = (number - 1) * size
+	return from, min(from+size, length)
+}
+
+// turns are the addresses of the pages before and after one.
+func turns(from, to, length, size int, at func(page string) string) (prior, next string) {
+	if number := from / size; number > 0 {
+		prior = at(strconv.Itoa(number))
+	}
+	if to < length {
+		next = at(strconv.Itoa(from/size + 2))
+	}
+	return prior, next
 }
 
 // address is a path with a query of the pairs that are not empty.

@@ -2,9 +2,12 @@ package web
 
 import (
 	"bytes"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"riparo/replication"
 	"riparo/web/view"
@@ -28,7 +31,7 @@ func (k *Console) renderPage(p page, v visit) (*renderedPage, error) {
 	for _, place := range []string{"machines", "jobs"} {
 		b.parts = append(b.parts, part{"count-" + place, view.Count(counts[place])})
 	}
-	out := &renderedPage{shape: b.shape, on: b.on}
+	out := &renderedPage{shape: b.shape, on: b.on, asOf: v.now.UTC().Format(time.RFC3339Nano), frames: &frames{made: map[uint64]*websocket.PreparedMessage{}}}
 	ctx := view.With(v.ctx, v.words)
 	for _, each := range b.parts {
 		var html bytes.Buffer
@@ -64,6 +67,9 @@ type renderedPage struct {
 	whole []renderedPart
 	shape string
 	on    []string
+
+	asOf   string
+	frames *frames
 }
 
 type renderedPart struct {
@@ -95,12 +101,49 @@ func (r *rendered) get(key string, noticed time.Time, print func() (*renderedPag
 		return nil, err
 	}
 	kept.at, kept.parts, kept.whole, kept.shape, kept.on = at, fresh.parts, fresh.whole, fresh.shape, fresh.on
+	kept.asOf, kept.frames = fresh.asOf, fresh.frames
 	return kept.copy(), nil
 }
 
 // copy is the page without its lock. What it points to does not change any more.
 func (p *renderedPage) copy() *renderedPage {
-	return &renderedPage{at: p.at, parts: p.parts, whole: p.whole, shape: p.shape, on: p.on}
+	return &renderedPage{at: p.at, parts: p.parts, whole: p.whole, shape: p.shape, on: p.on, asOf: p.asOf, frames: p.frames}
+}
+
+// frames are what a printed page became for sockets. Those that have the same get the
+// same, compressed once.
+type frames struct {
+	mu   sync.Mutex // guards made
+	made map[uint64]*websocket.PreparedMessage
+}
+
+// maxFrames bounds what is kept of one printing: sockets that keep up need one frame,
+// and those that begin another.
+const maxFrames = 8
+
+// of gives the frame of these parts.
+func (f *frames) of(asOf string, parts []renderedPart) (*websocket.PreparedMessage, error) {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	for _, p := range parts {
+		h.WriteString(p.id)
+		maphash.WriteComparable(&h, p.sum)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if frame := f.made[h.Sum64()]; frame != nil {
+		return frame, nil
+	}
+	var text bytes.Buffer
+	fmt.Fprintf(&text, `<i data-as-of="%s"></i>`, asOf)
+	for _, p := range parts {
+		text.Write(p.html)
+	}
+	frame, err := websocket.NewPreparedMessage(websocket.TextMessage, text.Bytes())
+	if err == nil && len(f.made) < maxFrames {
+		f.made[h.Sum64()] = frame
+	}
+	return frame, err
 }
 
 // watches gives the changes that concern a page that was printed before.

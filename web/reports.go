@@ -25,6 +25,9 @@ func periodOf(text string) int {
 	return reportPeriods[1]
 }
 
+// reportRows is how many rows each list of the page has; the files have all.
+const reportRows = 40
+
 // reported is what a report is made of.
 type reported struct {
 	days       int
@@ -37,13 +40,11 @@ func (k *Console) reported(days, machine string) (reported, error) {
 	r := reported{days: periodOf(days), machine: machine}
 	now := k.Now()
 	since := now.AddDate(0, 0, -r.days)
-	err := k.Store.View(func(tx *store.Tx) (err error) {
-		if r.drills, err = api.Drills(tx, replication.MachineID(machine), since); err != nil {
-			return err
-		}
-		r.compliance, err = api.ComplianceOf(tx, replication.MachineID(machine), since, now)
-		return err
-	})
+	var err error
+	if r.drills, err = k.past.Drills(replication.MachineID(machine), since); err != nil {
+		return r, err
+	}
+	r.compliance, err = k.past.Compliance(replication.MachineID(machine), since, now)
 	return r, err
 }
 
@@ -71,17 +72,33 @@ func (k *Console) reports(v visit) (built, error) {
 	p.RPOJSON = address("/api/v1/reports/rpo", "since", since, "machine", r.machine)
 	passed := 0
 	for _, d := range r.drills {
-		p.Drills = append(p.Drills, drillRow(w, d))
 		if d.Passed {
 			passed++
 		}
 	}
 	for _, c := range r.compliance {
-		p.RPO = append(p.RPO, complianceRow(w, c, r.days))
 		if r.machine == string(c.Machine) {
 			p.Machine = c.Name
 		}
 	}
+	// Two lists with pages of their own: turning one leaves the other where it is.
+	turned := v.query.Get("page")
+	drilled := v.query.Get("drills")
+	turn := func(page, drills string) string {
+		return address("/reports", "days", days, "machine", r.machine, "page", page, "drills", drills)
+	}
+	from, to := pageOf(drilled, len(r.drills), reportRows)
+	for _, d := range r.drills[from:to] {
+		p.Drills = append(p.Drills, drillRow(w, d))
+	}
+	p.DrillsCount = w.Int(int64(len(r.drills)))
+	p.DrillsPrior, p.DrillsNext = turns(from, to, len(r.drills), reportRows, func(page string) string { return turn(turned, page) })
+	from, to = pageOf(turned, len(r.compliance), reportRows)
+	for _, c := range r.compliance[from:to] {
+		p.RPO = append(p.RPO, complianceRow(w, c, r.days))
+	}
+	p.RPOCount = w.Int(int64(len(r.compliance)))
+	p.RPOPrior, p.RPONext = turns(from, to, len(r.compliance), reportRows, func(page string) string { return turn(page, drilled) })
 	p.Facts = k.reportFacts(v, r, passed)
 	return built{title: w.T("reports.title"), place: "reports", body: view.ReportsPage(p)}, nil
 }
@@ -229,13 +246,18 @@ func (k *Console) drillReport(v visit) (built, error) {
 }
 
 func (k *Console) drillsSheet(w http.ResponseWriter, r *http.Request) {
-	rep, err := k.reported(r.URL.Query().Get("days"), r.URL.Query().Get("machine"))
+	q := r.URL.Query()
+	var drills []api.Drill
+	err := k.Store.View(func(tx *store.Tx) (err error) {
+		drills, err = api.Drills(tx, replication.MachineID(q.Get("machine")), k.Now().AddDate(0, 0, -periodOf(q.Get("days"))))
+		return err
+	})
 	if err != nil {
 		k.fail(w, r, err)
 		return
 	}
 	s := sheet{name: "drills", head: []string{"machine", "name", "started", "by", "state", "passed", "recovery_point", "rpo_achieved", "rto_achieved_seconds", "console", "cause", "cleaned_up", "cleaned_up_by", "notes", "next_due", "job"}}
-	for _, d := range rep.drills {
+	for _, d := range drills {
 		rto := ""
 		if d.Passed {
 			rto = decimal(d.RTO, 3)

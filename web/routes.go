@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"slices"
 
 	"riparo/replication/lifecycle"
 )
@@ -157,6 +158,11 @@ func (k *Console) route() {
 func (k *Console) handle(pattern string, handler http.HandlerFunc) {
 	k.mux.HandleFunc(pattern, handler)
 	k.routes = append(k.routes, pattern)
+}
+
+// Patterns are all routes, those of the API included: for those who crawl them.
+func (k *Console) Patterns() []string {
+	return append(slices.Clone(k.routes), k.api.Patterns()...)
 }
 
 // finder puts the page behind an address where find can see it.

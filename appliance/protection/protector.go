@@ -71,6 +71,8 @@ const parallelCycles = 4
 // Protector runs the replication cycles of all protected machines.
 type Protector struct {
 	store     *store.Store
+	machines  *store.Mirror[store.Machine, store.Machine] // for what looks at all of them
+	policies  *store.Mirror[store.Policy, store.Policy]
 	sites     *discovery.Sites
 	sink      Vault
 	log       *slog.Logger
@@ -92,7 +94,7 @@ type Protector struct {
 // New makes a Protector; Run makes it work.
 func New(c Config) *Protector {
 	p := &Protector{store: c.Store, sites: c.Sites, sink: c.Vault, log: c.Log, now: c.Now, retryUnit: c.RetryUnit, keepBytes: c.KeepBytes, seeds: c.Seeds, changed: c.Changed, broken: c.Broken,
-		workers: map[replication.MachineID]*worker{}, wake: make(chan struct{}, 1)}
+		machines: store.NewMirror(c.Store, store.Machines, store.Whole), policies: store.NewMirror(c.Store, store.Policies, store.Whole), workers: map[replication.MachineID]*worker{}, wake: make(chan struct{}, 1)}
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -198,18 +200,13 @@ func (p *Protector) forget(keep []replication.MachineID) {
 }
 
 func (p *Protector) protected() ([]replication.MachineID, error) {
-	var ids []replication.MachineID
-	err := p.store.View(func(tx *store.Tx) error {
-		for m, err := range tx.Machines().All() {
-			if err != nil {
-				return err
-			}
-			ids = append(ids, m.ID)
-		}
-		return nil
-	})
+	machines, err := p.machines.All()
 	if err != nil {
 		return nil, fmt.Errorf("read protected machines: %w", err)
+	}
+	ids := make([]replication.MachineID, 0, len(machines))
+	for _, m := range machines {
+		ids = append(ids, m.ID)
 	}
 	return ids, nil
 }

@@ -1,6 +1,7 @@
 package protection
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -128,22 +129,17 @@ func (p *Protector) Report() report.Report {
 	r.Throughput = append([]float64(nil), p.meter.throughput...)
 	rates := p.meter.rate
 	p.meter.mu.Unlock()
-	records := map[replication.MachineID]store.Machine{}
-	policies := map[string]replication.Policy{}
-	p.store.View(func(tx *store.Tx) error {
-		for m, err := range tx.Machines().All() {
-			if err == nil {
-				records[m.ID] = m
-			}
-		}
-		for k, err := range tx.Policies().All() {
-			if err == nil {
-				policies[k.Name] = k.Policy
-			}
-		}
-		return nil
-	})
-	for id, m := range records {
+	machines, err := p.machines.All()
+	policies, policiesErr := p.policies.All()
+	if err := errors.Join(err, policiesErr); err != nil {
+		p.log.Warn("the report lacks the machines", "error", err)
+	}
+	every := map[string]time.Duration{}
+	for _, policy := range policies {
+		every[policy.Name] = policy.CopyFrequency
+	}
+	for _, m := range machines {
+		id := m.ID
 		w := p.worker(id)
 		w.live.mu.Lock()
 		mr := report.Machine{Activity: w.live.activity, Done: w.live.done, Total: w.live.total, LastCycle: w.live.took,
@@ -154,7 +150,7 @@ func (p *Protector) Report() report.Report {
 			mr.PointTime = m.LastPoint.Time
 		}
 		if cycles(m.State) && !m.Paused {
-			mr.NextCycle = began.Add(policies[m.Policy].CopyFrequency)
+			mr.NextCycle = began.Add(every[m.Policy])
 			if m.Failures > 0 {
 				mr.NextCycle = m.NextTry
 			}

@@ -173,8 +173,13 @@ func (m *model) release(id replication.DiskID) {
 // matches compares a vault with the model: every state, every point, every byte.
 func (m *model) matches(ctx context.Context, v *Vault) error {
 	var ids []replication.DiskID
+	sizes, points := int64(0), 0
 	for _, info := range v.Disks() {
 		ids = append(ids, info.Disk.ID)
+		sizes, points = sizes+info.Disk.Size, points+info.Points
+	}
+	if size, count := v.Totals(); size != sizes || count != points {
+		return fmt.Errorf("totals of %d bytes and %d points, and the disks tell of %d and %d", size, count, sizes, points)
 	}
 	if want := slices.Sorted(maps.Keys(m.disks)); !slices.Equal(ids, want) {
 		return fmt.Errorf("disks %v, want %v", ids, want)

@@ -307,6 +307,7 @@ func TestManyMayUseAVaultAtOnce(t *testing.T) {
 				}
 				v.Usage()
 				v.Disks()
+				v.Totals()
 				if _, err := v.Hashes(t.Context(), id, replication.Extent{Length: 500_000}, 64<<10); err != nil {
 					t.Error(err)
 				}

@@ -61,6 +61,30 @@ func (v *Vault) Disks() []DiskInfo {
 	return list
 }
 
+// Totals are the bytes of all disks and the number of their recovery points that are
+// complete. They are what Disks tells of them, for the cost of counting.
+func (v *Vault) Totals() (size int64, points int) {
+	for _, d := range v.list() {
+		if d.sick != nil {
+			continue
+		}
+		d.mu.Lock()
+		size += d.disk.Size
+		own := !slices.ContainsFunc(d.points, func(p *point) bool { return len(p.members) > 1 || len(p.members) == 1 && p.members[0] != d.id })
+		list := d.points
+		if !own {
+			list = slices.Clone(list)
+		}
+		count := len(list)
+		d.mu.Unlock()
+		if !own { // others may lack their marks
+			count = len(v.complete(list))
+		}
+		points += count
+	}
+	return size, points
+}
+
 // list gives the disks that exist, sorted by name.
 func (v *Vault) list() []*disk {
 	v.mu.RLock()

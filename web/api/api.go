@@ -36,6 +36,7 @@ type Tokens interface {
 // Config is what an API is made of.
 type Config struct {
 	Store     *store.Store
+	Past      *Past // of the store
 	Appliance Appliance
 	Identity  Tokens
 	Audit     Audit

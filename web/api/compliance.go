@@ -2,13 +2,10 @@ package api
 
 import (
 	"cmp"
-	"slices"
-	"strings"
 	"time"
 
 	"riparo/replication"
 	"riparo/replication/lifecycle"
-	"riparo/store"
 )
 
 // Compliance says how well a machine met its recovery point objective in a period:
@@ -29,52 +26,12 @@ type Compliance struct {
 	Partial   bool                  `json:"partial,omitempty" doc:"Older events are not kept any more: the period is longer than what is known."`
 }
 
-// ComplianceOf judges machines that are protected: one, or all, by name. It goes by
-// the events of breaches, because old recovery points are thinned and say nothing of
-// how young the newest one was then.
-func ComplianceOf(tx *store.Tx, machine replication.MachineID, since, now time.Time) ([]Compliance, error) {
-	thresholds := map[string]time.Duration{}
-	for p, err := range tx.Policies().All() {
-		if err != nil {
-			return nil, err
-		}
-		thresholds[p.Name] = p.RPOThreshold
-	}
-	oldest, err := tx.Events().Page("", 1, false)
-	if err != nil {
-		return nil, err
-	}
-	events, err := tx.Events().Count()
-	if err != nil {
-		return nil, err
-	}
-	out := []Compliance{}
-	for m, err := range tx.Machines().All() {
-		if err != nil {
-			return nil, err
-		}
-		if machine != "" && m.ID != machine {
-			continue
-		}
-		c := Compliance{Machine: m.ID, Name: m.Name, Policy: m.Policy, Threshold: thresholds[m.Policy].Seconds(), Since: later(since, m.Created), Until: now}
-		// The log of events is full: what came before its first one is not known.
-		if full := events >= store.MaxEvents && len(oldest) > 0; full && oldest[0].Time.After(c.Since) {
-			c.Since, c.Partial = oldest[0].Time, true
-		}
-		var story []store.Event
-		for e, err := range tx.EventsOf(m.ID).All() {
-			if err != nil {
-				return nil, err
-			}
-			story = append(story, e)
-		}
-		late := slices.ContainsFunc(m.Health.Findings, func(f store.Finding) bool { return f.Code == "rpo.breached" })
-		c.judge(story, late)
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b Compliance) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
-}
+// Codes of the events that a judgment goes by.
+const (
+	breached  = "rpo.breached"
+	met       = "rpo.met"
+	succeeded = "job.succeeded"
+)
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -85,7 +42,7 @@ func later(a, b time.Time) time.Time {
 
 // judge goes through the events of a machine, oldest first. late says that the
 // objective is not met now.
-func (c *Compliance) judge(story []store.Event, late bool) {
+func (c *Compliance) judge(story []heard, late bool) {
 	var breach time.Time // since when it is late
 	var away time.Time   // since when it is not to be replicated
 	gone, longest, sum := time.Duration(0), time.Duration(0), time.Duration(0)
@@ -105,20 +62,19 @@ func (c *Compliance) judge(story []store.Event, late bool) {
 	}
 	for _, e := range story {
 		switch {
-		case e.Code == "rpo.breached" && away.IsZero():
+		case e.code == breached && away.IsZero():
 			if breach.IsZero() {
-				breach = e.Time
+				breach = e.at
 			}
-		case e.Code == "rpo.met":
-			end(e.Time)
-		case e.Code != "job.succeeded":
-		case leaves[lifecycle.Verb(e.Args["kind"])]:
-			end(e.Time)
+		case e.code == met:
+			end(e.at)
+		case leaves[e.kind]:
+			end(e.at)
 			if away.IsZero() {
-				away = e.Time
+				away = e.at
 			}
-		case returns[lifecycle.Verb(e.Args["kind"])] && !away.IsZero():
-			gone, away = gone+within(away, e.Time), time.Time{}
+		case returns[e.kind] && !away.IsZero():
+			gone, away = gone+within(away, e.at), time.Time{}
 		}
 	}
 	if late {
@@ -126,7 +82,7 @@ func (c *Compliance) judge(story []store.Event, late bool) {
 	} else if !breach.IsZero() {
 		// It ended without a word, with the replication itself: at the last that was
 		// heard of the machine.
-		end(story[len(story)-1].Time)
+		end(story[len(story)-1].at)
 	}
 	if !away.IsZero() {
 		gone += within(away, c.Until)
@@ -134,8 +90,8 @@ func (c *Compliance) judge(story []store.Event, late bool) {
 	observed := max(0, c.Until.Sub(c.Since)-gone)
 	c.Observed, c.Late, c.Longest = observed.Seconds(), sum.Seconds(), longest.Seconds()
 	if c.Threshold > 0 && observed > 0 {
-		met := max(0, 100*(1-sum.Seconds()/observed.Seconds()))
-		c.Met = &met
+		share := max(0, 100*(1-sum.Seconds()/observed.Seconds()))
+		c.Met = &share
 	}
 	c.Policy = cmp.Or(c.Policy, "–")
 }

@@ -49,34 +49,56 @@ func Drills(tx *store.Tx, machine replication.MachineID, since time.Time) ([]Dri
 		}
 		protected[string(m.ID)] = true
 	}
-	drills := []Drill{}
-	open := map[string]int{} // of a machine: its newest test, which a cleanup ends
+	d := drilling{since: since, protected: protected}
 	for j, err := range all.All() {
 		if err != nil {
 			return nil, err
 		}
-		if j.Created.Before(since) {
-			continue
-		}
-		switch lifecycle.Verb(j.Kind) {
-		case lifecycle.TestFailover:
-			d := drillOf(j)
-			if protected[j.Machine] && d.Passed {
-				d.Due = j.Ended.Add(lifecycle.DrillInterval)
-			}
-			open[j.Machine] = len(drills)
-			drills = append(drills, d)
-		case lifecycle.CleanupTest:
-			i, known := open[j.Machine]
-			if !known || j.State != store.Succeeded {
-				continue
-			}
-			drills[i].Cleaned, drills[i].CleanedBy, drills[i].Notes = j.Ended, j.Actor, j.Params["notes"]
-			delete(open, j.Machine)
-		}
+		d.add(j)
 	}
-	slices.Reverse(drills)
-	return drills, nil
+	return d.done(), nil
+}
+
+// drilling makes drills of jobs, which come oldest first.
+type drilling struct {
+	since     time.Time
+	protected map[string]bool
+	drills    []Drill
+	open      map[string]int // of a machine: its newest test, which a cleanup ends
+}
+
+func (d *drilling) add(j store.Job) {
+	if j.Created.Before(d.since) {
+		return
+	}
+	switch lifecycle.Verb(j.Kind) {
+	case lifecycle.TestFailover:
+		drill := drillOf(j)
+		if d.protected[j.Machine] && drill.Passed {
+			drill.Due = j.Ended.Add(lifecycle.DrillInterval)
+		}
+		if d.open == nil {
+			d.open = map[string]int{}
+		}
+		d.open[j.Machine] = len(d.drills)
+		d.drills = append(d.drills, drill)
+	case lifecycle.CleanupTest:
+		i, known := d.open[j.Machine]
+		if !known || j.State != store.Succeeded {
+			return
+		}
+		d.drills[i].Cleaned, d.drills[i].CleanedBy, d.drills[i].Notes = j.Ended, j.Actor, j.Params["notes"]
+		delete(d.open, j.Machine)
+	}
+}
+
+// done gives the drills, the newest first.
+func (d *drilling) done() []Drill {
+	if d.drills == nil {
+		return []Drill{}
+	}
+	slices.Reverse(d.drills)
+	return d.drills
 }
 
 func drillOf(j store.Job) Drill {
@@ -129,11 +151,6 @@ func (a *API) reports() {
 		})
 	add(a, operation{id: "list-compliance", method: "GET", path: "/api/v1/reports/rpo", tag: "Reports", summary: "How much of the time each machine met its recovery point objective"},
 		func(_ context.Context, in *reportInput) (*body[[]Compliance], error) {
-			var list []Compliance
-			err := a.Store.View(func(tx *store.Tx) (err error) {
-				list, err = ComplianceOf(tx, replication.MachineID(in.Machine), since(in), a.Now())
-				return err
-			})
-			return answer(list, err)
+			return answer(a.Past.Compliance(replication.MachineID(in.Machine), since(in), a.Now()))
 		})
 }

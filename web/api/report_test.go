@@ -44,7 +44,11 @@ func TestComplianceIsTheShareOfTheTimeThatWasNotLate(t *testing.T) {
 		{"tested", []store.Event{at(5, "job.succeeded", "test-failover")}, false, 100, 0, 0, 10},
 	} {
 		c := Compliance{Threshold: 900, Since: hour(0), Until: hour(10)}
-		c.judge(row.story, row.late)
+		var story []heard
+		for _, e := range row.story {
+			story = append(story, hear(&e))
+		}
+		c.judge(story, row.late)
 		if c.Met == nil {
 			t.Errorf("%s: not judged", row.name)
 			continue

@@ -16,7 +16,11 @@ type Reports struct {
 	RPO                   []ComplianceRow
 	EmptyDrills, EmptyRPO Empty
 
-	DrillsCSV, DrillsJSON, RPOCSV, RPOJSON string // addresses
+	DrillsCount, RPOCount string // of all pages
+
+	// Addresses.
+	DrillsCSV, DrillsJSON, RPOCSV, RPOJSON     string
+	DrillsPrior, DrillsNext, RPOPrior, RPONext string
 }
 
 // DrillRow is a drill in a list.
