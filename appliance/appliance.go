@@ -52,6 +52,8 @@ type Config struct {
 	RetryUnit time.Duration
 	// Limits bound the room of the vault; the zero value bounds nothing.
 	Limits vault.Limits
+	// Compression of new data in the vault; the zero value is LZ4.
+	Compression vault.Compression
 	// FS is where the vault is kept; nil is the file system. Tests have others.
 	FS vfs.FS
 	// Scrub is the budget of the vault's scrub; the zero value is a pass a week.

@@ -149,7 +149,7 @@ func (a *Appliance) startVault(ctx context.Context, folder string, create bool) 
 	if fsys == nil {
 		fsys = vfs.OS()
 	}
-	o := vault.Options{Create: create}
+	o := vault.Options{Create: create, Compression: a.config.Compression}
 	glance, err := vault.Look(fsys, folder)
 	path := filepath.Join(a.config.Data, MasterKey)
 	switch {

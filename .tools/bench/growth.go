@@ -50,7 +50,9 @@ func (b *bench) grow(gib int64) (g growth, err error) {
 	replicate := func(more ...string) (growth, error) {
 		g := growth{GiB: gib}
 		began := time.Now()
-		out, err := exec.Command(b.program, append([]string{"disk", "replicate", image, "--vault", vault, "--disk", "d", "--json"}, more...)...).Output()
+		c := exec.Command(b.program, append([]string{"disk", "replicate", image, "--vault", vault, "--disk", "d", "--json"}, more...)...)
+		c.Env = append(os.Environ(), b.ownKey())
+		out, err := c.Output()
 		if err != nil {
 			return g, fmt.Errorf("%w: %s", err, out)
 		}

@@ -12,11 +12,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -79,6 +81,9 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 	if err := b.choose(); err != nil {
 		return err
 	}
+	if err := b.room(dir); err != nil {
+		return err
+	}
 	if b.dir, err = os.MkdirTemp(dir, "riparo-bench-"); err != nil {
 		return err
 	}
@@ -91,6 +96,22 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 	if err := b.prepare(); err != nil {
 		return err
 	}
+	// What was measured is printed also when something failed later on.
+	err = b.measureAll()
+	if !asJSON {
+		b.print(os.Stdout)
+		return err
+	}
+	e := json.NewEncoder(os.Stdout)
+	e.SetIndent("", "  ")
+	return errors.Join(err, e.Encode(map[string]any{
+		"machine": b.machine, "image_bytes": b.scale.size, "data_bytes": b.scale.data, "rounds": b.scale.rounds,
+		"works": b.results, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
+	}))
+}
+
+// measureAll does all that was chosen.
+func (b *bench) measureAll() error {
 	all, passed := 0, 0
 	for _, w := range b.works() {
 		if b.chosen(w.key) {
@@ -119,17 +140,29 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 			return err
 		}
 	}
-	if !asJSON {
-		b.print(os.Stdout)
-		return nil
-	}
-	e := json.NewEncoder(os.Stdout)
-	e.SetIndent("", "  ")
-	return e.Encode(map[string]any{
-		"machine": b.machine, "image_bytes": b.scale.size, "data_bytes": b.scale.data, "rounds": b.scale.rounds,
-		"works": b.results, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
-	})
+	return nil
 }
+
+// room checks that the images, the vaults and the stores of the peers fit. A file system
+// that fills up midway is slow before, and wastes the figures that were measured.
+func (b *bench) room(dir string) error {
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("look for room in %s: %w", dir, err)
+	}
+	need, free := roomPerData*b.scale.data, int64(s.Bavail)*s.Bsize
+	if free < need {
+		return fmt.Errorf("%d GiB are needed and %s has %d GiB free: make room, or name another folder with --dir", need>>30, dir, free>>30)
+	}
+	return nil
+}
+
+// roomPerData is how much room a run needs at most, by the data of its image: two
+// images, a base and a vault, and what six peers make of it.
+const roomPerData = 8
 
 // growthKey names the table of costs that grow with the change.
 const growthKey = "growth"

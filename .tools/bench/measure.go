@@ -40,13 +40,14 @@ type workResult struct {
 // runs are all rounds of one contestant.
 type runs struct {
 	Name    string    `json:"name"`
+	Ours    bool      `json:"ours,omitempty"`
 	Limit   bool      `json:"limit,omitempty"`
 	Seconds []float64 `json:"seconds"`
 	CPU     []float64 `json:"cpu_seconds"` // user and system, of all its processes
 	PeakMiB int64     `json:"peak_mib"`    // of its largest process
 	Bytes   int64     `json:"bytes,omitempty"`
-	// Ratios are this one's time by ours, round by round: above 1 it is slower.
-	Ratios []float64 `json:"ratios,omitempty"`
+	// Ratios are this one's time by each of ours, round by round: above 1 it is slower.
+	Ratios map[string][]float64 `json:"ratios,omitempty"`
 }
 
 // outcome is one measured command.
@@ -58,11 +59,14 @@ type outcome struct {
 
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
+// ownKey makes commands use a master key of this run, whatever the user has.
+func (b *bench) ownKey() string { return "XDG_CONFIG_HOME=" + b.path("configuration") }
+
 // sh runs a command. The variables are what the commands of works.go speak of.
 func (b *bench) sh(w *work, command string) (outcome, error) {
 	c := exec.Command("bash", "-ec", command)
 	c.Dir = b.dir
-	c.Env = append(os.Environ(), "RIPARO="+b.program, "DIR="+b.dir, "XDG_CONFIG_HOME="+b.path("configuration"), "VAULT="+b.path("vault"), "OUT="+b.path("out"), "BASE="+b.path("base-vault"),
+	c.Env = append(os.Environ(), "RIPARO="+b.program, "DIR="+b.dir, b.ownKey(), "VAULT="+b.path("vault"), "OUT="+b.path("out"), "BASE="+b.path("base-vault"),
 		"OLD="+b.path(w.old), "IMG="+b.path(w.image), "CHANGED="+b.path(w.changed),
 		"RESTIC_PASSWORD=x", "RESTIC_CACHE_DIR="+b.path("restic-cache"), "BORG_PASSPHRASE=x", "BORG_BASE_DIR="+b.path("borg-base"),
 		"BORG_RELOCATED_REPO_ACCESS_IS_OK=yes", "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes", "LC_ALL=C")
@@ -123,7 +127,7 @@ func (b *bench) measure(w work) error {
 			r.LeftOut = append(r.LeftOut, fmt.Sprintf("rounds after the first %d: the time was up", round))
 			break
 		}
-		ours := 0.0
+		ours := map[string]float64{}
 		for _, e := range entries {
 			if e.out {
 				continue
@@ -141,10 +145,15 @@ func (b *bench) measure(w work) error {
 			if size > 0 {
 				e.Bytes = size
 			}
-			if ours == 0 {
-				ours = o.seconds
-			} else {
-				e.Ratios = append(e.Ratios, o.seconds/ours)
+			if e.ours {
+				ours[e.name] = o.seconds
+			}
+		}
+		for _, e := range entries {
+			for name, seconds := range ours {
+				if !e.out && e.name != name {
+					e.Ratios[name] = append(e.Ratios[name], e.Seconds[round]/seconds)
+				}
 			}
 		}
 		took = time.Since(begun)
@@ -155,6 +164,9 @@ func (b *bench) measure(w work) error {
 		}
 	}
 	b.results = append(b.results, r)
+	for _, c := range r.Contestants {
+		fmt.Fprintf(os.Stderr, "         %s s, %d MiB: %s\n", spread(c.Seconds), c.Bytes>>20, c.Name)
+	}
 	return nil
 }
 
@@ -186,7 +198,7 @@ func (b *bench) invite(w *work, r *workResult) []*entry {
 				continue
 			}
 		}
-		in = append(in, &entry{contestant: c, runs: runs{Name: c.name, Limit: c.limit}, name: c.name})
+		in = append(in, &entry{contestant: c, runs: runs{Name: c.name, Ours: c.ours, Limit: c.limit, Ratios: map[string][]float64{}}, name: c.name})
 	}
 	return in
 }

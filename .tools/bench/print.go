@@ -22,25 +22,44 @@ func spread(values []float64) string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", median(values), slices.Min(values), slices.Max(values))
 }
 
+// columns fills in a format once for each name.
+func columns(names []string, format string) string {
+	var out strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&out, format, name)
+	}
+	return out.String()
+}
+
 // print writes Markdown as the README has it.
 func (b *bench) print(w io.Writer) {
 	m := b.machine
 	fmt.Fprintf(w, "Measured on %s by `./build.sh bench` in %.0f minutes: %s, %d cores, %s, %s, %s; %s. Peers: %s.\n\n", m.Date, time.Since(b.began).Minutes(), m.Processor, m.Cores, m.Memory, m.System, m.FileSystem, m.Riparo, strings.Join(m.Peers, "; "))
-	fmt.Fprintf(w, "W1 is a disk of %d MiB with about %d MiB of data, real files and generated ones; W2 is the same disk after a day; W3 is a database of %d MiB of which 1 %% (a) or 5 %% (b) of the pages changed. Medians of %d rounds (least–most). A ratio is paired within its round: above 1, the peer takes longer than Riparo. CPU counts all processes, the peak is that of the largest one.\n", b.scale.size>>20, b.scale.data>>20, b.scale.database>>20, b.scale.rounds)
+	fmt.Fprintf(w, "W1 is a disk of %d MiB with about %d MiB of data, real files and generated ones; W2 is the same disk after a day; W3 is a database of %d MiB of which 1 %% (a) or 5 %% (b) of the pages changed. Medians of %d rounds (least–most). A ratio is paired within its round: above 1, it takes longer than Riparo with LZ4, S2 or zstd. CPU counts all processes, the peak is that of the largest one.\n", b.scale.size>>20, b.scale.data>>20, b.scale.database>>20, b.scale.rounds)
 	for _, r := range b.results {
 		fmt.Fprintf(w, "\n**%s**\n\n", r.Work)
+		var ours []string
+		for _, c := range r.Contestants {
+			if c.Ours {
+				ours = append(ours, c.Name)
+			}
+		}
 		if len(r.Contestants) > 0 {
-			fmt.Fprintf(w, "| | seconds | CPU s | peak MiB | MiB stored or sent | time by Riparo's |\n|---|---|---|---|---|---|\n")
+			fmt.Fprintf(w, "| | seconds | CPU s | peak MiB | MiB stored or sent |%s\n|---|---|---|---|---|%s\n", columns(ours, " time by that of %s |"), strings.Repeat("---|", len(ours)))
 		}
 		for _, c := range r.Contestants {
 			ratio, size := "", ""
-			if len(c.Ratios) > 0 {
-				ratio = spread(c.Ratios)
+			for _, name := range ours {
+				ratio += " "
+				if len(c.Ratios[name]) > 0 {
+					ratio += spread(c.Ratios[name])
+				}
+				ratio += " |"
 			}
 			if c.Bytes > 0 {
 				size = fmt.Sprintf("%.1f", float64(c.Bytes)/(1<<20))
 			}
-			fmt.Fprintf(w, "| %s | %s | %.2f | %d | %s | %s |\n", c.Name, spread(c.Seconds), median(c.CPU), c.PeakMiB, size, ratio)
+			fmt.Fprintf(w, "| %s | %s | %.2f | %d | %s |%s\n", c.Name, spread(c.Seconds), median(c.CPU), c.PeakMiB, size, ratio)
 		}
 		for _, l := range r.LeftOut {
 			fmt.Fprintf(w, "\nLeft out: %s.\n", l)

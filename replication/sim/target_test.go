@@ -63,7 +63,7 @@ var ring = sync.OnceValue(func() *keyring.Ring {
 
 // options of the vault: one world in four does without encryption.
 func (t *target) options() vault.Options {
-	o := vault.Options{Create: true, Clock: t.w.clock, Keys: ring()}
+	o := vault.Options{Create: true, Clock: t.w.clock, Keys: ring(), Compression: vault.Compressions[t.w.seed/4%uint64(len(vault.Compressions))]}
 	if t.w.seed%4 == 0 {
 		o.Keys, o.Plain = nil, true
 	}

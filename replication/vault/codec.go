@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/pierrec/lz4/v4"
-
 	"riparo/replication"
 )
 
@@ -17,14 +15,14 @@ const (
 	// maxStoredBytes is the longest that a block may be stored: raw, with 64 bytes
 	// for what sealing adds, which takes sealedExtra of them.
 	maxStoredBytes = blockBytes + 64
-	// minGain: a block that LZ4 shrinks by less than 1/16 is stored raw, since every
-	// reader would pay for it.
+	// minGain: a block that shrinks by less than 1/16 is stored raw, since every reader
+	// would pay for it.
 	minGain = 16
 )
 
 // press is what makes blocks out of changes.
 type press struct {
-	lz4.Compressor
+	compressors
 	*sealer // nil: nothing is sealed
 	scratch sealScratch
 }
@@ -44,11 +42,11 @@ func (d *disk) encode(changes []replication.Change) (content, error) {
 	if err != nil {
 		return content{}, err
 	}
-	return encode(s, changes)
+	return encode(d.vault.options.Compression.codec(), s, changes)
 }
 
-// encode compresses changes, and seals them if there is a sealer.
-func encode(s *sealer, changes []replication.Change) (content, error) {
+// encode compresses changes by a codec, and seals them if there is a sealer.
+func encode(by codec, s *sealer, changes []replication.Change) (content, error) {
 	total := 0
 	for _, c := range changes {
 		total += len(c.Data)
@@ -71,7 +69,7 @@ func encode(s *sealer, changes []replication.Change) (content, error) {
 		}
 		for at := c.Offset; at < c.End(); {
 			end := min(c.End(), (at/blockBytes+1)*blockBytes)
-			if err := out.block(z, at, c.Data[at-c.Offset:end-c.Offset]); err != nil {
+			if err := out.block(z, by, at, c.Data[at-c.Offset:end-c.Offset]); err != nil {
 				return content{}, fmt.Errorf("compress %d bytes at %d: %w", end-at, at, err)
 			}
 			at = end
@@ -118,24 +116,24 @@ func (c *content) zero(e replication.Extent) {
 }
 
 // block adds one block of data.
-func (c *content) block(z *press, at int64, data []byte) error {
+func (c *content) block(z *press, by codec, at int64, data []byte) error {
 	extent := replication.Extent{Offset: at, Length: int64(len(data))}
 	if replication.IsZero(data) {
 		c.zero(extent)
 		return nil
 	}
-	r := row{extent: extent, codec: codecLZ4}
+	r := row{extent: extent, codec: by}
 	start := len(c.payload)
 	begin, behind := start, 0
 	if z.sealer != nil {
 		begin, behind = start+envelopeBytes, tagBytes
 	}
 	room := c.payload[begin : begin+len(data)-len(data)/minGain]
-	n, err := z.CompressBlock(data, room)
-	if err != nil && err != lz4.ErrInvalidSourceShortBuffer {
+	n, err := z.compress(by, room, data)
+	if err != nil {
 		return err
 	}
-	if err != nil || n == 0 { // it does not fit: it does not shrink
+	if n == 0 { // it does not fit: it does not shrink
 		n = copy(c.payload[begin:begin+len(data)], data)
 		r.codec = codecRaw
 	}
@@ -151,23 +149,4 @@ func (c *content) block(z *press, at int64, data []byte) error {
 	r.crc = checksum(c.payload[start:])
 	c.table = append(c.table, r)
 	return nil
-}
-
-// decode restores the whole block of e into p, which has its length.
-func (e *entry) decode(p, stored []byte) error {
-	switch e.codec {
-	case codecRaw:
-		if len(stored) != len(p) {
-			return fmt.Errorf("a raw block of %d bytes is stored in %d", len(p), len(stored))
-		}
-		copy(p, stored)
-		return nil
-	case codecLZ4:
-		n, err := lz4.UncompressBlock(stored, p)
-		if err == nil && n != len(p) {
-			err = fmt.Errorf("it gives %d bytes instead of %d", n, len(p))
-		}
-		return err
-	}
-	return fmt.Errorf("codec %d is unknown to this version", e.codec)
 }

@@ -145,7 +145,8 @@
 //	16  4  length of the stored bytes in the payload; blocks follow each other
 //	20  4  CRC of the stored bytes
 //	24  8  CRC32C and CRC32 (IEEE) of the content; of a sealed block, a keyed hash of it
-//	32  1  codec: 0 no data, all zero; 1 raw; 2 one LZ4 block
+//	32  1  codec: 0 no data, all zero; 1 raw; 2 one LZ4 block; 3 one S2 block; 4 one
+//	       zstd frame
 //	36  4  number of the data key that the block is sealed with; 0: it is not
 //
 // Kinds of records and their bodies (numbers are varints, texts have their length

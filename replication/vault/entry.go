@@ -154,7 +154,7 @@ func (e *entry) check() error {
 	case e.offset < 0 || e.length <= 0 || e.offset+e.length < 0:
 	case e.codec == codecZero:
 		return nil
-	case e.codec != codecRaw && e.codec != codecLZ4:
+	case !e.codec.known():
 	case e.plain == 0 || e.plain > blockBytes || e.stored == 0 || e.stored > maxStoredBytes:
 	case int64(e.inner)+e.length > int64(e.plain):
 	default:

@@ -14,7 +14,7 @@ import (
 // reached.
 
 func FuzzRecord(f *testing.F) {
-	c, err := encode(nil, []replication.Change{
+	c, err := encode(codecLZ4, nil, []replication.Change{
 		{Extent: replication.Extent{Offset: 5, Length: 300}, Data: make([]byte, 300)},
 		{Extent: replication.Extent{Offset: 70_000, Length: 3}, Data: []byte{1, 2, 3}},
 	})

@@ -82,6 +82,7 @@ func (l *life) options() Options {
 	return keyed(Options{
 		Create: true, Keys: l.keys(), Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
 		segmentBytes: l.segment, memoryEntries: 12, eager: true, manual: true,
+		Compression: Compressions[len(l.trace)%len(Compressions)],
 	})
 }
 

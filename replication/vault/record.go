@@ -158,7 +158,12 @@ const (
 	codecZero codec = 0 // not at all: every byte is zero
 	codecRaw  codec = 1
 	codecLZ4  codec = 2 // one LZ4 block
+	codecS2   codec = 3 // one S2 block
+	codecZstd codec = 4 // one zstd frame
 )
+
+// known reports whether this version reads blocks that are stored so.
+func (c codec) known() bool { return c <= codecZstd }
 
 // row is one block of a record: where it lies on the disk and how it is stored.
 // The blocks of a record follow each other in its payload.
@@ -213,8 +218,10 @@ func (r row) check() error {
 		return fmt.Errorf("block %s is no extent", e)
 	case r.codec == codecZero && r.stored == 0:
 		return nil
-	case r.codec != codecRaw && r.codec != codecLZ4:
-		return fmt.Errorf("block %s is stored by codec %d: this version knows 0 to 2", e, r.codec)
+	case r.codec == codecZero:
+		return fmt.Errorf("block %s without data has %d bytes", e, r.stored)
+	case !r.codec.known():
+		return fmt.Errorf("block %s is stored by codec %d: this version knows 0 to %d", e, r.codec, codecZstd)
 	case e.Length > blockBytes || r.stored == 0 || int64(r.stored) > maxStoredBytes:
 		return fmt.Errorf("block %s is stored in %d bytes: beyond the limits", e, r.stored)
 	}

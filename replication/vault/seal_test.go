@@ -214,7 +214,7 @@ func TestBlocksSealedAtTheSameTimeHaveDifferentNumbers(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range lists {
 		wait.Go(func() {
-			c, err := encode(s, []replication.Change{{Extent: replication.Extent{Offset: 7, Length: int64(len(noise))}, Data: noise}})
+			c, err := encode(codecLZ4, s, []replication.Change{{Extent: replication.Extent{Offset: 7, Length: int64(len(noise))}, Data: noise}})
 			if err != nil {
 				t.Error(err)
 			}
@@ -243,7 +243,7 @@ func TestSealingAllocatesNothingForABlock(t *testing.T) {
 		fillNoise(noise, 1)
 		list := []replication.Change{{Extent: replication.Extent{Length: int64(len(noise))}, Data: noise}}
 		return testing.AllocsPerRun(20, func() {
-			c, err := encode(s, list)
+			c, err := encode(codecLZ4, s, list)
 			if err != nil {
 				t.Fatal(err)
 			}

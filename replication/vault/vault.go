@@ -30,6 +30,8 @@ type Options struct {
 	// Plain makes a new vault without encryption. It must be asked for: what makes a
 	// vault says one or the other.
 	Plain bool
+	// Compression of new data; the zero value is LZ4.
+	Compression Compression
 
 	segmentBytes  int64                // 0: sealBytes. Tests seal earlier.
 	memoryEntries int                  // 0: runEntries. Tests spill earlier.

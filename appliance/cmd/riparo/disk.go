@@ -52,6 +52,25 @@ func (f *vaultFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.disk, "disk", "", "name of the disk in the vault")
 }
 
+// compression is the flag that says how new data is compressed.
+type compression vault.Compression
+
+func (f *compression) String() string { return string(*f) }
+func (f *compression) Type() string   { return "KIND" }
+
+func (f *compression) Set(name string) error {
+	c, err := vault.ParseCompression(name)
+	if err == nil {
+		*f = compression(c)
+	}
+	return err
+}
+
+func (f *compression) add(c *cobra.Command) {
+	*f = compression(vault.LZ4)
+	c.Flags().Var(f, "compression", "how new data is compressed: lz4, s2 (faster) or zstd (smaller)")
+}
+
 // check judges what can be judged before anything is opened.
 func (f *vaultFlags) check(c *cobra.Command, needsDisk bool) error {
 	switch {

@@ -38,6 +38,7 @@ type replicated struct {
 
 func newDiskReplicate(t *terminal) *cobra.Command {
 	var flags vaultFlags
+	var packed compression
 	var changed string
 	c := &cobra.Command{
 		Use:   "replicate SOURCE --vault DIR --disk NAME [--changed FILE]",
@@ -63,7 +64,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 						return err
 					}
 				}
-				return flags.open(c.Context(), t, vault.Options{Create: true}, func(v *vault.Vault) error {
+				return flags.open(c.Context(), t, vault.Options{Create: true, Compression: vault.Compression(packed)}, func(v *vault.Vault) error {
 					r := replicator{vault: v, disk: flags.id(), source: source, changed: extents, bar: t.progress("replicating " + flags.disk)}
 					defer r.bar.end()
 					out, err := r.run(c.Context(), began)
@@ -79,6 +80,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 	}
 	flags.add(c)
 	c.Flags().BoolVar(&flags.plain, "no-encryption", false, "make a new vault without encryption")
+	packed.add(c)
 	c.Flags().StringVar(&changed, "changed", "", "file with the extents that changed since the last point; - for standard input")
 	return c
 }

@@ -21,6 +21,7 @@ const defaultListen = "127.0.0.1:9443"
 
 func newServe(t *terminal) *cobra.Command {
 	var data, listen, roles, level, vault string
+	var packed compression
 	c := &cobra.Command{
 		Use:     "serve --data DIR [--listen HOST:PORT] [--vault DIR]",
 		GroupID: groupAppliance,
@@ -50,7 +51,7 @@ When it serves, one line that begins with "ready " gives its address.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, log.Close()) }()
-			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log, Limits: engine.DefaultLimits()}
+			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log, Limits: engine.DefaultLimits(), Compression: engine.Compression(packed)}
 			for {
 				again, err := t.serve(c.Context(), config)
 				if again == "" {
@@ -64,6 +65,7 @@ When it serves, one line that begins with "ready " gives its address.`,
 	c.Flags().StringVar(&data, "data", "", "folder of everything the appliance keeps; made if need be")
 	c.Flags().StringVar(&listen, "listen", defaultListen, "address of console and API; port 0 takes a free one")
 	c.Flags().StringVar(&vault, "vault", "", "folder of the vault, from now on (default: as before; at first the folder vault in DIR)")
+	packed.add(c)
 	c.Flags().StringVar(&roles, "roles", allRoles, "roles of this machine")
 	c.Flags().StringVar(&level, "log-level", "info", "least level that is logged: debug, info, warn, error")
 	return c
