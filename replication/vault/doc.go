@@ -33,7 +33,7 @@
 // It does not promise to survive damage of several places at once, nor to notice
 // that a whole older copy of the folder was put in its place.
 //
-// # Layout of the folder (format version 2)
+// # Layout of the folder (format versions 1 to 4)
 //
 //	vault                          identity and session counter; derived but for the identity
 //	scrub                          where the scrub is; derived
@@ -52,7 +52,9 @@
 // segment refuses to open the vault and changes nothing.
 //
 // Version 1 is a vault without encryption: there are no files of keys, no block is
-// sealed, and all else is the same. It is opened as it is and stays as it is.
+// sealed, and all else is the same. It is opened as it is and stays as it is. Version 2
+// is one with. Either becomes 3 or 4, for good, when it is first opened with another
+// compression than LZ4: an older program knows no blocks of that kind.
 //
 // The vault file has 64 bytes: magic "RIPAROVT", version (4), 4 bytes unused,
 // identity of the vault (16), session (8), unused, CRC (4). The session is raised

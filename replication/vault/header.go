@@ -52,6 +52,9 @@ func (v *Vault) beginSession() error {
 		return nil
 	}
 	v.session++
+	// An older program refuses the vault from here on, rather than take blocks that it
+	// does not know for damage.
+	v.codecs = v.codecs || v.options.Compression.codec() > codecLZ4
 	if err := v.makeFolder(filepath.Join(v.dir, disksName)); err != nil {
 		return fmt.Errorf("make vault %s: %w", v.dir, err)
 	}
@@ -63,10 +66,20 @@ func (v *Vault) beginSession() error {
 
 // version is that of the files of this vault.
 func (v *Vault) version() uint32 {
+	n := uint32(plainVersion)
 	if v.sealed {
-		return formatVersion
+		n = sealedVersion
 	}
-	return plainVersion
+	if v.codecs {
+		n += codecVersions
+	}
+	return n
+}
+
+// learn takes over what the version of a file says of the vault.
+func (v *Vault) learn(version uint32) {
+	v.sealed = v.sealed || version%2 == 0
+	v.codecs = v.codecs || version > sealedVersion
 }
 
 func (v *Vault) encodeHeader() []byte {
@@ -87,7 +100,7 @@ func (v *Vault) parseHeader(p []byte) error {
 	if version > formatVersion {
 		return &versionError{found: version}
 	}
-	v.sealed = version > plainVersion
+	v.learn(version)
 	copy(v.id[:], p[16:32])
 	v.session = binary.LittleEndian.Uint64(p[32:])
 	return nil
@@ -125,7 +138,7 @@ func (v *Vault) headerFromSegments() error {
 			}
 			if err == nil {
 				v.id, found = h.vault, true
-				v.sealed = v.sealed || h.version > plainVersion
+				v.learn(h.version)
 				v.session = max(v.session, h.session+lostSessions)
 			}
 		}

@@ -56,7 +56,7 @@ func (f *keyFile) encode() []byte {
 	h := make([]byte, keysHeader, keysHeader+len(e.p))
 	copy(h, keysMagic)
 	le := binary.LittleEndian
-	le.PutUint32(h[8:], formatVersion)
+	le.PutUint32(h[8:], sealedVersion)
 	le.PutUint64(h[16:], uint64(len(e.p)))
 	le.PutUint32(h[24:], checksum(e.p))
 	le.PutUint32(h[28:], checksum(h[:28]))
@@ -74,7 +74,7 @@ func parseKeyFile(p []byte) (keyFile, error) {
 	if len(p) < keysHeader || string(p[:8]) != keysMagic || checksum(p[:28]) != le.Uint32(p[28:]) {
 		return f, errDamagedKeys
 	}
-	if v := le.Uint32(p[8:]); v > formatVersion {
+	if v := le.Uint32(p[8:]); v > sealedVersion {
 		return f, &versionError{found: v}
 	}
 	rest := p[keysHeader:]

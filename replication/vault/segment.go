@@ -13,11 +13,13 @@ import (
 )
 
 const (
-	// formatVersion is the newest one: that of encrypted vaults. It is raised when an
-	// older program would misread the files. Vaults without encryption have
-	// plainVersion, as they always had.
-	formatVersion = 2
+	// formatVersion is the newest one. It is raised when an older program would misread
+	// the files. Encrypted vaults have sealedVersion and others plainVersion, and
+	// codecVersions more once they may hold blocks of another codec than raw and LZ4.
+	formatVersion = sealedVersion + codecVersions
 	plainVersion  = 1
+	sealedVersion = 2
+	codecVersions = 2
 	// derivedVersion is that of catalogs and maps. Those of another version are made
 	// anew from the log.
 	derivedVersion = 2

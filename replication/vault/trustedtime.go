@@ -150,7 +150,7 @@ func (c *trustedClock) save(now time.Time) error {
 	p := make([]byte, clockSize)
 	copy(p, clockMagic)
 	le := binary.LittleEndian
-	le.PutUint32(p[8:], formatVersion)
+	le.PutUint32(p[8:], sealedVersion)
 	le.PutUint32(p[12:], checksum(c.vault.id[:]))
 	le.PutUint64(p[16:], uint64(now.UnixNano()))
 	le.PutUint64(p[24:], uint64(lent))
@@ -178,7 +178,7 @@ func (c *trustedClock) keep(after time.Duration) error {
 
 func parseClock(p []byte, id vaultID) (at int64, lent time.Duration, ok bool) {
 	le := binary.LittleEndian
-	if len(p) != clockSize || string(p[:8]) != clockMagic || le.Uint32(p[8:]) != formatVersion ||
+	if len(p) != clockSize || string(p[:8]) != clockMagic || le.Uint32(p[8:]) != sealedVersion ||
 		le.Uint32(p[12:]) != checksum(id[:]) || checksum(p[:clockSize-4]) != le.Uint32(p[clockSize-4:]) {
 		return 0, 0, false
 	}
