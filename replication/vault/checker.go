@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"riparo/replication"
 )
 
 // checker is what one core needs to verify segments: about 4 MiB, and at most the
@@ -95,16 +97,13 @@ func (c *diskCheck) dispatch(ctx context.Context, d *disk, work chan<- func(*che
 	}
 	c.lost()
 	c.keys()
-	if err := c.derived(ctx); err != nil {
-		return err
-	}
-	if err := send(ctx, read, c.report.Bytes); err != nil {
-		return err
-	}
+	var under sync.WaitGroup // whoever was sent a segment comes to it
 	for _, n := range numbers {
 		part := &check{disk: d, report: &VerifyReport{}}
 		c.parts = append(c.parts, part)
+		under.Add(1)
 		err := send(ctx, work, func(k *checker) error {
+			defer under.Done()
 			if err := part.segment(ctx, k, n, tails[n]); err != nil {
 				return fmt.Errorf("verify disk %s: %w", d.id, err)
 			}
@@ -114,7 +113,15 @@ func (c *diskCheck) dispatch(ctx context.Context, d *disk, work chan<- func(*che
 			return err
 		}
 	}
-	return nil
+	under.Wait()
+	sound := make(map[uint32][]replication.Extent, len(numbers))
+	for i, n := range numbers {
+		sound[n] = c.parts[i].sound
+	}
+	if err := c.derived(ctx, sound); err != nil {
+		return err
+	}
+	return send(ctx, read, c.report.Bytes)
 }
 
 // send sends a value, unless ctx ends before.

@@ -305,7 +305,9 @@
 // Opening a disk reads the catalog and the records that its tiles do not know; or,
 // without a catalog that fits, the footers of all segments. Of the last segment, the
 // records that nothing proves to be durable are checked with their payload and then
-// written once more into a new segment.
+// written once more into a new segment. A record whose serial the catalog knows with another
+// sum is none of the log: an append that failed left it, and what was written over it and
+// acknowledged has not arrived.
 //
 // Errors of fsync are final: the disk stops acknowledging, and what is true is found out
 // by opening it again and reading it. What is read then need not be on the medium, for

@@ -176,12 +176,7 @@ func flipped(l *life, disk *vfs.Sim) (string, error) {
 	if err != nil {
 		return "refused to verify", nil
 	}
-	real := 0
-	for _, d := range report.Damage {
-		if !d.Harmless {
-			real++
-		}
-	}
+	real := harm(report)
 	err = l.model.matches(l.ctx, v)
 	switch {
 	case err == nil && len(report.Damage) == 0:
@@ -192,7 +187,7 @@ func flipped(l *life, disk *vfs.Sim) (string, error) {
 		return "verify reports damage that no point needs", nil
 	case real > 0 && !strings.Contains(err.Error(), "MIXTURE"):
 		return "verify reports damage", nil
-	case hasCode(err, CodeIndex):
+	case hasCode(err, CodeIndex) && len(report.Damage) > 0:
 		return "reading reports a damaged map", nil
 	}
 	return "", err

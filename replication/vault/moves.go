@@ -3,6 +3,7 @@ package vault
 import (
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"iter"
 	"maps"
 	"slices"
@@ -181,6 +182,9 @@ func (r *record) origins() ([]origin, error) {
 // originAt finds what brought the block at a place.
 func (d *disk) originAt(at location) (_ origin, err error) {
 	s, err := openSegment(d.vault.fs, d.folder, at.segment)
+	if errors.Is(err, fs.ErrNotExist) {
+		return origin{}, errNoOrigin
+	}
 	if err != nil {
 		return origin{}, err
 	}

@@ -187,7 +187,7 @@ func (r *replayer) take(rec *record) error {
 	if err := r.add(rec); err != nil {
 		return logDamagedProblem(r.id, rec.segment, rec.position, err)
 	}
-	if rec.serial == r.known && rec.sum != r.knownSum {
+	if r.contradicted(rec) {
 		return errMisfit
 	}
 	r.at, r.chain, r.bound = rec.serial, rec.sum, true
@@ -314,7 +314,7 @@ func (r *replayer) records(s *segmentReader, limit int64) (records []record, end
 	end = segmentHeaderSize
 	for position := int64(segmentHeaderSize); position < limit; {
 		rec, err := s.record(position)
-		if err == nil && rec.recordHeader.disk == r.log.tag && (!bound || rec.serial == at+1 && rec.chain == chain) {
+		if err == nil && rec.recordHeader.disk == r.log.tag && (!bound || rec.serial == at+1 && rec.chain == chain) && !r.contradicted(&rec) {
 			records = append(records, rec)
 			at, chain, bound = rec.serial, rec.sum, true
 			position += rec.size()
@@ -334,13 +334,20 @@ func (r *replayer) records(s *segmentReader, limit int64) (records []record, end
 	return records, end, nil
 }
 
+// contradicted reports whether the catalog knows another record of the same serial. That
+// one was durable; this is what an append left that failed, and what was written over it has
+// not arrived.
+func (r *replayer) contradicted(rec *record) bool {
+	return rec.serial == r.known && rec.sum != r.knownSum
+}
+
 // resume looks for the next record behind a place where none can be read. There is
 // one that counts if it proves that the missing ones were durable when it was
 // written; otherwise it is part of what a power cut left behind.
 func (r *replayer) resume(s *segmentReader, at serial, position, limit int64) (int64, bool, error) {
 	for position = roundUp(position + 1); position < limit; position += alignment {
 		rec, err := s.record(position)
-		if err != nil || rec.recordHeader.disk != r.log.tag || rec.serial <= at {
+		if err != nil || rec.recordHeader.disk != r.log.tag || rec.serial <= at || r.contradicted(&rec) {
 			continue
 		}
 		if max(rec.settled, r.witness) <= at {

@@ -285,14 +285,21 @@ func (v *Vault) scrubDisk(ctx context.Context, d *disk, pace func(context.Contex
 	d.mu.Unlock()
 	k := checkers.Get().(*checker) // one: a pass has a week, and the other cores are for senders
 	defer checkers.Put(k)
+	sound := map[uint32][]replication.Extent{}
+	for n := range missing {
+		if wanted(n) {
+			sound[n] = nil
+		}
+	}
 	for _, n := range numbers {
 		if !wanted(n) {
 			continue
 		}
-		c.report, c.bad = &VerifyReport{}, nil
+		c.report, c.bad, c.sound = &VerifyReport{}, nil, nil
 		if err := c.segment(ctx, k, n, tails[n]); err != nil {
 			return err
 		}
+		sound[n] = c.sound
 		d.met(n, &c)
 		if len(c.bad) > 0 || len(c.report.Damage) > 0 {
 			// A storage that fails at this is told by the disk itself.
@@ -302,15 +309,16 @@ func (v *Vault) scrubDisk(ctx context.Context, d *disk, pace func(context.Contex
 		}
 		done(n)
 	}
-	return nil
+	return c.scrubNamed(ctx, sound)
 }
 
 // met puts what a check of a segment found in the place of what was known of it.
 func (d *disk) met(segment uint32, c *check) {
 	d.mu.Lock()
-	for at := range d.damaged {
+	for at, f := range d.damaged {
 		again := func(b badBlock) bool { return b.location == at }
-		if at.segment == segment && !slices.ContainsFunc(c.bad, again) {
+		// Where no record leads to, scrubNamed looks.
+		if e := f.place(); at.segment == segment && covered(c.sound, &e) && !slices.ContainsFunc(c.bad, again) {
 			delete(d.damaged, at) // it can be read after all
 		}
 	}

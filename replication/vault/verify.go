@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,9 @@ type location struct {
 }
 
 // Verify reads all segments again and checks every record: header, table, the
-// stored bytes and what they decompress to. It changes nothing. Damage is no error;
+// stored bytes and what they decompress to; that each is the one that became durable in its
+// place; and that every block which a map names is there. What it passes can be read, and
+// what it does not it names. It changes nothing. Damage is no error;
 // an error means that the verification could not be done.
 func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, error) {
 	var report VerifyReport
@@ -87,6 +90,7 @@ type check struct {
 	report *VerifyReport
 	pace   func(ctx context.Context, bytes int64) error // called for what was read; may be nil
 	bad    []badBlock
+	sound  []replication.Extent // of the segment, where records were read and checked; ascending
 }
 
 // badBlock is a stored block that cannot be read back.
@@ -96,11 +100,14 @@ type badBlock struct {
 	reason error
 }
 
-// tail is what is known of the segment that is being written: where its records end at
-// this moment, and what its footer will say of them.
+// tail is what is known of a segment whose footer does not say it: of the one that is being
+// written where its records end at this moment, and what its footer will say of them; and
+// of any the sum of the last one.
 type tail struct {
 	end    int64
 	footer []byte
+	chain  uint32
+	bound  bool // chain is known
 }
 
 // begin tells which segments there are, and of the one that is being written its tail,
@@ -117,13 +124,19 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	numbers, err = d.segmentFiles()
 	tails = map[uint32]tail{}
 	if w := d.log.current; w != nil {
-		tails[w.number] = tail{w.end, w.footer} // which is only added to
+		tails[w.number] = tail{w.end, w.footer, d.log.chain, true} // the footer is only added to
 	} else {
-		tails[d.log.previous] = tail{end: d.log.previousEnd}
+		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: true}
 	}
+	unsealed := slices.Clone(d.unsealed)
 	d.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, n := range unsealed {
+		if _, known := tails[n]; !known {
+			tails[n] = c.goesOn(numbers, n)
+		}
 	}
 	c.report.Disks++
 	c.report.Points += points
@@ -133,6 +146,23 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 		}
 	}
 	return numbers, tails, nil
+}
+
+// goesOn is what the segment that follows says of the end of one.
+func (c *check) goesOn(numbers []uint32, number uint32) tail {
+	i, found := slices.BinarySearch(numbers, number)
+	if !found || i+1 == len(numbers) {
+		return tail{}
+	}
+	next, err := openSegment(c.disk.vault.fs, c.disk.folder, numbers[i+1])
+	if err != nil {
+		return tail{} // told where it is verified itself
+	}
+	defer next.close()
+	if next.header == nil || next.header.previous != number {
+		return tail{}
+	}
+	return tail{end: next.header.previousEnd, chain: next.header.chain, bound: true}
 }
 
 // damaged reports damage that is not in a block.
@@ -163,27 +193,21 @@ func (c *check) lost() {
 	}
 }
 
-// derived verifies the map files and the catalog.
-func (c *check) derived(ctx context.Context) error {
+// derived verifies the map files and the catalog, and the blocks that a map names outside
+// of the records that were verified.
+func (c *check) derived(ctx context.Context, sound map[uint32][]replication.Extent) error {
 	d := c.disk
 	d.mu.Lock()
-	var files []*mapFile
-	for _, t := range d.tiles {
-		files = append(files, t.mapFile)
-	}
-	for _, f := range d.folds {
-		files = append(files, f.mapFile)
-	}
-	for _, m := range files {
-		m.use.acquire()
-	}
 	mapped := d.mapped
 	d.mu.Unlock()
+	files, memory, moved := d.maps()
+	named := d.named(sound, moved)
+	named.memory(memory)
 	var errs []error
 	for _, m := range files {
 		if err := context.Cause(ctx); err != nil {
 			errs = append(errs, err)
-		} else if n, err := c.mapFile(m); err != nil {
+		} else if n, err := c.mapFile(m, named); err != nil {
 			c.repeated(0, 0, fmt.Errorf("%w; it is made anew when the vault is opened next", err))
 		} else {
 			c.report.Bytes += n
@@ -198,11 +222,16 @@ func (c *check) derived(ctx context.Context) error {
 	} else if mapped > 0 {
 		c.repeated(0, 0, fmt.Errorf("catalog: %w; it is made anew from the log", err))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(append(errs, named.blocks.close())...); err != nil {
+		return err
+	}
+	var err error
+	c.bad, err = named.needed(ctx)
+	return err
 }
 
-// mapFile verifies every page of a map file.
-func (c *check) mapFile(m *mapFile) (int64, error) {
+// mapFile verifies every page of a map file, and shows its entries.
+func (c *check) mapFile(m *mapFile, named *named) (int64, error) {
 	fresh, err := c.disk.openMap(m.number, m.made)
 	if err != nil {
 		return 0, err
@@ -211,6 +240,7 @@ func (c *check) mapFile(m *mapFile) (int64, error) {
 	for _, s := range []*section{&fresh.fine, &fresh.whole} {
 		k := s.cursor(0, s.count)
 		for k.advance() {
+			named.entry(k.current)
 		}
 		if k.err != nil {
 			return 0, k.err
@@ -239,6 +269,7 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, t tail) 
 	switch {
 	case r.trailer != nil:
 		end = r.trailer.footer
+		t.chain, t.bound = r.trailer.chain, true
 		if promised, err = r.footerBytes(); err != nil {
 			c.repeated(number, end, err)
 		}
@@ -261,13 +292,19 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, t tail) 
 			return err
 		}
 		rec, err := r.recordBy(at, func(n int64) ([]byte, error) { return k.ahead.slice(at, n) })
-		if err == nil && (rec.chain != chain && bound || rec.recordHeader.disk != c.disk.log.tag) {
+		known, next := findRecord(footer, at)
+		switch {
+		case err != nil:
+		case rec.chain != chain && bound || rec.recordHeader.disk != c.disk.log.tag:
 			err = errors.New("it is not the record that was written after the one before")
+		case known != nil && rec.sum != known.sum, t.bound && at+rec.size() >= end && rec.sum != t.chain:
+			// A try that failed leaves a record as good as any. The next one is written over
+			// it, and may not have arrived.
+			err = errors.New("it is not the record that became durable here")
 		}
 		if err != nil {
 			err = fmt.Errorf("a record: %w", err)
 			bound = false
-			known, next := findRecord(footer, at)
 			if known == nil {
 				c.damaged(number, at, err)
 				if next == 0 {
@@ -285,7 +322,9 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, t tail) 
 		} else {
 			chain, bound = rec.sum, true
 		}
-		c.payload(k, &rec)
+		if c.payload(k, &rec) {
+			c.verified(&rec)
+		}
 		if c.pace != nil {
 			if err := c.pace(ctx, rec.size()); err != nil {
 				return err
@@ -300,24 +339,25 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, t tail) 
 // findRecord finds what a footer says about the record at a position, and where the
 // first one behind it is, 0 if there is none.
 func findRecord(footer []record, at int64) (known *record, next int64) {
-	for i := range footer {
-		switch {
-		case footer[i].position == at:
-			known = &footer[i]
-		case footer[i].position > at:
-			return known, footer[i].position
-		}
+	i, found := slices.BinarySearchFunc(footer, at, func(r record, at int64) int { return cmp.Compare(r.position, at) })
+	if found {
+		known = &footer[i]
+		i++
 	}
-	return known, 0
+	if i < len(footer) {
+		next = footer[i].position
+	}
+	return known, next
 }
 
-// payload verifies the blocks of a record and its padding.
-func (c *check) payload(k *checker, rec *record) {
+// payload verifies the blocks of a record and its padding. It reports whether each of them
+// was looked at.
+func (c *check) payload(k *checker, rec *record) bool {
 	at := rec.position + rec.meta()
 	p, err := k.ahead.slice(at, int64(rec.payload)+int64(rec.pad))
 	if err != nil {
 		c.damaged(rec.segment, at, err)
-		return
+		return false
 	}
 	for _, e := range rec.entries() {
 		if e.codec == codecZero {
@@ -332,4 +372,5 @@ func (c *check) payload(k *checker, rec *record) {
 	if !replication.IsZero(p) {
 		c.damaged(rec.segment, rec.position+rec.size()-int64(len(p)), errors.New("the padding is not zero"))
 	}
+	return true
 }
