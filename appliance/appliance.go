@@ -58,6 +58,9 @@ type Config struct {
 	FS vfs.FS
 	// Scrub is the budget of the vault's scrub; the zero value is a pass a week.
 	Scrub vault.ScrubOptions
+	// KeepBytes is how much a transfer passes before it keeps how far it came; 0 is
+	// 256 MiB. Tests shorten it.
+	KeepBytes int64
 }
 
 // Appliance is an open appliance.
@@ -143,7 +146,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	}
 	a.sites = discovery.New(a.store, a.connect, a.part("discovery"))
 	a.protect = protection.New(protection.Config{Store: a.store, Sites: a.sites, Vault: a.vault, Log: a.part("protection"),
-		RetryUnit: a.config.RetryUnit, Seeds: filepath.Join(a.config.Data, protection.SeedsName), Changed: func(what string) { a.store.Touch(what) }, Broken: a.restartLater})
+		RetryUnit: a.config.RetryUnit, KeepBytes: a.config.KeepBytes, Seeds: filepath.Join(a.config.Data, protection.SeedsName), Changed: func(what string) { a.store.Touch(what) }, Broken: a.restartLater})
 	if err := a.limitVault(); err != nil {
 		return err
 	}

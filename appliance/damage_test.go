@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,9 +51,16 @@ func (th *theater) labSites() *lab.Site {
 // furnish gives an appliance a running lab machine that is protected every 5 s.
 func (th *theater) furnish(policy replication.Policy) *lab.Site {
 	th.Helper()
+	return th.furnishWith(policy, 16<<20, 256<<10)
+}
+
+// furnishWith does so with a disk of so many bytes, of which the machine writes so many a
+// second.
+func (th *theater) furnishWith(policy replication.Policy, size, churn int64) *lab.Site {
+	th.Helper()
 	t := th.T
 	site := th.labSites()
-	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 256 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: 16 << 20, InitialBytes: 16 << 20}}})
+	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: churn, Disks: []lab.DiskSpec{{Key: "vda", Size: size, InitialBytes: size}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +84,16 @@ func (th *theater) furnish(policy replication.Policy) *lab.Site {
 // until polls until something is so.
 func (th *theater) until(what string, so func() bool) {
 	th.Helper()
-	for deadline := time.Now().Add(guestLimit); !so(); time.Sleep(20 * time.Millisecond) {
+	th.within(guestLimit, what, so)
+}
+
+// soon is what the appliance looks at every 2 s or less takes at most, on a busy machine.
+const soon = 30 * time.Second
+
+// within polls until something is so, which has to be within a limit.
+func (th *theater) within(limit time.Duration, what string, so func() bool) {
+	th.Helper()
+	for deadline := time.Now().Add(limit); !so(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			th.Fatalf("it did not come about that %s; health %+v", what, th.machine().Health)
 		}
@@ -208,28 +225,133 @@ func TestTheScrubFindsRotAndTheSourceHealsIt(t *testing.T) {
 func rot(t *testing.T, th *theater, n int) {
 	t.Helper()
 	th.pauseReplication(func() {
-		path := filepath.Join(th.data, "vault", "disks", "disk-"+string(th.machine().Disks[0].ID)+".d", "00000001.segment")
-		f, err := os.OpenFile(path, os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		info, err := f.Stat()
-		if err != nil {
-			t.Fatal(err)
-		}
+		size := th.segmentBytes()
 		for i := range int64(n) {
-			at := info.Size()/16 + i*info.Size()/int64(2*n)
-			var b [1]byte
-			if _, err := f.ReadAt(b[:], at); err != nil {
-				t.Fatal(err)
-			}
-			b[0] ^= 0x55
-			if _, err := f.WriteAt(b[:], at); err != nil {
-				t.Fatal(err)
-			}
+			th.flip(size/16 + i*size/int64(2*n))
 		}
 	})
+}
+
+// segment opens the first segment of the machine's disk.
+func (th *theater) segment() *os.File {
+	th.Helper()
+	f, err := os.OpenFile(filepath.Join(th.data, "vault", "disks", "disk-"+string(th.machine().Disks[0].ID)+".d", "00000001.segment"), os.O_RDWR, 0)
+	if err != nil {
+		th.Fatal(err)
+	}
+	return f
+}
+
+// segmentBytes is how long it is.
+func (th *theater) segmentBytes() int64 {
+	th.Helper()
+	f := th.segment()
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		th.Fatal(err)
+	}
+	return info.Size()
+}
+
+// flip changes a byte of it.
+func (th *theater) flip(at int64) {
+	th.Helper()
+	f := th.segment()
+	defer f.Close()
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		th.Fatal(err)
+	}
+	b[0] ^= 0x55
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		th.Fatal(err)
+	}
+}
+
+// TestADamagedPointIsNamedAndNotOfferedAsTheLatest: what only the newest point needs
+// rots. Once the scrub has come by, that point and no other is marked, the one before it
+// is the latest, and it is what a failover would take.
+func TestADamagedPointIsNamedAndNotOfferedAsTheLatest(t *testing.T) {
+	th, site := labbed(t, appliance.Config{Data: t.TempDir(), Scrub: vault.ScrubOptions{Within: time.Second}}, replication.DefaultPolicy())
+	points := func() []replication.RecoveryPoint {
+		list, err := th.a.Points(t.Context(), th.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	th.until("there are two points", func() bool { return len(points()) >= 2 })
+	protection := th.a.Rooms().Protection
+	release, err := protection.Hold(t.Context(), th.id) // no cycle adds a point or heals one
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if err := site.Encrypt(t.Context(), th.ref, "vda", replication.Extent{Offset: 4 << 20, Length: 2 << 20}); err != nil { // noise, which fills the log
+		t.Fatal(err)
+	}
+	f := th.segment()
+	defer f.Close()
+	filled := func() int64 { // the segment is longer than what is in it
+		p, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int64(len(bytes.TrimRight(p, "\x00")))
+	}
+	from := filled()
+	newest, _, err := protection.TakePoint(t.Context(), th.id, func(int64, int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	length := filled() - from
+	if length < 2<<20 {
+		t.Fatalf("the point %s took %d bytes of the first segment, want the 2 MiB that were encrypted", newest.ID, length)
+	}
+	for i := range int64(8) {
+		th.flip(from + length/16 + i*length/10)
+	}
+	th.until("health says that the vault is damaged", func() bool { return th.finding("vault.damaged") != nil })
+	whole := replication.PointID("")
+	for i, p := range points() {
+		marked := len(p.Damage) > 0 // before anybody reads it
+		if _, err := th.content(p.ID); marked != (err != nil) || marked != (i == 0) {
+			t.Errorf("point %s, number %d from the newest: damage %+v, reading gives %v; want the newest damaged and marked, and no other", p.ID, i, p.Damage, err)
+		}
+		for _, d := range p.Damage {
+			if d.Disk != th.machine().Disks[0].ID || d.Length <= 0 || d.Offset < 0 || d.Offset+d.Length > 16<<20 {
+				t.Errorf("point %s: damage %+v is no place of its disk", p.ID, d)
+			}
+		}
+		if i == 1 {
+			whole = p.ID
+		}
+	}
+	latest, err := protection.Choose(th.machine(), "")
+	if err != nil || latest.ID != whole {
+		t.Errorf("the latest is %s, %v; want %s, the newest that is whole", latest.ID, err, whole)
+	}
+	if asked, err := protection.Choose(th.machine(), newest.ID); err != nil || asked.ID != newest.ID {
+		t.Errorf("who asks for the damaged point by its name gets %s, %v", asked.ID, err)
+	}
+	if t.Failed() {
+		return
+	}
+	// Now rot what the first copy of the disk brought, which all points need.
+	for i := range int64(6) {
+		th.flip(1<<20 + i<<21)
+	}
+	th.within(soon, "every point is marked", func() bool {
+		return !slices.ContainsFunc(points(), func(p replication.RecoveryPoint) bool { return len(p.Damage) == 0 })
+	})
+	for _, p := range points() {
+		if _, err := th.content(p.ID); err == nil {
+			t.Errorf("point %s is marked as damaged, %+v, and reads well", p.ID, p.Damage)
+		}
+	}
+	_, err = protection.Choose(th.machine(), "")
+	explained(t, err, "damaged in the vault")
 }
 
 // pauseReplication does something while no cycle writes.

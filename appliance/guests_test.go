@@ -2,6 +2,7 @@ package appliance_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,7 @@ type theater struct {
 	*testing.T
 	kit  guest.Kit
 	a    *appliance.Appliance
+	stop func() // ends it; what it keeps stays
 	data string // its folder
 	port int    // that the guest tries to reach
 	id   replication.MachineID
@@ -93,7 +95,7 @@ func (th *theater) start(data string) {
 // startWith is start with more to say about the appliance.
 func (th *theater) startWith(c appliance.Config) {
 	th.Helper()
-	c.Listen, c.RetryUnit = "127.0.0.1:0", 200*time.Millisecond
+	c.Listen, c.RetryUnit = "127.0.0.1:0", cmp.Or(c.RetryUnit, 200*time.Millisecond)
 	c.Log = slog.New(slog.NewTextHandler(testWriter{th.T}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	th.data = c.Data
 	a, err := appliance.Open(th.Context(), c)
@@ -103,12 +105,13 @@ func (th *theater) startWith(c appliance.Config) {
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	th.Cleanup(func() {
+	th.stop = sync.OnceFunc(func() {
 		stop()
 		if err := errors.Join(<-ended, a.Close()); err != nil {
 			th.Errorf("the appliance ended with: %v", err)
 		}
 	})
+	th.Cleanup(th.stop)
 	th.a = a
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -39,8 +38,12 @@ const kills = 50
 
 // TestMain lets the test binary be the daemon as well: a process that can be killed.
 func TestMain(m *testing.M) {
+	if data := os.Getenv("RIPARO_TEST_COMPARING"); data != "" {
+		fmt.Fprintln(os.Stderr, killedComparing(data, os.Getenv("RIPARO_TEST_MACHINE"), os.Getenv("RIPARO_TEST_REF")))
+		os.Exit(1)
+	}
 	if data := os.Getenv("RIPARO_TEST_DAEMON"); data != "" {
-		if err := daemon(data, os.Getenv("RIPARO_TEST_LISTEN")); err != nil {
+		if err := daemon(data, os.Getenv("RIPARO_TEST_LISTEN"), os.Getenv("RIPARO_TEST_ADDRESS")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -49,21 +52,34 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func daemon(data, listen string) error {
+// daemon runs until it is interrupted, and writes where it listens into the file tell. Who
+// takes the port while it is away has to give it back: others connect from such ports for
+// moments.
+func daemon(data, listen, tell string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := appliance.Open(ctx, appliance.Config{Data: data, Listen: listen, Log: log, RetryUnit: 100 * time.Millisecond})
+	config := appliance.Config{Data: data, Listen: listen, Log: log, RetryUnit: 100 * time.Millisecond}
+	a, err := appliance.Open(ctx, config)
+	for deadline := time.Now().Add(time.Minute); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		a, err = appliance.Open(ctx, config)
+	}
 	if err != nil {
 		return err
+	}
+	// All of it, or nothing.
+	err = os.WriteFile(tell+".new", []byte(a.Address()), 0o600)
+	if err = errors.Join(err, os.Rename(tell+".new", tell)); err != nil {
+		return errors.Join(err, a.Close())
 	}
 	return errors.Join(a.Run(ctx), a.Close())
 }
 
 // victim is a daemon in a process of its own that somebody keeps killing.
 type victim struct {
-	t            *testing.T
-	data, listen string
+	t      *testing.T
+	data   string
+	listen string // a port of the daemon's choice, until it has told which
 
 	mu    sync.Mutex // guards what follows
 	child *exec.Cmd
@@ -74,7 +90,7 @@ type victim struct {
 
 func (v *victim) start() {
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "RIPARO_TEST_DAEMON="+v.data, "RIPARO_TEST_LISTEN="+v.listen)
+	child.Env = append(os.Environ(), "RIPARO_TEST_DAEMON="+v.data, "RIPARO_TEST_LISTEN="+v.listen, "RIPARO_TEST_ADDRESS="+v.address())
 	child.Stdout, child.Stderr = v.log, v.log
 	if err := child.Start(); err != nil {
 		v.t.Error(err)
@@ -85,6 +101,24 @@ func (v *victim) start() {
 	v.mu.Lock()
 	v.child, v.done = child, done
 	v.mu.Unlock()
+}
+
+// address is the file in which the daemon says where it listens.
+func (v *victim) address() string { return v.data + ".address" }
+
+// settle waits until the daemon listens for the first time. It does so at the same place
+// from then on.
+func (v *victim) settle() {
+	v.t.Helper()
+	for deadline := time.Now().Add(guestLimit); ; time.Sleep(20 * time.Millisecond) {
+		if listen, err := os.ReadFile(v.address()); err == nil {
+			v.listen = string(listen)
+			return
+		}
+		if time.Now().After(deadline) {
+			v.t.Fatal("the daemon does not say where it listens")
+		}
+	}
 }
 
 // end kills the daemon, or asks it to end, and waits until it is gone.
@@ -155,7 +189,7 @@ func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &victim{t: t, data: filepath.Join(dir, "data"), listen: freePort(t), log: log}
+	v := &victim{t: t, data: filepath.Join(dir, "data"), listen: "127.0.0.1:0", log: log}
 	v.start()
 	t.Cleanup(func() {
 		v.end(syscall.SIGKILL)
@@ -168,6 +202,7 @@ func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 		}
 	})
 	h := &hand{T: t, v: v, primary: sites[0], secondary: sites[1], ref: th.ref, last: -1}
+	v.settle()
 	h.claim()
 	h.prepare(th)
 	ctx, stop := context.WithCancel(t.Context())
@@ -200,15 +235,6 @@ func killUntil(t *testing.T) time.Time {
 		t.Fatalf("RIPARO_TIME: %v", err)
 	}
 	return time.Now().Add(d)
-}
-
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func endMachines(t *testing.T, s *kvm.Site) {

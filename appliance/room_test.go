@@ -65,6 +65,29 @@ func TestAFullVaultIsToldAndReplicationGoesOnByItself(t *testing.T) {
 	}
 }
 
+// TestAMachineThatWaitedForRoomGoesOnAtOnce: its next try would be hours away. When there
+// is room again, nobody has to wait for that.
+func TestAMachineThatWaitedForRoomGoesOnAtOnce(t *testing.T) {
+	disk := vfs.NewSim(1)
+	disk.SetCapacity(256 << 20)
+	limits := vault.Limits{Warn: vault.Watermark{Bytes: 64 << 20}, Slow: vault.Watermark{Bytes: 32 << 20}, Stop: vault.Watermark{Bytes: 16 << 20}}
+	const unit = 3 * time.Hour
+	th, site := labbed(t, appliance.Config{Data: t.TempDir(), FS: disk, Limits: limits, RetryUnit: unit}, replication.DefaultPolicy())
+	used := 256<<20 - th.a.Rooms().Vault.Pressure().Free
+	disk.SetCapacity(used + 8<<20)
+	if err := site.Encrypt(t.Context(), th.ref, "vda", replication.Extent{Offset: 1 << 20, Length: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	th.until("the machine waits for room", func() bool { return th.finding(vault.CodeWatermark) != nil && th.finding("vault.room") != nil })
+	if next := th.machine().NextTry; time.Until(next) < unit/2 {
+		t.Fatalf("the next try is at %s: too soon to tell it from one that room brought", next)
+	}
+	before := th.machine().LastPoint.ID
+	disk.SetCapacity(256 << 20)
+	th.within(soon, "a point is taken as soon as there is room", func() bool { return th.machine().LastPoint.ID != before })
+	th.until("nothing is left of the wait", func() bool { return th.machine().Failures == 0 && th.machine().Health.Level == store.Healthy })
+}
+
 func has(points []replication.RecoveryPoint, id replication.PointID) bool {
 	for _, p := range points {
 		if p.ID == id {
