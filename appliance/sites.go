@@ -27,7 +27,7 @@ var kinds = []kind{
 		return kvm.Open(ctx, s.Address, kvm.Options{})
 	}},
 	{libvirt.Kind, func(ctx context.Context, a *Appliance, s store.Site) (hypervisor.Provider, error) {
-		return libvirt.Open(ctx, s.Address, libvirt.Options{KnownHosts: a.knownHosts()[:1]})
+		return libvirt.Open(ctx, s.Address, libvirt.Options{KnownHosts: a.knownHosts()[:1], Fingerprint: s.Fingerprint})
 	}},
 }
 

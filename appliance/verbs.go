@@ -287,7 +287,8 @@ func (a *Appliance) savePolicy(ctx context.Context, actor string, p replication.
 	return err
 }
 
-// AddSite contacts a site and keeps it.
+// AddSite contacts a site and keeps it. Its fingerprint is the one of who answers there,
+// when nobody but a person vouches for that.
 func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) error {
 	if strings.TrimSpace(s.Name) == "" || len(s.Name) > 63 {
 		return replication.Stopf("site.name", "give it a name of 1 to 63 characters", "a site needs a name")
@@ -299,6 +300,9 @@ func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 		return nil
 	}
 	if err := a.store.View(free); err != nil {
+		return err
+	}
+	if err := a.admit(ctx, actor, &s, "the site was not added"); err != nil {
 		return err
 	}
 	if err := a.furnishLab(ctx, s); err != nil {

@@ -8,8 +8,11 @@ type Site struct {
 	// Kind: lab, kvm-qmp, kvm-libvirt.
 	Kind string `json:"kind"`
 	// Address: a folder for lab and kvm-qmp, a libvirt URI for kvm-libvirt.
-	Address string    `json:"address"`
-	Created time.Time `json:"created"`
+	Address string `json:"address"`
+	// Fingerprint is the SHA-256 of the TLS certificate that a person confirmed; empty:
+	// an authority vouches for the place, or it is not reached over TLS.
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	Created     time.Time `json:"created"`
 	// Reachable and Problem are the outcome of the last contact.
 	Contacted time.Time `json:"contacted,omitzero"`
 	Reachable bool      `json:"reachable"`

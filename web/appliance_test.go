@@ -202,9 +202,15 @@ func (a *appliance) SavePolicy(_ context.Context, _ api.Who, p replication.Polic
 	return a.store.Update(func(tx *store.Tx) error { return tx.Policies().Put(store.Policy{Policy: p}) })
 }
 
-func (a *appliance) AddSite(_ context.Context, _ string, s store.Site) error {
+func (a *appliance) AddSite(ctx context.Context, actor string, s store.Site) error {
 	if s.Address == "nowhere" {
 		return &replication.Problem{Code: "site.unreachable", Cause: "the folder nowhere does not exist", Effect: "the site was not added", Action: "check the address", Remedy: replication.Stop}
+	}
+	if p, _ := a.Peer(ctx, s); p != nil && !p.Known {
+		if s.Fingerprint != p.Fingerprint {
+			return &replication.Problem{Code: "peer.unknown", Cause: "nobody has confirmed yet who answers at " + p.Host, Effect: "the site was not added", Action: "confirm it", Remedy: replication.Stop}
+		}
+		a.TrustPeer(ctx, actor, s, s.Fingerprint)
 	}
 	a.mu.Lock()
 	a.sites = append(a.sites, api.DiscoveredSite{Site: s, About: hypervisor.Description{Kind: s.Kind, Emulated: s.Kind == "lab"}, Seen: a.now()})

@@ -38,6 +38,8 @@ var actions = map[string]string{
 	"POST /api/v1/sites":                 "sites.add",
 	"POST /infrastructure/{name}/remove": "sites.remove",
 	"DELETE /api/v1/sites/{name}":        "sites.remove",
+	"POST /infrastructure/{name}/trust":  "sites.trust",
+	"POST /api/v1/sites/{name}/trust":    "sites.trust",
 	"POST /infrastructure/scrub":         "vault.scrub",
 	"POST /infrastructure/refresh":       "sites.refresh",
 	"POST /api/v1/discovered/refresh":    "sites.refresh",
@@ -112,7 +114,7 @@ var plainFields = map[string]bool{"name": true, "role": true, "life": true, "hou
 	"kind": true, "copy": true, "copy_frequency": true, "app": true, "app_consistent_frequency": true, "freeze": true, "freeze_limit": true, "threshold": true,
 	"rpo_threshold": true, "retention": true, "lock_for": true, "limit": true, "bytes_per_second": true, "boot_sign": true, "scope": true, "level": true, "disabled": true,
 	"enabled": true, "label": true, "issuer": true, "client_id": true, "own_address": true, "scopes": true, "name_claim": true, "role_claim": true, "rules": true, "url": true, "start_tls": true, "bind_dn": true, "base_dn": true,
-	"filter": true, "name_attribute": true, "group_base_dn": true, "group_filter": true}
+	"filter": true, "name_attribute": true, "group_base_dn": true, "group_filter": true, "fingerprint": true, "trust": true}
 
 // maxDetail bounds the value of one field.
 const maxDetail = 200

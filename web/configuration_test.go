@@ -81,6 +81,26 @@ func (a *appliance) Peer(_ context.Context, s store.Site) (*api.Peer, error) {
 	return &api.Peer{Host: "kvm1:22", Kind: "ssh-ed25519", Fingerprint: print1, Known: slices.Contains(a.told, "trust "+print1)}, nil
 }
 
+func (a *appliance) SitePeer(ctx context.Context, name string) (*api.Peer, error) {
+	for _, s := range a.sites {
+		if s.Site.Name == name {
+			return a.Peer(ctx, s.Site)
+		}
+	}
+	return nil, fmt.Errorf("site %s: %w", name, store.ErrNotFound)
+}
+
+func (a *appliance) TrustSite(ctx context.Context, actor, name, fingerprint string) error {
+	p, err := a.SitePeer(ctx, name)
+	if err != nil {
+		return err
+	}
+	if p == nil || p.Fingerprint != fingerprint {
+		return &replication.Problem{Code: "peer.changed", Cause: "the host shows another fingerprint now", Action: "compare it again", Remedy: replication.Stop}
+	}
+	return a.TrustPeer(ctx, actor, store.Site{}, fingerprint)
+}
+
 func (a *appliance) TrustPeer(_ context.Context, _ string, _ store.Site, fingerprint string) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

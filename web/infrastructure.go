@@ -55,6 +55,12 @@ func siteCard(v visit, r records, s DiscoveredSite) view.SiteCard {
 		}
 		c.Networks = append(c.Networks, name)
 	}
+	if print := s.Site.Fingerprint; print != "" {
+		c.Facts = append(c.Facts, view.Fact{Label: w.T("peer.pinned"), Value: print, Across: true})
+	}
+	if p := s.Problem; v.may("POST /infrastructure/{name}/trust") && p != nil && (p.Code == "peer.changed" || p.Code == "peer.unknown") {
+		c.Trust = &view.Action{Href: "/infrastructure/" + pathSegment(s.Site.Name) + "/trust", Text: w.T("peer.look"), Icon: "shield", Kind: "small primary", Dialog: true}
+	}
 	if v.may("POST /infrastructure/{name}/remove") && uses == 0 {
 		c.Remove = &view.Action{Href: "/infrastructure/" + pathSegment(s.Site.Name) + "/remove", Text: w.T("remove"), Icon: "remove", Kind: "small", Dialog: true}
 	}
@@ -122,6 +128,7 @@ func (k *Console) siteFormWith(v visit, s store.Site, problem error) built {
 	if problem != nil {
 		m := messageOf(w, replication.AsProblem(problem))
 		f.Problem, b.status = &m, http.StatusConflict
+		f.Peer = k.peerToConfirm(v, s)
 	}
 	b.body = view.SiteFormPage(f)
 	return b
@@ -129,7 +136,7 @@ func (k *Console) siteFormWith(v visit, s store.Site, problem error) built {
 
 func (k *Console) addSite(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
-	s := store.Site{Name: strings.TrimSpace(r.PostFormValue("name")), Kind: r.PostFormValue("kind"), Address: strings.TrimSpace(r.PostFormValue("address")), Created: k.Now()}
+	s := store.Site{Name: strings.TrimSpace(r.PostFormValue("name")), Kind: r.PostFormValue("kind"), Address: strings.TrimSpace(r.PostFormValue("address")), Fingerprint: confirmed(r), Created: k.Now()}
 	if err := k.Appliance.AddSite(r.Context(), v.user.Name, s); err != nil {
 		k.print(w, v, k.siteFormWith(v, s, err))
 		return

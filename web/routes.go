@@ -38,6 +38,7 @@ var pages = []page{
 	{"GET /protect", (*Console).protectPage},
 	{"GET /infrastructure/add", (*Console).siteForm},
 	{"GET /infrastructure/{name}/remove", (*Console).siteRemoval},
+	{"GET /infrastructure/{name}/trust", (*Console).siteTrust},
 	{"GET /policies/new", (*Console).policyForm},
 	{"GET /policies/{name}", (*Console).policyForm},
 }
@@ -102,6 +103,7 @@ func (k *Console) route() {
 		"POST /infrastructure":               k.addSite,
 		"POST /infrastructure/refresh":       k.refresh,
 		"POST /infrastructure/{name}/remove": k.removeSite,
+		"POST /infrastructure/{name}/trust":  k.trustSite,
 		"POST /infrastructure/scrub":         k.scrubNow,
 		"POST /policies":                     k.savePolicy,
 

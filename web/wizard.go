@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"net/http"
 	"slices"
@@ -335,10 +334,7 @@ func (k *Console) siteBody(v visit, s api.Setup, form *http.Request) (templ.Comp
 	kind := ""
 	if form != nil {
 		b.Form.Name, b.Form.Address, kind = form.PostFormValue("name"), form.PostFormValue("address"), form.PostFormValue("kind")
-		if p, err := k.Appliance.Peer(v.ctx, store.Site{Address: b.Form.Address}); err == nil && p != nil && !p.Known {
-			b.Fingerprint = p.Fingerprint
-			b.Peer = []view.Fact{{Label: w.T("setup.peer-host"), Value: p.Host, Note: p.Kind}, {Label: w.T("certificate.fingerprint"), Value: p.Fingerprint, Across: true}}
-		}
+		b.Form.Peer = k.peerToConfirm(v, store.Site{Address: b.Form.Address})
 	}
 	for _, known := range siteKinds {
 		b.Form.Kinds = append(b.Form.Kinds, view.Choice{Value: known, Text: w.Named("site-kind", known), Selected: known == kind})
@@ -349,7 +345,7 @@ func (k *Console) siteBody(v visit, s api.Setup, form *http.Request) (templ.Comp
 // applySite adds a site after it was contacted. A host that nobody has confirmed yet is
 // shown first.
 func (k *Console) applySite(r *http.Request, actor string) error {
-	site := store.Site{Name: strings.TrimSpace(r.PostFormValue("name")), Kind: r.PostFormValue("kind"), Address: strings.TrimSpace(r.PostFormValue("address"))}
+	site := store.Site{Name: strings.TrimSpace(r.PostFormValue("name")), Kind: r.PostFormValue("kind"), Address: strings.TrimSpace(r.PostFormValue("address")), Fingerprint: confirmed(r)}
 	rec, err := k.records()
 	if err != nil {
 		return err
@@ -360,17 +356,6 @@ func (k *Console) applySite(r *http.Request, actor string) error {
 	}
 	if site.Name == "" && site.Address == "" && len(rec.sites) >= wanted {
 		return nil // there are enough already
-	}
-	if r.PostFormValue("trust") == "yes" {
-		if err := k.Appliance.TrustPeer(r.Context(), actor, site, r.PostFormValue("fingerprint")); err != nil {
-			return err
-		}
-	}
-	if p, err := k.Appliance.Peer(r.Context(), site); err != nil {
-		return err
-	} else if p != nil && !p.Known {
-		return &replication.Problem{Code: "peer.unknown", Cause: fmt.Sprintf("nobody has confirmed yet who answers at %s", p.Host), Effect: "the site was not added",
-			Action: "compare the fingerprint below with what the host itself says, and confirm it", Remedy: replication.Stop}
 	}
 	return k.Appliance.AddSite(r.Context(), actor, site)
 }

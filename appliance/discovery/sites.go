@@ -115,6 +115,10 @@ func (s *Sites) watch(ctx context.Context, name string, w hypervisor.Watcher) {
 			return
 		case <-time.After(refreshEvery):
 		}
+		// The site may have been opened again meanwhile.
+		if now, ok := s.providers()[name].(hypervisor.Watcher); ok {
+			w = now
+		}
 	}
 }
 
@@ -232,6 +236,23 @@ func (s *Sites) Provider(name string) (hypervisor.Provider, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), contactLimit)
 	defer cancel()
 	return s.connect(ctx, record)
+}
+
+// Reopen ends the connection to a site, so that the next contact is made by its record
+// as it is now.
+func (s *Sites) Reopen(record store.Site) {
+	var old hypervisor.Provider
+	s.mu.Lock()
+	if known := s.seen[record.Name]; known != nil {
+		old, known.provider, known.record = known.provider, nil, record
+	}
+	s.mu.Unlock()
+	if old != nil {
+		if err := old.Close(); err != nil {
+			s.log.Warn("a site was left before it came to rest", "site", record.Name, "error", err)
+		}
+	}
+	s.Nudge()
 }
 
 // Check contacts a site that is not configured yet and lists it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"riparo/hypervisor/kvm/kvmtest"
 	"riparo/replication"
 )
 
@@ -141,36 +143,115 @@ func TestAHostIsShownConfirmedAndRecognized(t *testing.T) {
 	host, fingerprint := sshServer(t)
 	address := "qemu+ssh://root@" + host + "/system"
 	known := filepath.Join(t.TempDir(), "pki", "known_hosts")
-	p, err := LookAt(t.Context(), address, known)
-	if err != nil || p == nil || p.Fingerprint != fingerprint || p.Known || p.Kind != "ssh-ed25519" {
+	p, err := LookAt(t.Context(), address, "", known)
+	if err != nil || p == nil || p.Fingerprint != fingerprint || p.Known || p.Changed || p.Kind != "ssh-ed25519" {
 		t.Fatalf("first seen: %+v, %v; want %s, not known", p, err, fingerprint)
+	}
+	if got := code(p.Refusal("it waits")); got != "peer.unknown" {
+		t.Errorf("before it was confirmed: got %s, want peer.unknown", got)
 	}
 	if err := p.Trust(known); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := LookAt(t.Context(), address, known); err != nil || !p.Known {
+	if p, err := LookAt(t.Context(), address, "", known); err != nil || !p.Known {
 		t.Errorf("seen again: %+v, %v; want it known", p, err)
 	}
-	// Another host at the address that was confirmed.
-	other, _ := sshServer(t)
+	// Another host at the address that was confirmed, beside one that stays.
+	other, newPrint := sshServer(t)
 	text, err := os.ReadFile(known)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(host)
 	_, otherPort, _ := net.SplitHostPort(other)
-	if err := os.WriteFile(known, []byte(strings.Replace(string(text), port, otherPort, 1)), 0o600); err != nil {
+	if err := os.WriteFile(known, append(text, []byte(strings.Replace(string(text), port, otherPort, 1))...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := LookAt(t.Context(), "qemu+ssh://root@"+other+"/system", known); code(err) != "peer.changed" {
-		t.Errorf("a host with another key: got %v, want peer.changed", err)
+	moved := "qemu+ssh://root@" + other + "/system"
+	p, err = LookAt(t.Context(), moved, "", known)
+	if err != nil || p.Known || !p.Changed || code(p.Refusal("it waits")) != "peer.changed" {
+		t.Fatalf("a host with another key: got %+v, %v; want peer.changed", p, err)
 	}
-	if _, err := LookAt(t.Context(), "qemu+ssh://root@127.0.0.1:1/system", known); code(err) != "peer.silent" {
+	if err := p.Trust(filepath.Join(t.TempDir(), "ours")); code(err) != "peer.elsewhere" {
+		t.Errorf("its old key stands in a file of somebody else: got %v, want peer.elsewhere", err)
+	}
+	if err := p.Trust(known); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := LookAt(t.Context(), moved, "", known); err != nil || !p.Known || p.Fingerprint != newPrint {
+		t.Errorf("confirmed again: %+v, %v; want it known", p, err)
+	}
+	if p, err := LookAt(t.Context(), address, "", known); err != nil || !p.Known {
+		t.Errorf("the other host: %+v, %v; want it known still", p, err)
+	}
+	if _, err := LookAt(t.Context(), "qemu+ssh://root@127.0.0.1:1/system", "", known); code(err) != "peer.silent" {
 		t.Errorf("nobody there: got %v, want peer.silent", err)
 	}
-	for _, local := range []string{"qemu:///system", "/run/milano", "qemu+tls://host/system", "3"} {
-		if p, err := LookAt(t.Context(), local, known); p != nil || err != nil {
+	for _, local := range []string{"qemu:///system", "/run/milano", "http://host/system", "3"} {
+		if p, err := LookAt(t.Context(), local, "", known); p != nil || err != nil {
 			t.Errorf("%s: got %+v, %v; want nobody to confirm", local, p, err)
 		}
+	}
+}
+
+// TestACertificateIsShownWithWhatSpeaksAgainstIt looks at a TLS server with each kind of
+// certificate that a person may be asked about.
+func TestACertificateIsShownWithWhatSpeaksAgainstIt(t *testing.T) {
+	authority := kvmtest.NewAuthority(t, "ours")
+	known, unknown := t.TempDir(), t.TempDir()
+	authority.Keep(t, known)
+	soon := time.Now().Add(time.Hour)
+	good := authority.Issue(t, "kvm1", soon, "127.0.0.1")
+	for _, c := range []struct {
+		name      string
+		shows     tls.Certificate
+		folder    string
+		confirmed string
+		doubt     string
+		known     bool
+		changed   bool
+	}{
+		{"an authority vouches", good, known, "", "", true, false},
+		{"nobody knows the authority", good, unknown, "", DoubtAuthority, false, false},
+		{"for another host", authority.Issue(t, "kvm2", soon, "kvm2"), known, "", DoubtName, false, false},
+		{"expired", authority.Issue(t, "kvm1", time.Now().Add(-time.Minute), "127.0.0.1"), known, "", DoubtPeriod, false, false},
+		{"confirmed", good, unknown, kvmtest.Fingerprint(good), DoubtAuthority, true, false},
+		{"another than the confirmed one", good, unknown, strings.Repeat("00:", 32), DoubtAuthority, false, true},
+		{"another than the confirmed one, and an authority vouches", good, known, strings.Repeat("00:", 32), "", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{c.shows}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+					conn.(*tls.Conn).Handshake()
+					conn.Close()
+				}
+			}()
+			p, err := LookAt(t.Context(), "qemu+tls://"+l.Addr().String()+"/system?pkipath="+c.folder, c.confirmed)
+			if err != nil || p == nil {
+				t.Fatalf("got %+v, %v", p, err)
+			}
+			leaf := c.shows.Leaf
+			if p.Host != l.Addr().String() || p.Fingerprint != kvmtest.Fingerprint(c.shows) || p.Subject != leaf.Subject.String() || p.Issuer != "CN=ours" || !p.Begins.Equal(leaf.NotBefore) || !p.Ends.Equal(leaf.NotAfter) {
+				t.Errorf("shown as %+v, want what the certificate says", p)
+			}
+			if p.Doubt != c.doubt || p.Known != c.known || p.Changed != c.changed {
+				t.Errorf("doubt %q, known %v, changed %v; want %q, %v, %v", p.Doubt, p.Known, p.Changed, c.doubt, c.known, c.changed)
+			}
+			want := map[bool]string{true: "peer.changed", false: "peer.unknown"}[c.changed]
+			if c.known {
+				return
+			}
+			if refused := p.Refusal("it waits"); code(refused) != want || replication.AsProblem(refused).Effect != "it waits" {
+				t.Errorf("refused with %v, want %s", refused, want)
+			}
+		})
+	}
+	if _, err := LookAt(t.Context(), "qemu+tls://127.0.0.1:1/system", ""); code(err) != "peer.silent" {
+		t.Errorf("nobody there: got %v, want peer.silent", err)
 	}
 }

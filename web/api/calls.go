@@ -126,6 +126,16 @@ func (c *Client) RemoveSite(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/api/v1/sites/"+segment(name), nil, nil, nil)
 }
 
+// SitePeer tells who answers at the address of a site.
+func (c *Client) SitePeer(ctx context.Context, name string) (Peer, error) {
+	return get[Peer](ctx, c, "/api/v1/sites/"+segment(name)+"/peer", nil)
+}
+
+// TrustSite confirms who answers there now.
+func (c *Client) TrustSite(ctx context.Context, name, fingerprint string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/sites/"+segment(name)+"/trust", nil, TrustBody{fingerprint}, nil)
+}
+
 // Discovered lists the machines of all sites; refresh asks the sites now.
 func (c *Client) Discovered(ctx context.Context, refresh bool) ([]Discovered, error) {
 	if !refresh {

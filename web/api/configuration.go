@@ -26,6 +26,10 @@ type Configuring interface {
 	// Peer tells who answers at the address of a site, where that can be asked before
 	// signing in; nil: it cannot. TrustPeer keeps it when it shows the fingerprint.
 	Peer(ctx context.Context, s store.Site) (*Peer, error)
+	// SitePeer tells it of a site that was added, and TrustSite confirms who answers
+	// there now.
+	SitePeer(ctx context.Context, name string) (*Peer, error)
+	TrustSite(ctx context.Context, actor, name, fingerprint string) error
 	TrustPeer(ctx context.Context, actor string, s store.Site, fingerprint string) error
 	// Check runs one of the prerequisite checks.
 	Check(ctx context.Context, id string) (store.Checked, error)
@@ -80,12 +84,19 @@ type Probe struct {
 	TotalBytes  int64         `json:"total_bytes"`
 }
 
-// Peer is who answers at an address.
+// Peer is who answers at an address: an SSH host with its key, or a daemon with its
+// TLS certificate.
 type Peer struct {
-	Host        string `json:"host"`
-	Kind        string `json:"kind"`
-	Fingerprint string `json:"fingerprint"`
-	Known       bool   `json:"known"`
+	Host        string    `json:"host" doc:"Empty: who answers there shows neither a key nor a certificate."`
+	Kind        string    `json:"kind" doc:"Of the key; x509 for a certificate."`
+	Fingerprint string    `json:"fingerprint" doc:"SHA-256"`
+	Known       bool      `json:"known" doc:"It is who was confirmed, or an authority vouches for it."`
+	Changed     bool      `json:"changed,omitempty" doc:"Somebody else was confirmed before."`
+	Subject     string    `json:"subject,omitempty"`
+	Issuer      string    `json:"issuer,omitempty"`
+	Begins      time.Time `json:"begins,omitzero"`
+	Ends        time.Time `json:"ends,omitzero"`
+	Doubt       string    `json:"doubt,omitempty" enum:"authority,name,period,other" doc:"Why no authority vouches for the certificate."`
 }
 
 type (

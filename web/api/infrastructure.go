@@ -50,6 +50,13 @@ type SiteBody struct {
 	Name    string `json:"name" minLength:"1" maxLength:"64"`
 	Kind    string `json:"kind" enum:"lab,kvm-qmp,kvm-libvirt"`
 	Address string `json:"address" minLength:"1" maxLength:"1000" doc:"A folder for lab and kvm-qmp, a libvirt URI for kvm-libvirt."`
+	// Fingerprint of who answers there, which the caller has compared.
+	Fingerprint string `json:"fingerprint,omitempty" maxLength:"200" doc:"SHA-256 fingerprint of the SSH key or of the TLS certificate that answers there, once somebody compared it. Needed when no authority vouches for the certificate, or the key is not known."`
+}
+
+// TrustBody confirms who answers.
+type TrustBody struct {
+	Fingerprint string `json:"fingerprint" minLength:"1" maxLength:"200" doc:"SHA-256 fingerprint that was compared with what the host itself says."`
 }
 
 type nameInput struct {
@@ -57,6 +64,11 @@ type nameInput struct {
 }
 
 type siteInput struct{ Body SiteBody }
+
+type trustInput struct {
+	Name string `path:"name"`
+	Body TrustBody
+}
 
 func (a *API) infrastructure() {
 	const tag = "Infrastructure"
@@ -78,12 +90,24 @@ func (a *API) infrastructure() {
 	add(a, operation{id: "list-sites", method: "GET", path: "/api/v1/sites", tag: tag, summary: "All sites"}, a.listSites)
 	add(a, operation{id: "add-site", method: "POST", path: "/api/v1/sites", tag: tag, summary: "Add a site; it is contacted first", status: http.StatusCreated},
 		func(ctx context.Context, in *siteInput) (*body[Done], error) {
-			site := store.Site{Name: in.Body.Name, Kind: in.Body.Kind, Address: in.Body.Address}
+			site := store.Site{Name: in.Body.Name, Kind: in.Body.Kind, Address: in.Body.Address, Fingerprint: in.Body.Fingerprint}
 			return answer(Done{true}, a.Appliance.AddSite(ctx, callerOf(ctx).Name, site))
 		})
 	add(a, operation{id: "remove-site", method: "DELETE", path: "/api/v1/sites/{name}", tag: tag, summary: "Remove a site that nothing uses"},
 		func(ctx context.Context, in *nameInput) (*body[Done], error) {
 			return answer(Done{true}, a.Appliance.RemoveSite(ctx, callerOf(ctx).Name, in.Name))
+		})
+	add(a, operation{id: "site-peer", method: "GET", path: "/api/v1/sites/{name}/peer", tag: tag, summary: "Who answers at the address of a site, and whether that is who was confirmed"},
+		func(ctx context.Context, in *nameInput) (*body[Peer], error) {
+			p, err := a.Appliance.SitePeer(ctx, in.Name)
+			if p == nil {
+				p = &Peer{}
+			}
+			return answer(*p, err)
+		})
+	add(a, operation{id: "trust-site", method: "POST", path: "/api/v1/sites/{name}/trust", tag: tag, summary: "Confirm who answers at the address of a site, in the place of who was confirmed before"},
+		func(ctx context.Context, in *trustInput) (*body[Done], error) {
+			return answer(Done{true}, a.Appliance.TrustSite(ctx, callerOf(ctx).Name, in.Name, in.Body.Fingerprint))
 		})
 }
 

@@ -22,6 +22,7 @@ type SiteCard struct {
 	Problem             *Finding
 	Networks            []string
 	Remove              *Action
+	Trust               *Action // confirm who answers
 }
 
 // VaultCard says how full the vault is.
@@ -42,4 +43,5 @@ type SiteForm struct {
 	Name, Kind, Address string
 	Kinds               []Choice
 	Problem             *Message
+	Peer                *PeerAsk // who answers there and has to be confirmed
 }

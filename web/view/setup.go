@@ -63,10 +63,8 @@ type SiteStep struct {
 	Sites []Fact
 	Now   time.Time
 	Form  SiteForm
-	// Peer is who answers at the address and has to be confirmed.
-	Peer        []Fact
-	Fingerprint string
-	Optional    bool
+
+	Optional bool
 }
 
 // CheckRow is a prerequisite check.

@@ -91,7 +91,7 @@ func TestNoWordIsLeftUnused(t *testing.T) {
 	all := strings.Join(used, "\n")
 	prefixes := []string{"tone.", "theme.", "nav.", "verb.", "ask.", "effect.", "place.", "need.", "state.", "job-state.", "power.", "drill-state.", "role.",
 		"site-kind.", "point-kind.", "step.", "timeline.", "machines.filter-", "jobs.filter-", "events.filter-", "tokens.life-", "policy.", "alert.", "severity.", "setup.step-", "setup.proxy-", "settings.lead-", "settings.tab-", "check.", "notify.", "action.", "outcome.", "approval-state."}
-	prefixes = append(prefixes, "logs.level-", "bundle.part.")
+	prefixes = append(prefixes, "logs.level-", "bundle.part.", "peer.doubt-")
 	prefixes = append(prefixes, "door.", "scope.", "source.", "password.score-")
 	for _, k := range catalog(t).Keys("en") {
 		if strings.Contains(all, `"`+k+`"`) || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(k, p) }) {

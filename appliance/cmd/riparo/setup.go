@@ -55,7 +55,7 @@ type siteAnswer struct {
 	Name        string `toml:"name"`
 	Kind        string `toml:"kind"`
 	Address     string `toml:"address"`
-	Fingerprint string `toml:"fingerprint,omitempty" comment:"of an SSH host that is not known yet"`
+	Fingerprint string `toml:"fingerprint,omitempty" comment:"of an SSH key that is not known yet, or of a TLS certificate that no authority vouches for"`
 }
 
 type policyAnswer struct {
@@ -170,7 +170,7 @@ func (t *terminal) exportAnswers(ctx context.Context, client *api.Client) error 
 		return err
 	}
 	for _, site := range sites {
-		a.Sites = append(a.Sites, siteAnswer{Name: site.Name, Kind: site.Kind, Address: site.Address})
+		a.Sites = append(a.Sites, siteAnswer{Name: site.Name, Kind: site.Kind, Address: site.Address, Fingerprint: site.Fingerprint})
 	}
 	policies, err := client.Policies(ctx)
 	if err != nil {
@@ -292,12 +292,7 @@ func (a answers) sites(ctx context.Context, client *api.Client) error {
 			}
 			continue
 		}
-		if s.Fingerprint != "" {
-			if _, err := client.LookAtPeer(ctx, api.PeerBody{Address: s.Address, Fingerprint: s.Fingerprint}); err != nil {
-				return err
-			}
-		}
-		if err := client.AddSite(ctx, api.SiteBody{Name: s.Name, Kind: s.Kind, Address: s.Address}); err != nil {
+		if err := client.AddSite(ctx, api.SiteBody{Name: s.Name, Kind: s.Kind, Address: s.Address, Fingerprint: s.Fingerprint}); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"riparo/hypervisor"
+	"riparo/replication"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -26,7 +27,7 @@ func newSites(t *terminal) *cobra.Command {
 		})
 	}
 	c := &cobra.Command{
-		Use:     "sites [list | add SITE … | remove SITE | discover]",
+		Use:     "sites [list | add SITE … | trust SITE | remove SITE | discover]",
 		GroupID: groupAround,
 		Short:   "List, add and remove sites; discover their machines",
 		RunE:    list,
@@ -35,6 +36,7 @@ func newSites(t *terminal) *cobra.Command {
 	c.AddCommand(
 		&cobra.Command{Use: "list", Short: "List the sites", Args: arguments(), RunE: list},
 		newAddSite(t, &to),
+		newTrustSite(t, &to),
 		&cobra.Command{
 			Use:   "remove SITE",
 			Short: "Remove a site that no protected machine uses",
@@ -100,14 +102,18 @@ const labKind = "lab"
 func newAddSite(t *terminal, to *connection) *cobra.Command {
 	var site api.SiteBody
 	c := &cobra.Command{
-		Use:   "add SITE --kind KIND --address ADDRESS",
+		Use:   "add SITE --kind KIND --address ADDRESS [--fingerprint SHA256]",
 		Short: "Add a site; it is contacted first",
 		Long: `Add a site; it is contacted first. Kinds and their addresses:
 
   kvm-qmp      QEMU without libvirt: the folder of its QMP sockets
   kvm-libvirt  a libvirt URI, as in qemu:///system
   lab          embedded machines, to try Riparo out: how many are made, 3 if it is
-               not said, 0 for a site that only takes over`,
+               not said, 0 for a site that only takes over
+
+A host whose SSH key is not known, or whose TLS certificate no authority vouches for,
+is shown and has to be confirmed: on a terminal by answering, and otherwise with
+--fingerprint. What was confirmed is kept with the site.`,
 		Args: arguments("SITE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := required(c, "kind"); err != nil {
@@ -121,7 +127,11 @@ func newAddSite(t *terminal, to *connection) *cobra.Command {
 				return err
 			}
 			return to.reach(func(client *api.Client) error {
-				if err := client.AddSite(c.Context(), site); err != nil {
+				err := client.AddSite(c.Context(), site)
+				if err != nil && site.Fingerprint == "" && replication.AsProblem(err).Code == "peer.unknown" {
+					err = t.addConfirmed(c, client, &site, err)
+				}
+				if err != nil {
 					return err
 				}
 				return t.result(site, func(w io.Writer) {
@@ -132,6 +142,7 @@ func newAddSite(t *terminal, to *connection) *cobra.Command {
 	}
 	c.Flags().StringVar(&site.Kind, "kind", "", "kvm-qmp, kvm-libvirt or lab")
 	c.Flags().StringVar(&site.Address, "address", "", "where it is reached")
+	c.Flags().StringVar(&site.Fingerprint, "fingerprint", "", fingerprintUsage)
 	return c
 }
 

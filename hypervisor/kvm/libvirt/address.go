@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/digitalocean/go-libvirt/socket"
-	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
 
 // parse checks an address for what this package can dial.
@@ -81,18 +80,10 @@ func (d dialer) Dial() (net.Conn, error) {
 }
 
 func (d dialer) connect() (net.Conn, error) {
-	uri := d.host.uri
-	if transport(uri) != "tls" {
-		ctx, cancel := context.WithTimeout(context.Background(), dialLimit) // the interface has no ctx
-		defer cancel()
-		return d.host.place.dial(ctx, "unix", socketPath(uri))
+	ctx, cancel := context.WithTimeout(context.Background(), dialLimit) // the interface has no ctx
+	defer cancel()
+	if transport(d.host.uri) == "tls" {
+		return d.host.dialTLS(ctx)
 	}
-	var options []dialers.TLSOption
-	if port := uri.Port(); port != "" {
-		options = append(options, dialers.UseTLSPort(port))
-	}
-	if path := uri.Query().Get("pkipath"); path != "" {
-		options = append(options, dialers.UsePKIPath(path))
-	}
-	return dialers.NewTLS(uri.Hostname(), options...).Dial()
+	return d.host.place.dial(ctx, "unix", socketPath(d.host.uri))
 }

@@ -9,7 +9,10 @@
 //	qemu+tls://host/system?pkipath=…        through TLS
 //
 // Over SSH the host key must be in known_hosts, and the account needs access to
-// libvirt's socket there. A TLS connection carries the control protocol only:
+// libvirt's socket there. Over TLS the daemon has to show the certificate that a person
+// confirmed; where none was, one that the authorities in cacert.pem vouch for, or, when
+// there is no such file, those of this machine. A TLS connection carries the control
+// protocol only:
 // discovery, power and fencing. To read a disk or to make one, Riparo must reach files
 // and sockets of the host, and says so when it cannot.
 //

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"golang.org/x/crypto/ssh/knownhosts"
 
 	"riparo/hypervisor"
 	"riparo/hypervisor/kvm"
@@ -35,6 +36,9 @@ type Options struct {
 	// KnownHosts are files of SSH hosts that are trusted, beside the user's own. They do
 	// not count when the address names one with known_hosts=.
 	KnownHosts []string
+	// Fingerprint of the certificate that a person confirmed for a TLS address. If
+	// empty, an authority that this machine knows has to vouch for the daemon.
+	Fingerprint string
 	// ScratchReserve and ScratchLimit are as in [kvm.Options].
 	ScratchReserve, ScratchLimit int64
 }
@@ -194,6 +198,9 @@ func (h *Host) connect() (*rpc.Libvirt, error) {
 }
 
 func (h *Host) dialProblem(err error) error {
+	if p, known := errors.AsType[*replication.Problem](err); known {
+		return p // the certificate was refused, which says all
+	}
 	p := &replication.Problem{
 		Code: "libvirt.unreachable", Cause: fmt.Sprintf("libvirt at %s cannot be reached: %v", h.address, err), Effect: "its machines can neither be seen nor protected",
 		Action: "check that the daemon runs, the address, and the network between here and there", Remedy: replication.Retry, Err: err,
@@ -203,6 +210,12 @@ func (h *Host) dialProblem(err error) error {
 		if strings.Contains(text, sign) {
 			p.Code, p.Remedy = "libvirt.refused", replication.Stop
 			p.Action = "give this account access to the daemon: the group libvirt, an SSH key and a known host key, or a client certificate"
+		}
+	}
+	if e, hostKey := errors.AsType[*knownhosts.KeyError](err); hostKey {
+		p.Code, p.Action = "peer.unknown", "compare the fingerprint of its key with what the host itself says and confirm it under Infrastructure"
+		if len(e.Want) > 0 {
+			p.Code, p.Action = "peer.changed", "if the host was made anew, compare the fingerprint of its key with what the host itself says and confirm it under Infrastructure; otherwise somebody may stand in between"
 		}
 	}
 	return p

@@ -143,16 +143,17 @@ func exists(path string) bool {
 
 // daemon is a libvirt daemon in session mode.
 type daemon struct {
-	folder  string
-	socket  string
-	process *exec.Cmd
+	folder    string
+	socket    string
+	arguments []string
+	process   *exec.Cmd
 }
 
 // daemons counts them, for short names.
 var daemons int
 
 // startDaemon starts a daemon whose machines end with the test.
-func startDaemon(t *testing.T) *daemon {
+func startDaemon(t *testing.T, arguments ...string) *daemon {
 	t.Helper()
 	need(t)
 	folder, err := "", error(nil)
@@ -167,7 +168,7 @@ func startDaemon(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(folder) })
-	d := &daemon{folder: folder, socket: filepath.Join(folder, "r", "libvirt", "libvirt-sock")}
+	d := &daemon{folder: folder, socket: filepath.Join(folder, "r", "libvirt", "libvirt-sock"), arguments: arguments}
 	d.start(t)
 	t.Cleanup(func() { d.stop(t) })
 	return d
@@ -192,7 +193,7 @@ func (d *daemon) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	d.process = exec.Command(program)
+	d.process = exec.Command(program, d.arguments...)
 	d.process.Env, d.process.Stdout, d.process.Stderr, d.process.Dir = environment, log, log, d.folder
 	if err := d.process.Start(); err != nil {
 		t.Fatal(err)
