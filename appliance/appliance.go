@@ -56,6 +56,8 @@ type Config struct {
 	Compression vault.Compression
 	// FS is where the vault is kept; nil is the file system. Tests have others.
 	FS vfs.FS
+	// Clock is what the vault takes for the clock; nil is the clock. Tests have others.
+	Clock func() time.Time
 	// Scrub is the budget of the vault's scrub; the zero value is a pass a week.
 	Scrub vault.ScrubOptions
 	// KeepBytes is how much a transfer passes before it keeps how far it came; 0 is
@@ -239,6 +241,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	group.Go(func() error { return a.protect.Run(ctx) })
 	group.Go(func() error { return a.vault.Scrub(ctx, a.config.Scrub) })
 	group.Go(func() error { return a.expireApprovals(ctx) })
+	group.Go(func() error { return a.watchClock(ctx) })
 	group.Go(func() error { return a.jobs.Run(ctx) })
 	group.Go(func() error { return a.watchOwnership(ctx) })
 	group.Go(func() error { return a.keeper.Run(ctx) })

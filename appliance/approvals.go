@@ -175,6 +175,8 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 		return a.savePolicy(ctx, actor, *r.Policy)
 	case approveUser:
 		return a.performUser(ctx, actor, r)
+	case approveClock:
+		return a.performClock(ctx, actor)
 	case approveSecond:
 		return a.identity.SaveSecondRule(actor, r.Second.Roles)
 	}

@@ -66,7 +66,8 @@ func (a *Appliance) Points(_ context.Context, machine replication.MachineID) ([]
 func (a *Appliance) Vault(context.Context) (api.VaultUsage, error) {
 	u := a.vault.Usage()
 	size, points := a.vault.Totals()
-	return api.VaultUsage{StoredBytes: u.StoredBytes, FreeBytes: u.FreeBytes, LogicalBytes: size, Points: points}, nil
+	clock, err := a.clockFinding()
+	return api.VaultUsage{StoredBytes: u.StoredBytes, FreeBytes: u.FreeBytes, LogicalBytes: size, Points: points, TrustedTime: a.vault.TrustedTime().UTC(), Clock: clock}, err
 }
 
 // Report gives the live figures of replication.

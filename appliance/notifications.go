@@ -35,6 +35,7 @@ func (a *Appliance) look(w *notify.World) {
 		w.Free = -1
 	}
 	w.Certificate = a.certificateEnd()
+	w.Clock = a.clockProblem()
 }
 
 // general is what the appliance is called, and its clock.

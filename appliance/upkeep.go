@@ -149,7 +149,7 @@ func (a *Appliance) startVault(ctx context.Context, folder string, create bool) 
 	if fsys == nil {
 		fsys = vfs.OS()
 	}
-	o := vault.Options{Create: create, Compression: a.config.Compression}
+	o := vault.Options{Create: create, Compression: a.config.Compression, Clock: a.config.Clock}
 	glance, err := vault.Look(fsys, folder)
 	path := filepath.Join(a.config.Data, MasterKey)
 	switch {

@@ -21,7 +21,7 @@ const (
 // Key: its ID, which sorts by time.
 type Approval struct {
 	ID      string                `json:"id"`
-	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor"
+	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor", "confirm-clock"
 	Machine replication.MachineID `json:"machine,omitempty"`
 	Name    string                `json:"name,omitempty"` // of the machine or the policy, for people
 	Text    string                `json:"text"`           // what will be done, as a sentence

@@ -143,6 +143,7 @@ var table = map[string]access{
 	"POST /approvals/{id}/approve":             administrator,
 	"POST /approvals/{id}/refuse":              administrator,
 	"POST /infrastructure/scrub":               operator,
+	"POST /infrastructure/clock":               administrator,
 
 	"POST /api/v1/machines/{id}/dismiss-alarm":        recoverer,
 	"POST /api/v1/machines/{id}/points/{point}/pin":   recoverer,
@@ -153,6 +154,7 @@ var table = map[string]access{
 	"POST /api/v1/approvals/{id}/refuse":              administrator,
 	"GET /api/v1/vault/scrub":                         reader,
 	"POST /api/v1/vault/scrub":                        operator,
+	"POST /api/v1/vault/clock":                        administrator,
 
 	"GET /machines/{id}/disable-protection":  administrator,
 	"POST /machines/{id}/disable-protection": administrator,

@@ -33,6 +33,8 @@ type appliance struct {
 	sent    []float64
 	asked   []api.Request
 	vault   error
+	clock   *store.Finding
+	shown   string // the fingerprint of hosts over TLS
 	plan    api.BackupPlan
 	notify  api.Notifications
 	told    []string
@@ -85,7 +87,7 @@ func (a *appliance) Points(_ context.Context, id replication.MachineID) ([]repli
 func (a *appliance) Vault(context.Context) (api.VaultUsage, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return api.VaultUsage{StoredBytes: 212 << 30, LogicalBytes: 1400 << 30, FreeBytes: 610 << 30, Points: 3412}, a.vault
+	return api.VaultUsage{StoredBytes: 212 << 30, LogicalBytes: 1400 << 30, FreeBytes: 610 << 30, Points: 3412, Clock: a.clock}, a.vault
 }
 
 func (a *appliance) Protect(_ context.Context, r api.ProtectRequest) (replication.MachineID, string, error) {
@@ -206,11 +208,13 @@ func (a *appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 	if s.Address == "nowhere" {
 		return &replication.Problem{Code: "site.unreachable", Cause: "the folder nowhere does not exist", Effect: "the site was not added", Action: "check the address", Remedy: replication.Stop}
 	}
-	if p, _ := a.Peer(ctx, s); p != nil && !p.Known {
+	if p, _ := a.Peer(ctx, s); p != nil && (!p.Known || p.Kind == "x509") {
 		if s.Fingerprint != p.Fingerprint {
 			return &replication.Problem{Code: "peer.unknown", Cause: "nobody has confirmed yet who answers at " + p.Host, Effect: "the site was not added", Action: "confirm it", Remedy: replication.Stop}
 		}
-		a.TrustPeer(ctx, actor, s, s.Fingerprint)
+		if p.Kind != "x509" {
+			a.TrustPeer(ctx, actor, s, s.Fingerprint)
+		}
 	}
 	a.mu.Lock()
 	a.sites = append(a.sites, api.DiscoveredSite{Site: s, About: hypervisor.Description{Kind: s.Kind, Emulated: s.Kind == "lab"}, Seen: a.now()})
@@ -464,6 +468,9 @@ func (a *appliance) Refuse(_ context.Context, person, id string) error {
 	return a.note("refuse", person, id)
 }
 func (a *appliance) ScrubNow(context.Context) error { return a.note("scrub") }
+func (a *appliance) ConfirmClock(_ context.Context, who api.Who) error {
+	return a.note("clock", who.Person)
+}
 
 func (a *appliance) Scrub(context.Context) (api.ScrubStatus, error) {
 	return api.ScrubStatus{Running: true, DoneBytes: 1 << 30, TotalBytes: 4 << 30, BytesPerSecond: 8 << 20, Passes: 3, Completed: a.now().Add(-50 * time.Hour), CompletedBytes: 4 << 30,

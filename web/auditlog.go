@@ -41,6 +41,7 @@ var actions = map[string]string{
 	"POST /infrastructure/{name}/trust":  "sites.trust",
 	"POST /api/v1/sites/{name}/trust":    "sites.trust",
 	"POST /infrastructure/scrub":         "vault.scrub",
+	"POST /infrastructure/clock":         "vault.clock",
 	"POST /infrastructure/refresh":       "sites.refresh",
 	"POST /api/v1/discovered/refresh":    "sites.refresh",
 	"POST /logs/level":                   "logs.level",

@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -72,25 +73,47 @@ func (a *appliance) MoveVault(context.Context, string, string) error { return ni
 
 const print1 = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"
 
-func (a *appliance) Peer(_ context.Context, s store.Site) (*api.Peer, error) {
-	if !strings.HasPrefix(s.Address, "qemu+ssh") {
-		return nil, nil
-	}
+// What a host over TLS shows, one day and the other.
+var tls1, tls2 = strings.TrimSuffix(strings.Repeat("A1:", 32), ":"), strings.TrimSuffix(strings.Repeat("B2:", 32), ":")
+
+// tlsShown changes what hosts over TLS show; sites that were confirmed otherwise are away.
+func (a *appliance) tlsShown(print string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.shown = print
+	for i, s := range a.sites {
+		if print := s.Site.Fingerprint; print != "" {
+			a.sites[i].Problem = nil
+			if print != a.shown {
+				a.sites[i].Problem = &replication.Problem{Code: "peer.changed", Cause: "the host shows another certificate", Remedy: replication.Stop}
+			}
+		}
+	}
+}
+
+func (a *appliance) Peer(_ context.Context, s store.Site) (*api.Peer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case strings.HasPrefix(s.Address, "qemu+tls"):
+		shown := cmp.Or(a.shown, tls1)
+		return &api.Peer{Host: "kvm2:16514", Kind: "x509", Fingerprint: shown, Known: s.Fingerprint == shown, Changed: s.Fingerprint != "" && s.Fingerprint != shown,
+			Subject: "CN=kvm2", Issuer: "CN=a data center", Begins: a.now(), Ends: a.now().Add(time.Hour), Doubt: "authority"}, nil
+	case !strings.HasPrefix(s.Address, "qemu+ssh"):
+		return nil, nil
+	}
 	return &api.Peer{Host: "kvm1:22", Kind: "ssh-ed25519", Fingerprint: print1, Known: slices.Contains(a.told, "trust "+print1)}, nil
 }
 
 func (a *appliance) SitePeer(ctx context.Context, name string) (*api.Peer, error) {
-	for _, s := range a.sites {
-		if s.Site.Name == name {
-			return a.Peer(ctx, s.Site)
-		}
+	var s store.Site
+	if err := a.store.View(func(tx *store.Tx) (err error) { s, err = tx.Sites().Get(name); return err }); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("site %s: %w", name, store.ErrNotFound)
+	return a.Peer(ctx, s)
 }
 
-func (a *appliance) TrustSite(ctx context.Context, actor, name, fingerprint string) error {
+func (a *appliance) TrustSite(ctx context.Context, _, name, fingerprint string) error {
 	p, err := a.SitePeer(ctx, name)
 	if err != nil {
 		return err
@@ -98,7 +121,14 @@ func (a *appliance) TrustSite(ctx context.Context, actor, name, fingerprint stri
 	if p == nil || p.Fingerprint != fingerprint {
 		return &replication.Problem{Code: "peer.changed", Cause: "the host shows another fingerprint now", Action: "compare it again", Remedy: replication.Stop}
 	}
-	return a.TrustPeer(ctx, actor, store.Site{}, fingerprint)
+	return a.store.Update(func(tx *store.Tx) error {
+		s, err := tx.Sites().Get(name)
+		if err != nil {
+			return err
+		}
+		s.Fingerprint = fingerprint
+		return tx.Sites().Put(s)
+	})
 }
 
 func (a *appliance) TrustPeer(_ context.Context, _ string, _ store.Site, fingerprint string) error {
@@ -237,6 +267,76 @@ func TestTheSetupSaysWhatIsWrongAndKeepsWhatWasTyped(t *testing.T) {
 	}
 }
 
+// TestWhoAnswersIsConfirmedUnderInfrastructure: a site is added only after its host was
+// confirmed, and one whose host has changed is confirmed again.
+func TestWhoAnswersIsConfirmedUnderInfrastructure(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	b := h.signedIn("")
+	form := []string{"name", "Torino", "kind", "kvm-libvirt", "address", "qemu+tls://kvm2/system"}
+	got := b.post("/infrastructure", form...)
+	for _, want := range []string{tls1, "CN=kvm2", "CN=a data center", "No authority that this computer knows", `name="trust"`} {
+		if got.status != http.StatusConflict || !strings.Contains(got.body, want) {
+			t.Errorf("a host that nobody confirmed: %d, want %q in\n%s", got.status, want, got.body)
+		}
+	}
+	if got := b.post("/infrastructure", append(form, "fingerprint", tls1)...); got.status != http.StatusConflict {
+		t.Errorf("without the tick: %d", got.status)
+	}
+	if got := b.post("/infrastructure", append(form, "fingerprint", tls1, "trust", "yes")...); got.status != http.StatusSeeOther {
+		t.Fatalf("confirmed: %d\n%s", got.status, got.body)
+	}
+	pinned := func() string {
+		var s store.Site
+		if err := h.store.View(func(tx *store.Tx) (err error) { s, err = tx.Sites().Get("Torino"); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return s.Fingerprint
+	}
+	if pinned() != tls1 {
+		t.Errorf("kept %q with the site, want %s", pinned(), tls1)
+	}
+	const trust = "/infrastructure/Torino/trust"
+	if page := b.get("/infrastructure"); strings.Contains(page.body, trust) || !strings.Contains(page.body, tls1) {
+		t.Error("a site whose host is as confirmed asks to confirm it, or does not show what was")
+	}
+	// The host shows another certificate.
+	h.appliance.tlsShown(tls2)
+	if page := b.get("/infrastructure"); !strings.Contains(page.body, trust) {
+		t.Error("a site whose host has changed does not offer to confirm it")
+	}
+	if page := b.get(trust); !strings.Contains(page.body, tls2) || !strings.Contains(page.body, "not who was confirmed before") {
+		t.Errorf("asked with\n%s", page.body)
+	}
+	for name, form := range map[string][]string{"without the tick": {"fingerprint", tls2}, "what it showed before": {"fingerprint", tls1, "trust", "yes"}} {
+		if got := b.post(trust, form...); got.status != http.StatusConflict || pinned() != tls1 {
+			t.Errorf("%s: %d, pinned %s", name, got.status, pinned())
+		}
+	}
+	if got := b.post(trust, "fingerprint", tls2, "trust", "yes"); got.status != http.StatusSeeOther || pinned() != tls2 {
+		t.Errorf("confirmed again: %d, pinned %s", got.status, pinned())
+	}
+	c, ctx := h.client(store.Administrator), t.Context()
+	if p, err := c.SitePeer(ctx, "Torino"); err != nil || p.Fingerprint != tls2 || !p.Known || p.Subject != "CN=kvm2" {
+		t.Errorf("the API tells %+v, %v", p, err)
+	}
+	h.appliance.tlsShown(tls1)
+	if p := problemOf(t, c.TrustSite(ctx, "Torino", tls2)); p.Code != "peer.changed" {
+		t.Errorf("a fingerprint that is not shown any more: %+v", p)
+	}
+	if err := c.TrustSite(ctx, "Torino", tls1); err != nil || pinned() != tls1 {
+		t.Errorf("confirmed by a program: %v, pinned %s", err, pinned())
+	}
+	if p := problemOf(t, c.AddSite(ctx, api.SiteBody{Name: "Bari", Kind: "kvm-libvirt", Address: "qemu+tls://kvm3/system"})); p.Code != "peer.unknown" {
+		t.Errorf("added by a program without a fingerprint: %+v", p)
+	}
+	if err := c.AddSite(ctx, api.SiteBody{Name: "Bari", Kind: "kvm-libvirt", Address: "qemu+tls://kvm3/system", Fingerprint: tls1}); err != nil {
+		t.Errorf("added by a program: %v", err)
+	}
+	if got := h.signedIn("it").get(trust); !strings.Contains(got.body, "Conferma chi risponde") {
+		t.Errorf("in Italian:\n%s", got.body)
+	}
+}
+
 func TestARestoreNeedsTheTokenAndThePassphrase(t *testing.T) {
 	h := newHouse(t, false)
 	b := h.browser()
@@ -268,7 +368,7 @@ func TestNotificationsAreSavedAndTested(t *testing.T) {
 		t.Fatalf("got %d\n%s", got.status, got.body)
 	}
 	n := h.appliance.notify
-	if len(n.Mail.Recipients) != 1 || !n.Mail.Recipients[0].Ended || n.Mail.Recipients[0].Language != "it" || len(n.Hooks) != 1 || n.Hooks[0].Secret != "shared" || n.Rules.SiteAwaySeconds != 300 || len(n.Rules.Off) != 9 || slices.Contains(n.Rules.Off, "site.away") {
+	if len(n.Mail.Recipients) != 1 || !n.Mail.Recipients[0].Ended || n.Mail.Recipients[0].Language != "it" || len(n.Hooks) != 1 || n.Hooks[0].Secret != "shared" || n.Rules.SiteAwaySeconds != 300 || len(n.Rules.Off) != 10 || slices.Contains(n.Rules.Off, "site.away") {
 		t.Errorf("saved %+v", n)
 	}
 	page := b.get("/settings/notifications?saved=1")

@@ -59,6 +59,10 @@ func (k *Console) scrubNow(w http.ResponseWriter, r *http.Request) {
 	k.onward(w, r, "/infrastructure", k.Appliance.ScrubNow(r.Context()))
 }
 
+func (k *Console) confirmClock(w http.ResponseWriter, r *http.Request) {
+	k.onward(w, r, "/infrastructure", k.Appliance.ConfirmClock(r.Context(), whoOf(r)))
+}
+
 // approvalsShown bounds what a page lists; the API has all.
 const approvalsShown = 20
 

@@ -78,6 +78,10 @@ func (k *Console) vaultCard(v visit) view.VaultCard {
 		{Label: w.T("vault.stored"), Value: w.Bytes(u.StoredBytes)}, {Label: w.T("vault.logical"), Value: w.Bytes(u.LogicalBytes), Note: w.T("vault.logical-note")},
 		{Label: w.T("vault.free"), Value: freeBytes(w, u)}, {Label: w.T("fact.points"), Value: w.Int(int64(u.Points))}}}
 	c.Scrub, c.Rot = k.scrubFacts(v)
+	if u.Clock != nil {
+		c.Rot = append([]view.Finding{findingOf(w, *u.Clock)}, c.Rot...)
+		c.CanConfirm = v.may("POST /infrastructure/clock")
+	}
 	c.CanRead = v.may("POST /infrastructure/scrub")
 	if share, known := vaultShare(u); known {
 		c.Known, c.Percent, c.Tone = true, int(share*100), vaultTone(share)

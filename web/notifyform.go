@@ -14,7 +14,7 @@ import (
 )
 
 // alertKinds are those of appliance/notify, which the console does not import.
-var alertKinds = []string{"rpo.breached", "health.critical", "site.away", "job.failed", "job.stuck", "vault.full", "drill.due", "backup.failed", "certificate.ending", "message.lost"}
+var alertKinds = []string{"rpo.breached", "health.critical", "site.away", "job.failed", "job.stuck", "vault.full", "clock.ahead", "drill.due", "backup.failed", "certificate.ending", "message.lost"}
 
 var severities = []string{store.SeverityInfo, store.SeverityWarning, store.SeverityCritical}
 

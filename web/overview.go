@@ -44,7 +44,7 @@ func (k *Console) overview(v visit) (built, error) {
 	o.Headline, o.Sub, o.Tone = headline(w, s)
 	o.Figures = k.figures(v, r, rep, s)
 	o.RPO, o.Sent = rpoChart(w, r, rep, s), sentChart(w, rep)
-	o.Needs = needs(v, r, rep, s)
+	o.Needs = needs(v, r, rep, k.clockNeeds(v))
 	o.Calm = w.T("overview.calm")
 	if s.drillDue > 0 {
 		o.Calm = w.N("overview.calm-drills", s.drillDue)
@@ -189,9 +189,8 @@ func freeBytes(w *view.Words, u VaultUsage) string {
 
 // needs is what a person should look at: findings, worst first, and decisions that
 // wait for somebody.
-func needs(v visit, r records, rep Report, s summary) []view.Finding {
+func needs(v visit, r records, rep Report, list []view.Finding) []view.Finding {
 	w := v.words
-	var list []view.Finding
 	for i := range r.unfinished {
 		if j := r.unfinished[i]; j.State == store.WaitingForInput {
 			list = append(list, view.Finding{Tone: view.Warn, Name: j.Name, Href: "/jobs/" + j.ID, Cause: w.Said(j.Question), Since: j.Created,
@@ -217,6 +216,18 @@ func needs(v visit, r records, rep Report, s summary) []view.Finding {
 			Mend: &view.Action{Href: "/machines?health=attention", Text: w.T("all"), Kind: "small"}})
 	}
 	return list
+}
+
+// clockNeeds is the finding that the clock is ahead of the time that the vault trusts.
+func (k *Console) clockNeeds(v visit) []view.Finding {
+	u, err := k.Appliance.Vault(v.ctx)
+	if err != nil || u.Clock == nil {
+		return nil // that the vault does not answer is told in its figure
+	}
+	f := findingOf(v.words, *u.Clock)
+	f.Name, f.Href = v.words.T("vault"), "/infrastructure"
+	f.Mend = &view.Action{Href: "/infrastructure", Text: v.words.T("nav.infrastructure"), Kind: "small"}
+	return []view.Finding{f}
 }
 
 func keysOf[V any](m map[string]V) func(func(string) bool) {

@@ -80,6 +80,7 @@ var (
 	metricReadLast = describe("vault_scrub_completed_timestamp_seconds", "When the last one was. Absent before the first.")
 	metricRot      = describe("vault_damaged_places", "Places of the vault that are damaged and not healed.")
 	metricAlarm    = describe("machine_ransomware_alarm", "1 while disks of the machine seem to be being encrypted.", "machine", "id")
+	metricClock    = describe("vault_clock_ahead", "1 while the clock is ahead of the time that the vault trusts.")
 	metricSites    = describe("site_reachable", "1 when the last contact with the site succeeded.", "site")
 	metricAlerts   = describe("alerts_active", "Alerts that have not ended, by kind and severity.", "kind", "severity")
 	metricWaiting  = describe("notifications_waiting", "Messages that have still to go out.")
@@ -96,7 +97,7 @@ var (
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{metricInfo, metricRPO, metricLimit, metricState, metricHealth, metricSent, metricMachine, metricCycle,
 		metricJobs, metricStored, metricLogical, metricFree, metricPoints, metricSites, metricSnapshot,
-		metricRead, metricReadAll, metricPasses, metricReadLast, metricRot, metricAlarm,
+		metricRead, metricReadAll, metricPasses, metricReadLast, metricRot, metricAlarm, metricClock,
 		metricAlerts, metricWaiting, metricBackup, metricEvery, metricCert, metricSessions, metricPointAt, metricLag} {
 		ch <- d
 	}
@@ -183,6 +184,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(metricStored, float64(u.StoredBytes))
 	gauge(metricLogical, float64(u.LogicalBytes))
 	gauge(metricPoints, float64(u.Points))
+	ahead := 0.0
+	if u.Clock != nil {
+		ahead = 1
+	}
+	gauge(metricClock, ahead)
 	if u.FreeBytes >= 0 {
 		gauge(metricFree, float64(u.FreeBytes))
 	}

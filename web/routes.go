@@ -105,6 +105,7 @@ func (k *Console) route() {
 		"POST /infrastructure/{name}/remove": k.removeSite,
 		"POST /infrastructure/{name}/trust":  k.trustSite,
 		"POST /infrastructure/scrub":         k.scrubNow,
+		"POST /infrastructure/clock":         k.confirmClock,
 		"POST /policies":                     k.savePolicy,
 
 		"GET /audit/export":         k.exportAudit,

@@ -18,6 +18,7 @@ const (
 	JobFailed      = "job.failed"
 	JobStuck       = "job.stuck"
 	VaultFull      = "vault.full"
+	ClockAhead     = "clock.ahead"
 	DrillDue       = "drill.due"
 	BackupFailed   = "backup.failed"
 	CertificateEnd = "certificate.ending"
@@ -26,7 +27,7 @@ const (
 
 // Kinds are all kinds of alerts, in the order in which people choose among them.
 func Kinds() []string {
-	return []string{RPOBreached, HealthCritical, SiteAway, JobFailed, JobStuck, VaultFull, DrillDue, BackupFailed, CertificateEnd, MessageLost}
+	return []string{RPOBreached, HealthCritical, SiteAway, JobFailed, JobStuck, VaultFull, ClockAhead, DrillDue, BackupFailed, CertificateEnd, MessageLost}
 }
 
 // World is what the rules look at, at one instant.
@@ -42,7 +43,9 @@ type World struct {
 	Plan         store.BackupPlan
 	Saved        store.Saved
 	Certificate  time.Time // its end; zero: unknown
-	Lost         []store.Delivery
+	// Clock is what is wrong with the clock of the appliance; nil: nothing.
+	Clock *replication.Problem
+	Lost  []store.Delivery
 }
 
 // Site is a site and since when it does not answer.
@@ -193,6 +196,9 @@ func judgeAppliance(w World, raise func(store.Alert)) {
 		} else if !w.Saved.Time.IsZero() && w.Now.Sub(w.Saved.Time) > w.Plan.Every+backupSlack {
 			raise(a)
 		}
+	}
+	if p := w.Clock; p != nil {
+		raise(store.Alert{Kind: ClockAhead, Severity: store.SeverityWarning, Cause: p.Cause, Effect: p.Effect, Action: p.Action})
 	}
 	if left := w.Certificate.Sub(w.Now); !w.Certificate.IsZero() && left < certificateWarn {
 		a := store.Alert{Kind: CertificateEnd, Severity: store.SeverityWarning, Args: map[string]string{"end_time": stamp(w.Certificate)}}

@@ -69,6 +69,7 @@ func TestEveryRuleHasItsLimit(t *testing.T) {
 		{"a certificate with a month left", World{Now: noon, Free: -1, Certificate: noon.Add(certificateWarn)}, ""},
 		{"a certificate with less", World{Now: noon, Free: -1, Certificate: noon.Add(certificateWarn - 1)}, "certificate.ending warning"},
 		{"a certificate with days left", World{Now: noon, Free: -1, Certificate: noon.Add(certificateBad - 1)}, "certificate.ending critical"},
+		{"a clock that is ahead", World{Now: noon, Free: -1, Clock: &replication.Problem{Cause: "it is ahead"}}, "clock.ahead warning"},
 		{"a message that was given up", World{Now: noon, Free: -1, Lost: []store.Delivery{{Channel: "mail:a@b.c"}}}, "message.lost warning"},
 	} {
 		var got []string

@@ -247,3 +247,40 @@ func TestTimeThatPassedWhileTheVaultWasClosedCounts(t *testing.T) {
 		t.Errorf("a clock that is behind: %v, want vault.clock", err)
 	}
 }
+
+// TestAClockThatJumpsIsToldOf: while the vault is open, from the jump until the clock is
+// right again, and only when there is a lock that it matters to.
+func TestAClockThatJumpsIsToldOf(t *testing.T) {
+	const day = 24 * time.Hour
+	c := newLockedTime()
+	v := c.boot(t, t.TempDir(), nil)
+	s := newSender(t, v, "d", 5000)
+	s.write(change(0, 500, 1))
+	s.mark()
+	c.wall = c.wall.Add(3 * day)
+	if st := v.ClockState(); st.Ahead != 0 {
+		t.Errorf("nothing is locked: %+v, want nothing to tell", st)
+	}
+	c.wall = c.wall.Add(-3 * day)
+	if err := v.Lock(t.Context(), "d", []replication.PointID{s.points[0].id}, c.wall.Add(10*day)); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		what  string
+		jump  time.Duration
+		ahead time.Duration
+	}{
+		{"no jump", 0, 0},
+		{"a drift", clockDrift, 0},
+		{"a jump", 3*day - clockDrift, 3 * day},
+		{"a further one", time.Hour, 3*day + time.Hour},
+		{"put right", -3*day - time.Hour, 0},
+		{"behind", -day, 0},
+	} {
+		c.pass(time.Minute)
+		c.wall = c.wall.Add(step.jump)
+		if st := v.ClockState(); st.Ahead != step.ahead {
+			t.Errorf("%s: %s ahead, want %s", step.what, st.Ahead, step.ahead)
+		}
+	}
+}

@@ -29,6 +29,9 @@ const (
 	clockCredit = 24 * time.Hour // a night without power needs no person
 	// clockSave: after a crash, so much less is known at most.
 	clockSave = time.Hour
+	// clockDrift is how far the clock may be ahead before somebody is told: clocks are
+	// off by less, and so is a computer that slept for a moment.
+	clockDrift = 10 * time.Minute
 )
 
 // trustedClock keeps the trusted time of a vault.
@@ -36,18 +39,17 @@ type trustedClock struct {
 	vault  *Vault
 	uptime func() time.Duration // since the vault was opened; does not know the clock
 
-	mu          sync.Mutex // guards all below
-	base        time.Time  // trusted time when the vault was opened
-	lent        time.Duration
-	unconfirmed time.Duration // by how much the clock was ahead of it then
-	saved       time.Time
+	mu    sync.Mutex // guards all below
+	base  time.Time  // trusted time when the vault was opened
+	lent  time.Duration
+	saved time.Time // zero: nothing was ever locked
 }
 
 // ClockState is what a vault knows about the time.
 type ClockState struct {
 	Trusted time.Time // what locks are measured by
-	// Ahead is how much the clock was ahead when the vault was opened and was not
-	// believed; 0 when nothing needs to be confirmed.
+	// Ahead is how much the clock is ahead of it and not believed; 0 when that is next
+	// to nothing, or when no point was ever locked.
 	Ahead time.Duration
 }
 
@@ -61,10 +63,19 @@ func (v *Vault) TrustedTime() time.Time {
 
 // ClockState tells whether somebody should look at the clock.
 func (v *Vault) ClockState() ClockState {
+	wall := v.wall()
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()
-	return ClockState{Trusted: v.clock.now(), Ahead: v.clock.unconfirmed}
+	state := ClockState{Trusted: v.clock.now()}
+	if ahead := wall.Sub(state.Trusted.Round(0)); ahead > clockDrift && !v.clock.saved.IsZero() {
+		state.Ahead = ahead
+	}
+	return state
 }
+
+// wall is what the clock says, without the uptime that Go's times carry along: that is
+// not set forward with it.
+func (v *Vault) wall() time.Time { return v.now().Round(0) }
 
 // ConfirmClock makes the clock, as it is now, the trusted time: a person says that the
 // vault was really closed for so long. Whoever calls it sees to it that one person
@@ -78,8 +89,8 @@ func (v *Vault) ConfirmClock(ctx context.Context) error {
 	}
 	c := &v.clock
 	c.mu.Lock()
-	wall := v.now()
-	if wall.Before(c.now()) {
+	wall := v.wall()
+	if wall.Before(c.now().Round(0)) {
 		c.mu.Unlock()
 		return &replication.Problem{
 			Code:   "vault.clock",
@@ -97,9 +108,6 @@ func (v *Vault) ConfirmClock(ctx context.Context) error {
 		c.mu.Unlock()
 		return fmt.Errorf("confirm the clock: %w", err)
 	}
-	c.mu.Lock()
-	c.unconfirmed = 0
-	c.mu.Unlock()
 	return nil
 }
 
@@ -125,7 +133,7 @@ func (c *trustedClock) begin() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	wall := v.now().Add(-c.uptime())
+	wall := v.wall().Add(-c.uptime())
 	if known == 0 && !locked && errors.Is(err, fs.ErrNotExist) {
 		c.base = wall // nothing was ever locked
 		return
@@ -133,12 +141,8 @@ func (c *trustedClock) begin() {
 	c.base, c.lent = time.Unix(0, known).UTC(), lent
 	c.saved = c.base
 	ahead := wall.Sub(c.base)
-	switch {
-	case ahead <= 0:
-	case ahead <= clockCredit-lent:
+	if ahead > 0 && ahead <= clockCredit-lent {
 		c.base, c.lent = c.base.Add(ahead), lent+ahead
-	default:
-		c.unconfirmed = ahead
 	}
 }
 

@@ -101,6 +101,9 @@ type Guarding interface {
 	// Scrub says how far the vault has read itself again, and what it found.
 	Scrub(ctx context.Context) (ScrubStatus, error)
 	ScrubNow(ctx context.Context) error
+	// ConfirmClock takes the clock as the time by which locks end, once another
+	// administrator has approved.
+	ConfirmClock(ctx context.Context, who Who) error
 }
 
 // ScrubStatus is where the scrub of the vault is.
@@ -155,6 +158,10 @@ type VaultUsage struct {
 	LogicalBytes int64 `json:"logical_bytes"` // of all protected disks
 	FreeBytes    int64 `json:"free_bytes"`    // of the volume; -1 when unknown
 	Points       int   `json:"points"`
+	// TrustedTime is what locks of recovery points are measured by. Clock is the finding
+	// that the clock is ahead of it.
+	TrustedTime time.Time      `json:"trusted_time"`
+	Clock       *store.Finding `json:"clock,omitempty"`
 }
 
 // Reporter gives live figures as snapshots: reading them holds nothing up.

@@ -81,6 +81,10 @@ func (a *API) guarding() {
 		func(ctx context.Context, _ *none) (*body[Done], error) {
 			return answer(Done{true}, a.Appliance.ScrubNow(ctx))
 		})
+	add(a, operation{id: "confirm-clock", method: "POST", path: "/api/v1/vault/clock", tag: tag, summary: "Take the clock as the time by which locks end; takes four eyes"},
+		func(ctx context.Context, _ *none) (*body[Done], error) {
+			return answer(Done{true}, a.Appliance.ConfirmClock(ctx, whoOf(ctx)))
+		})
 }
 
 func (a *API) listApprovals(ctx context.Context, _ *none) (*body[[]store.Approval], error) {
@@ -144,4 +148,9 @@ func (c *Client) Scrub(ctx context.Context) (ScrubStatus, error) {
 // ScrubNow begins a pass.
 func (c *Client) ScrubNow(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/vault/scrub", nil, nil, nil)
+}
+
+// ConfirmClock asks for the clock to be taken as the time by which locks end.
+func (c *Client) ConfirmClock(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/vault/clock", nil, nil, nil)
 }

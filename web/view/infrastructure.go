@@ -36,6 +36,8 @@ type VaultCard struct {
 	Scrub   []Fact
 	Rot     []Finding
 	CanRead bool // let it read itself again now
+
+	CanConfirm bool // the clock, which is ahead of the trusted time
 }
 
 // SiteForm adds a site.

@@ -1,0 +1,118 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"riparo/replication"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// approveClock is the kind of request to take the clock as the trusted time.
+const approveClock = "confirm-clock"
+
+// clockEvery is how often the clock is compared with the vault's trusted time.
+const clockEvery = 10 * time.Second
+
+// clockProblem is the finding that the clock is ahead of the time by which the vault
+// measures locks; nil when it is not.
+func (a *Appliance) clockProblem() *replication.Problem {
+	state := a.vault.ClockState()
+	if state.Ahead == 0 {
+		return nil
+	}
+	return &replication.Problem{Code: "clock.ahead", Cause: fmt.Sprintf("the clock of the appliance is %s ahead of the time that the vault trusts", state.Ahead.Round(time.Minute)),
+		Effect: "locks of recovery points are measured by the trusted time, and last that much longer",
+		Action: "set the clock right if somebody has set it forward; if the vault was really closed for so long, let two administrators confirm the clock under Infrastructure", Remedy: replication.Stop}
+}
+
+// watchClock notes when the clock begins to be ahead, and when that ends.
+func (a *Appliance) watchClock(ctx context.Context) error {
+	tick := time.NewTicker(clockEvery)
+	defer tick.Stop()
+	for {
+		if err := a.noteClock(); err != nil {
+			a.log.Error("whether the clock is ahead could not be noted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// noteClock keeps since when the clock is ahead, and tells when that changes.
+func (a *Appliance) noteClock() error {
+	p, now := a.clockProblem(), time.Now().UTC()
+	err := a.store.Update(func(tx *store.Tx) error {
+		var noted store.ClockNote
+		if _, err := tx.Setting(store.SettingClock, &noted); err != nil {
+			return err
+		}
+		switch ahead := !noted.Since.IsZero(); {
+		case p != nil && !ahead:
+			return errors.Join(tx.SetSetting(store.SettingClock, store.ClockNote{Since: now}),
+				tx.AddEvent(store.Event{Severity: store.SeverityWarning, Code: "clock.ahead", Text: p.Cause}))
+		case p == nil && ahead:
+			return errors.Join(tx.SetSetting(store.SettingClock, store.ClockNote{}),
+				tx.AddEvent(store.Event{Severity: store.SeverityInfo, Code: "clock.right", Text: "the clock of the appliance and the time that the vault trusts agree again"}))
+		}
+		return errUnchanged
+	})
+	if errors.Is(err, errUnchanged) {
+		return nil
+	}
+	return err
+}
+
+// errUnchanged ends a transaction that has nothing to write: an empty one would still
+// cost an fsync.
+var errUnchanged = errors.New("nothing changed")
+
+// clockFinding is the finding as pages and programs get it, with since when.
+func (a *Appliance) clockFinding() (*store.Finding, error) {
+	p := a.clockProblem()
+	if p == nil {
+		return nil, nil
+	}
+	var noted store.ClockNote
+	err := a.store.View(func(tx *store.Tx) error {
+		_, err := tx.Setting(store.SettingClock, &noted)
+		return err
+	})
+	return &store.Finding{Code: p.Code, Level: string(store.Warning), Cause: p.Cause, Effect: p.Effect, Action: p.Action, Since: noted.Since}, err
+}
+
+// ConfirmClock takes the clock, as it is when that is approved, as the time by which
+// locks are measured. It always takes two administrators: who sets a clock forward and
+// confirms it has ended every lock.
+func (a *Appliance) ConfirmClock(ctx context.Context, who api.Who) error {
+	state := a.vault.ClockState()
+	if state.Ahead == 0 {
+		return replication.Stopf("clock.right", "there is nothing to do", "the clock is not ahead of the time that the vault trusts")
+	}
+	n := 0
+	if err := a.store.View(func(tx *store.Tx) (err error) { n, err = administrators(tx); return err }); err != nil {
+		return err
+	}
+	if n < 2 {
+		return &replication.Problem{Code: "clock.alone", Cause: "to confirm the clock takes two administrators, and there is only one", Effect: "nothing was done: locks last longer",
+			Action: "set the clock right, or add a second administrator", Remedy: replication.Stop}
+	}
+	return a.fourEyes(who.Person, store.Approval{Kind: approveClock, Text: fmt.Sprintf("take the clock, which is %s ahead, as the time by which locks end", state.Ahead.Round(time.Minute))})
+}
+
+// performClock does what was approved.
+func (a *Appliance) performClock(ctx context.Context, actor string) error {
+	if err := a.vault.ConfirmClock(ctx); err != nil {
+		return err
+	}
+	err := a.store.Update(func(tx *store.Tx) error {
+		return tx.AddEvent(store.Event{Severity: store.SeverityWarning, Code: "clock.confirmed", Text: "the clock was taken as the time by which locks end: " + actor, Args: map[string]string{"actor": actor}})
+	})
+	return errors.Join(err, a.noteClock())
+}
