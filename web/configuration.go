@@ -70,6 +70,11 @@ func (k *Console) configure(v visit, key string, form *http.Request, problem err
 			return nil
 		}
 		general, proxy := k.general(v, s, of("/appliance")), proxyForm(w, s, of("/network"))
+		for i, mode := range proxy.Modes { // here nothing waits for it
+			if mode.Value == store.ProxyCustom {
+				proxy.Modes[i].Note = w.T("settings.proxy-custom-tip")
+			}
+		}
 		c.General, c.Proxy, c.Wizard = &general, &proxy, true
 	case "notifications":
 		c.Notify, err = k.notifyForm(v, form)

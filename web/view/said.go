@@ -62,6 +62,12 @@ func (w *Words) said(text string) string {
 // filled is the value of a blank, as its name wants it told.
 func (w *Words) filled(name, value string) string {
 	switch {
+	case strings.HasPrefix(name, "SaidList"): // several, as obstacles are joined
+		parts := strings.Split(value, "; ")
+		for i, part := range parts {
+			parts[i] = w.Said(part)
+		}
+		return strings.Join(parts, "; ")
 	case strings.HasPrefix(name, "Said"):
 		return w.Said(value)
 	case strings.HasPrefix(name, "Verb"):

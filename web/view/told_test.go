@@ -33,6 +33,16 @@ var elsewhere = []string{"appliance/cmd", "appliance/demo", "web/api/client.go"}
 // stand in TestWhatTheDaemonSaysIsToldInItalian.
 const together = "X has X"
 
+// TestSeveralObstaclesAreToldInItalian: they come joined, and each is a sentence.
+func TestSeveralObstaclesAreToldInItalian(t *testing.T) {
+	w := catalog(t).Words("it", nil)
+	got := w.Said("web01 cannot be protected: disk vda is neither raw nor qcow2: convert it; disk vdb has no image: attach one or remove the disk")
+	want := "web01 non si può proteggere: il disco vda non è né raw né qcow2: convertirlo; il disco vdb non ha un'immagine: collegarne una o togliere il disco"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestWhatTheSourcesSayIsToldInItalian walks the sources of the daemon for every cause,
 // effect, remedy, event and request for approval, and asks for each in Italian.
 func TestWhatTheSourcesSayIsToldInItalian(t *testing.T) {
@@ -43,7 +53,8 @@ func TestWhatTheSourcesSayIsToldInItalian(t *testing.T) {
 		if !strings.Contains(s.sample, " ") { // the name of an action, an address
 			continue
 		}
-		if s.sample == together || s.field == "Text" && w.Has("event."+s.code) {
+		if s.sample == together || s.sample == "disk X X" || s.sample == "disk X " || // its parts are asked for by themselves
+			s.field == "Text" && w.Has("event."+s.code) {
 			continue
 		}
 		if w.Said(s.sample) == s.sample {
@@ -84,6 +95,14 @@ func toldIn(t *testing.T) []toldSentence {
 				switch n := n.(type) {
 				case *ast.FuncDecl:
 					kept = assigned(n)
+					if n.Name.Name == "obstacle" {
+						ast.Inspect(n, func(r ast.Node) bool {
+							if r, ok := r.(*ast.ReturnStmt); ok {
+								say("", "Obstacle", &ast.BinaryExpr{X: &ast.BasicLit{Kind: token.STRING, Value: `"disk X "`, ValuePos: r.Pos()}, Y: r.Results[0]})
+							}
+							return true
+						})
+					}
 				case *ast.CompositeLit:
 					code := ""
 					for _, e := range n.Elts {
@@ -99,6 +118,12 @@ func toldIn(t *testing.T) []toldSentence {
 						}
 					}
 				case *ast.AssignStmt:
+					// What keeps a machine from being protected.
+					if call, ok := n.Rhs[0].(*ast.CallExpr); ok && callee(call) == "append" && strings.HasSuffix(strings.ToLower(spelledName(n.Lhs[0])), "obstacles") {
+						for _, e := range call.Args[1:] {
+							say("", "Obstacle", e)
+						}
+					}
 					if n.Tok == token.ADD_ASSIGN {
 						break // an addition to what is told by its code
 					}
@@ -152,6 +177,17 @@ func assigned(f *ast.FuncDecl) map[string][]ast.Expr {
 		return true
 	})
 	return all
+}
+
+// spelledName is a variable or a field.
+func spelledName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
 
 func callee(c *ast.CallExpr) string {
