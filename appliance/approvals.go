@@ -78,6 +78,10 @@ func (a *Appliance) fourEyes(person string, r store.Approval) error {
 }
 
 func sameRequest(x, y store.Approval) bool {
+	if x.Kind == approveSignOn {
+		// A secret is sealed anew each time: who asks again with one gets another request.
+		return x.Kind == y.Kind && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.SignOn, y.SignOn)
+	}
 	if x.Kind == approveUser || x.Kind == approveSecond {
 		// The password of a reset differs in its salt alone: who asks again gets another request.
 		return x.Kind == y.Kind && strings.EqualFold(x.Name, y.Name) && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.User, y.User) && reflect.DeepEqual(x.Second, y.Second)
@@ -177,6 +181,8 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 		return a.performUser(ctx, actor, r)
 	case approveClock:
 		return a.performClock(ctx, actor)
+	case approveSignOn:
+		return a.performSignOn(ctx, actor, r)
 	case approveSecond:
 		return a.identity.SaveSecondRule(actor, r.Second.Roles)
 	}

@@ -21,7 +21,7 @@ const (
 // Key: its ID, which sorts by time.
 type Approval struct {
 	ID      string                `json:"id"`
-	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor", "confirm-clock"
+	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor", "confirm-clock", "change-sign-in"
 	Machine replication.MachineID `json:"machine,omitempty"`
 	Name    string                `json:"name,omitempty"` // of the machine or the policy, for people
 	Text    string                `json:"text"`           // what will be done, as a sentence
@@ -31,6 +31,7 @@ type Approval struct {
 	Policy *replication.Policy   `json:"policy,omitempty"`
 	User   *UserRequest          `json:"user,omitempty"`
 	Second *SecondRule           `json:"second,omitempty"`
+	SignOn *SignOnRequest        `json:"sign_on,omitempty"`
 
 	RequestedBy string    `json:"requested_by"` // a person, never a token's name
 	Requested   time.Time `json:"requested"`
@@ -45,4 +46,11 @@ type UserRequest struct {
 	Kind         string `json:"kind"` // "role", "disable", "enable", "password", "second", "remove"
 	Role         Role   `json:"role,omitempty"`
 	PasswordHash string `json:"password_hash,omitempty"` // not told by the API
+}
+
+// SignOnRequest is what a sign-in service is to become.
+type SignOnRequest struct {
+	Service  string `json:"service"`          // "openid" or "directory"
+	Settings string `json:"settings"`         // JSON
+	Sealed   []byte `json:"sealed,omitempty"` // the secret; not told by the API
 }

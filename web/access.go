@@ -295,6 +295,8 @@ var table = map[string]access{
 	"GET /api/v1/sign-in":                              administrator,
 	"PUT /api/v1/sign-in/openid":                       administrator,
 	"PUT /api/v1/sign-in/directory":                    administrator,
+	"POST /api/v1/sign-in/openid/test":                 administrator,
+	"POST /api/v1/sign-in/directory/test":              administrator,
 	"GET /api/v1/sign-in/second-factor":                administrator,
 	"PUT /api/v1/sign-in/second-factor":                administrator,
 }

@@ -51,6 +51,14 @@ func (a *appliance) ChangeUser(ctx context.Context, who api.Who, name string, c 
 	return a.people.Change(ctx, who.Name, name, c)
 }
 
+func (a *appliance) SaveOpenID(ctx context.Context, who api.Who, o api.OpenID) error {
+	return a.people.SaveOpenID(ctx, who.Name, o)
+}
+
+func (a *appliance) SaveDirectory(ctx context.Context, who api.Who, d api.Directory) error {
+	return a.people.SaveDirectory(ctx, who.Name, d)
+}
+
 func (a *appliance) SaveSecondRule(_ context.Context, who api.Who, roles []store.Role) error {
 	return a.people.SaveSecondRule(who.Name, roles)
 }

@@ -332,8 +332,22 @@ func TestWhoAnswersIsConfirmedUnderInfrastructure(t *testing.T) {
 	if err := c.AddSite(ctx, api.SiteBody{Name: "Bari", Kind: "kvm-libvirt", Address: "qemu+tls://kvm3/system", Fingerprint: tls1}); err != nil {
 		t.Errorf("added by a program: %v", err)
 	}
-	if got := h.signedIn("it").get(trust); !strings.Contains(got.body, "Conferma chi risponde") {
+	b.post("/preferences", "language", "it", "next", "/")
+	if got := b.get(trust); !strings.Contains(got.body, "Conferma chi risponde") {
 		t.Errorf("in Italian:\n%s", got.body)
+	}
+}
+
+// TestTheProxyIsToldOfWhereItIsSet: the setup waits for it, the settings do not.
+func TestTheProxyIsToldOfWhereItIsSet(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	b := h.signedIn("")
+	const waits = "before the step is done"
+	if page := b.get("/setup/network"); !strings.Contains(page.body, waits) {
+		t.Error("the setup does not say that it waits for the proxy")
+	}
+	if page := b.get("/settings/appliance"); strings.Contains(page.body, waits) || !strings.Contains(page.body, "It is saved, and contacted at once") {
+		t.Error("the settings speak of a step")
 	}
 }
 

@@ -26,7 +26,8 @@ func TestWhatIsKnownAboutPointsIsShownAndActedOn(t *testing.T) {
 		if err := tx.Machines().Put(m); err != nil {
 			return err
 		}
-		for _, r := range []store.Approval{{ID: "r-1", RequestedBy: "ugo", Text: "unpin recovery point x of web01", State: store.ApprovalWaiting},
+		for _, r := range []store.Approval{{ID: "r-1", RequestedBy: "ugo", Text: "unpin recovery point x of web01", State: store.ApprovalWaiting,
+			SignOn: &store.SignOnRequest{Service: "openid", Settings: "{}", Sealed: []byte("a secret")}, User: &store.UserRequest{PasswordHash: "$argon2id$"}},
 			{ID: "r-2", RequestedBy: user, Text: "delete 1 recovery points of web01, of which 1 are protected", State: store.ApprovalWaiting}} {
 			if err := tx.Approvals().Put(r); err != nil {
 				return err
@@ -90,6 +91,8 @@ func TestWhatIsKnownAboutPointsIsShownAndActedOn(t *testing.T) {
 	}
 	if list, err := c.Approvals(ctx); err != nil || len(list) != 2 || list[0].ID != "r-2" {
 		t.Errorf("approvals %+v, %v", list, err)
+	} else if r := list[1]; len(r.SignOn.Sealed) > 0 || r.User.PasswordHash != "" {
+		t.Errorf("the API tells the secrets of %+v, %+v", r.SignOn, r.User)
 	}
 	if _, err := h.client(store.Operator).Approvals(ctx); err == nil {
 		t.Error("an operator sees the approvals")

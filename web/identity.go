@@ -84,12 +84,10 @@ type Accounts interface {
 	Users() ([]store.User, error)
 }
 
-// SignOn is how people sign in besides with accounts of the appliance.
+// SignOn is how people sign in besides with accounts of the appliance. It is changed
+// through the appliance: see [api.SignOnSaving].
 type SignOn interface {
-	// SignOn gives the settings without their secrets.
-	SignOn() (api.OpenID, api.Directory, error)
-	SaveOpenID(ctx context.Context, actor string, o api.OpenID) error
-	SaveDirectory(ctx context.Context, actor string, d api.Directory) error
+	api.SignOnSettings
 	// BeginOpenID gives where somebody is sent, and what their browser carries.
 	BeginOpenID(ctx context.Context, next string) (address, carried string, err error)
 	// FinishOpenID takes them when they come back.

@@ -135,7 +135,7 @@ func (k *Console) saveOpenID(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err == nil {
-		err = k.Identity.SaveOpenID(r.Context(), userOf(r).Name, o)
+		err = k.Appliance.SaveOpenID(r.Context(), whoOf(r), o)
 	}
 	o.HasSecret = before.HasSecret || o.Secret != ""
 	k.savedSignOn(w, r, o, d, err, before, o, true)
@@ -152,7 +152,7 @@ func (k *Console) saveDirectory(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err == nil {
-		err = k.Identity.SaveDirectory(r.Context(), userOf(r).Name, d)
+		err = k.Appliance.SaveDirectory(r.Context(), whoOf(r), d)
 	}
 	d.HasPassword = before.HasPassword || d.Password != ""
 	k.savedSignOn(w, r, o, d, err, before, d, false)

@@ -16,36 +16,42 @@ import (
 	"riparo/web/api"
 )
 
-// SaveDirectory keeps how people sign in with a directory. One that is turned on is
-// asked first: what cannot work is not kept.
+// SaveDirectory keeps how people sign in with a directory, when that works.
 func (i *Identity) SaveDirectory(ctx context.Context, actor string, d api.Directory) error {
-	if err := checkDirectory(d); err != nil {
+	if err := i.TryDirectory(ctx, d); err != nil {
 		return err
 	}
-	if d.Enabled {
-		password := d.Password
-		if password == "" {
-			old, err := readKept[api.Directory](i.store, directorySetting)
-			if err != nil {
-				return err
-			}
-			if old.Settings.URL != d.URL && len(old.Sealed) > 0 { // it is not sent to another server unasked
-				return invalidSignOn("the password of the reading account is needed for another address")
-			}
-			if password, err = i.secretOf(directorySetting, old.Sealed); err != nil {
-				return err
-			}
-		}
-		conn, err := i.bindDirectory(ctx, d, password)
+	return writeKept(i, directorySetting, actor, d.Password, d, d.URL == "")
+}
+
+// TryDirectory checks settings, and asks a directory that is turned on as its reading
+// account. Nothing is kept.
+func (i *Identity) TryDirectory(ctx context.Context, d api.Directory) error {
+	if err := checkDirectory(d); err != nil || !d.Enabled {
+		return err
+	}
+	password := d.Password
+	if password == "" {
+		old, err := readKept[api.Directory](i.store, directorySetting)
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
-		if _, err := search(conn, d.BaseDN, ldap.ScopeBaseObject, "(objectClass=*)", "1.1"); err != nil {
-			return unreachableService("the directory", fmt.Errorf("look at %s: %w", d.BaseDN, err))
+		if old.Settings.URL != d.URL && len(old.Sealed) > 0 { // it is not sent to another server unasked
+			return invalidSignOn("the password of the reading account is needed for another address")
+		}
+		if password, err = i.secretOf(directorySetting, old.Sealed); err != nil {
+			return err
 		}
 	}
-	return writeKept(i, directorySetting, actor, d.Password, d)
+	conn, err := i.bindDirectory(ctx, d, password)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := search(conn, d.BaseDN, ldap.ScopeBaseObject, "(objectClass=*)", "1.1"); err != nil {
+		return unreachableService("the directory", fmt.Errorf("look at %s: %w", d.BaseDN, err))
+	}
+	return nil
 }
 
 func checkDirectory(d api.Directory) error {

@@ -53,25 +53,29 @@ type flow struct {
 	Until    time.Time `json:"until"`
 }
 
-// SaveOpenID keeps how people sign in with OpenID Connect. One that is turned on is
-// asked for its description first.
+// SaveOpenID keeps how people sign in with OpenID Connect, when that works.
 func (i *Identity) SaveOpenID(ctx context.Context, actor string, o api.OpenID) error {
-	if err := checkOpenID(o); err != nil {
+	if err := i.TryOpenID(ctx, o); err != nil {
 		return err
 	}
-	if o.Enabled {
-		old, err := readKept[api.OpenID](i.store, openIDSetting)
-		if err != nil {
-			return err
-		}
-		if o.Secret == "" && len(old.Sealed) > 0 && old.Settings.Issuer != o.Issuer {
-			return invalidSignOn("the secret is needed for another service")
-		}
-		if _, _, err := i.describe(ctx, o); err != nil {
-			return err
-		}
+	return writeKept(i, openIDSetting, actor, o.Secret, o, o.Issuer == "")
+}
+
+// TryOpenID checks settings, and asks a service that is turned on for its description.
+// Nothing is kept.
+func (i *Identity) TryOpenID(ctx context.Context, o api.OpenID) error {
+	if err := checkOpenID(o); err != nil || !o.Enabled {
+		return err
 	}
-	return writeKept(i, openIDSetting, actor, o.Secret, o)
+	old, err := readKept[api.OpenID](i.store, openIDSetting)
+	if err != nil {
+		return err
+	}
+	if o.Secret == "" && len(old.Sealed) > 0 && old.Settings.Issuer != o.Issuer {
+		return invalidSignOn("the secret is needed for another service")
+	}
+	_, _, err = i.describe(ctx, o)
+	return err
 }
 
 func checkOpenID(o api.OpenID) error {

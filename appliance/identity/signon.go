@@ -39,15 +39,18 @@ func readKept[T any](st *store.Store, name string) (k kept[T], err error) {
 	return k, err
 }
 
-// writeKept keeps settings; an empty secret leaves the one that is there.
-func writeKept[T any](i *Identity, name, actor, secret string, settings T) error {
+// writeKept keeps settings; an empty secret leaves the one that is there, unless the
+// service is gone.
+func writeKept[T any](i *Identity, name, actor, secret string, settings T, gone bool) error {
 	return i.store.Update(func(tx *store.Tx) error {
 		var k kept[T]
 		if _, err := tx.Setting(name, &k); err != nil {
 			return err
 		}
 		k.Settings = settings
-		if secret != "" {
+		if gone {
+			k.Sealed = nil
+		} else if secret != "" {
 			k.Sealed = i.sealer.seal(name, secret)
 		}
 		if err := tx.SetSetting(name, k); err != nil {
@@ -62,6 +65,23 @@ func (i *Identity) secretOf(name string, sealed []byte) (string, error) {
 		return "", nil
 	}
 	return i.sealer.open(name, sealed)
+}
+
+// signOnRequest is what secrets in requests that wait for approval are sealed for.
+const signOnRequest = "signon.request"
+
+// SealRequest hides the secret of a sign-in service in a request that waits for
+// approval; OpenRequest gives it back.
+func (i *Identity) SealRequest(secret string) []byte {
+	if secret == "" {
+		return nil
+	}
+	return i.sealer.seal(signOnRequest, secret)
+}
+
+// OpenRequest gives the secret that SealRequest hid.
+func (i *Identity) OpenRequest(sealed []byte) (string, error) {
+	return i.secretOf(signOnRequest, sealed)
 }
 
 // roleOf is the highest role that the values give.

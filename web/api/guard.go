@@ -97,6 +97,9 @@ func (a *API) listApprovals(ctx context.Context, _ *none) (*body[[]store.Approva
 			if r.User != nil {
 				r.User.PasswordHash = ""
 			}
+			if r.SignOn != nil {
+				r.SignOn.Sealed = nil
+			}
 			list = append(list, r)
 		}
 		return nil

@@ -16,6 +16,7 @@ type People interface {
 	ChangeUser(ctx context.Context, who Who, name string, c UserChange) error
 	// SaveSecondRule says which roles have to have a second factor.
 	SaveSecondRule(ctx context.Context, who Who, roles []store.Role) error
+	SignOnSaving
 }
 
 // Kinds of a UserChange.

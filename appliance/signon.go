@@ -1,0 +1,136 @@
+package appliance
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// approveSignOn is the kind of request to change who a sign-in service makes an
+// administrator.
+const approveSignOn = "change-sign-in"
+
+// Names of the sign-in services.
+const (
+	serviceOpenID    = "openid"
+	serviceDirectory = "directory"
+)
+
+// SaveOpenID changes how people sign in with OpenID Connect. What touches who becomes an
+// administrator by it takes four eyes.
+func (a *Appliance) SaveOpenID(ctx context.Context, who api.Who, o api.OpenID) error {
+	before, _, err := a.identity.SignOn()
+	if err != nil {
+		return err
+	}
+	// Neither the word on the button nor our secret decides who anybody is.
+	plain := func(o api.OpenID) api.OpenID { o.Label, o.Secret, o.HasSecret = "", "", false; return o }
+	text := watchedService("the sign-in service "+o.Issuer, makers(before.Enabled, before.Roles), makers(o.Enabled, o.Roles), sameSettings(plain(before), plain(o)))
+	if text != "" {
+		if err := a.identity.TryOpenID(ctx, o); err != nil {
+			return err
+		}
+		if err := a.askSignOn(who, serviceOpenID, text, o, o.Secret); err != nil {
+			return err
+		}
+	}
+	return a.identity.SaveOpenID(ctx, who.Name, o)
+}
+
+// SaveDirectory changes how people sign in with a directory. What touches who becomes an
+// administrator by it takes four eyes.
+func (a *Appliance) SaveDirectory(ctx context.Context, who api.Who, d api.Directory) error {
+	_, before, err := a.identity.SignOn()
+	if err != nil {
+		return err
+	}
+	plain := func(d api.Directory) api.Directory { d.Password, d.HasPassword = "", false; return d }
+	text := watchedService("the directory "+d.URL, makers(before.Enabled, before.Roles), makers(d.Enabled, d.Roles), sameSettings(plain(before), plain(d)))
+	if text != "" {
+		if err := a.identity.TryDirectory(ctx, d); err != nil {
+			return err
+		}
+		if err := a.askSignOn(who, serviceDirectory, text, d, d.Password); err != nil {
+			return err
+		}
+	}
+	return a.identity.SaveDirectory(ctx, who.Name, d)
+}
+
+// sameSettings compares what is kept with what comes: nothing and an empty list are one.
+func sameSettings(x, y any) bool {
+	before, err1 := json.Marshal(x)
+	after, err2 := json.Marshal(y)
+	var b, c map[string]any
+	if err1 != nil || err2 != nil || json.Unmarshal(before, &b) != nil || json.Unmarshal(after, &c) != nil {
+		return false
+	}
+	for _, m := range []map[string]any{b, c} {
+		for key, value := range m {
+			if list, is := value.([]any); value == nil || is && len(list) == 0 {
+				delete(m, key)
+			}
+		}
+	}
+	return reflect.DeepEqual(b, c)
+}
+
+// makers are the groups and claims that make somebody an administrator.
+func makers(enabled bool, rules []api.RoleRule) (values []string) {
+	for _, rule := range rules {
+		if enabled && rule.Role == store.Administrator {
+			values = append(values, rule.Value)
+		}
+	}
+	return values
+}
+
+// watchedService says what is asked for when it takes four eyes: any change of a service
+// that makes administrators, for its address, its filters and its claims decide who they
+// are as much as its rules do.
+func watchedService(service string, before, after []string, same bool) string {
+	switch {
+	case same || len(before)+len(after) == 0:
+		return ""
+	case len(after) == 0:
+		return fmt.Sprintf("let %s make nobody an administrator any more", service)
+	}
+	return fmt.Sprintf("let %s make administrators of those in %s", service, strings.Join(after, ", "))
+}
+
+// askSignOn asks a second administrator.
+func (a *Appliance) askSignOn(who api.Who, service, text string, settings any, secret string) error {
+	kept, err := json.Marshal(settings)
+	if err != nil {
+		return err
+	}
+	return a.fourEyes(who.Person, store.Approval{Kind: approveSignOn, Name: service, Text: text,
+		SignOn: &store.SignOnRequest{Service: service, Settings: string(kept), Sealed: a.identity.SealRequest(secret)}})
+}
+
+// performSignOn does what was approved, if it still works.
+func (a *Appliance) performSignOn(ctx context.Context, actor string, r store.Approval) error {
+	secret, err := a.identity.OpenRequest(r.SignOn.Sealed)
+	if err != nil {
+		return err
+	}
+	if r.SignOn.Service == serviceDirectory {
+		var d api.Directory
+		if err := json.Unmarshal([]byte(r.SignOn.Settings), &d); err != nil {
+			return err
+		}
+		d.Password = secret
+		return a.identity.SaveDirectory(ctx, actor, d)
+	}
+	var o api.OpenID
+	if err := json.Unmarshal([]byte(r.SignOn.Settings), &o); err != nil {
+		return err
+	}
+	o.Secret = secret
+	return a.identity.SaveOpenID(ctx, actor, o)
+}
