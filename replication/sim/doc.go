@@ -32,7 +32,11 @@
 //     machine were at one instant.
 //   - Every point that was acknowledged is listed until it is dropped or rewound past;
 //     what is gone never comes back; an owner that was deposed adds nothing.
-//   - A flipped bit gives an error or nothing, never other bytes.
+//   - A flipped bit, a write that was lost though its fsync succeeded, or one that went
+//     elsewhere, gives an error or nothing, never other bytes. Where reading gives an error
+//     a verification finds damage. A point goes in silence only with the end of the log
+//     that it lay in: then the next sender finds a point that it does not know, and compares
+//     the whole disk. What was dropped or rewound may come back the same way.
 //   - A planned failover loses nothing.
 //   - When the faults end, the newest point is the disk of the machine within a bounded
 //     time.

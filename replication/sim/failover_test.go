@@ -141,7 +141,8 @@ func (f *failover) anew() {
 	w := f.w
 	w.change = nil
 	w.target.down()
-	w.target.disk, w.points = vfs.NewSim(w.seed+2), newLedgerAfter(w.points)
+	w.target.onto(vfs.NewSim(w.seed + 2))
+	w.points = newLedgerAfter(w.points)
 	h := w.hosts[w.owner]
 	h.stopTransfer()
 	h.own(w.epoch)

@@ -13,7 +13,8 @@ var kinds = []string{
 	"lost frame", "duplicated frame", "corrupted frame", "corrupted frame refused", "delayed frame", "reordered frame",
 	"partitioned frame", "frame of an old connection",
 	"power cut", "power cut in recovery", "target killed", "process server killed", "host crashed",
-	"tracking lost", "source read error", "fsync failed", "vault opened again", "disk full", "bit flipped", "slow disk", "clock jumped",
+	"tracking lost", "source read error", "fsync failed", "vault opened again", "disk full", "read-only remount", "slow disk", "clock jumped",
+	"bit flipped", "write lost", "write misdirected",
 	"unplanned failover", "planned failover", "deposed owner refused",
 }
 
@@ -40,6 +41,11 @@ func (w *world) scheduleFaults() {
 	})
 	again(1500, 6000, "an fsync will fail", func() { t.disk.FailSync(w.random.IntN(8)) })
 	again(1500, 6000, "the disk is nearly full", w.fill)
+	again(3000, 12000, "the file system is to be mounted read-only", func() {
+		t.disk.SetReadOnly(w.random.IntN(12))
+		t.remounted = true
+		w.after(w.between(50, 600), "the file system is mounted for writing", func() { t.disk.SetReadOnly(-1) })
+	})
 	again(1500, 7000, "the disk is slow", func() {
 		t.slow = 1 + w.random.Int64N(300)
 		w.after(w.between(100, 500), "the disk is quick again", func() { t.slow = 0 })
@@ -68,9 +74,11 @@ func (w *world) scheduleFaults() {
 			h.tracked = false
 		})
 	}
-	if w.random.IntN(10) == 0 {
-		// Only in some worlds: in the others nothing excuses an error.
+	switch w.random.IntN(10) { // only in some worlds: in the others nothing excuses an error
+	case 0:
 		again(3000, 6000, "a bit flips", w.flip)
+	case 1:
+		again(1500, 6000, "an fsync will lie", w.lie)
 	}
 	w.after(w.between(50, 400), "maintenance", t.maintain)
 	w.after(1000, "retention", w.prune)
@@ -107,12 +115,25 @@ func (w *world) flip() {
 	}
 }
 
+// lie lets an fsync promise a write that is lost, or that goes elsewhere.
+func (w *world) lie() {
+	w.flipped, w.lied = true, true
+	if w.random.IntN(2) == 0 {
+		w.target.disk.LoseWrite(w.random.IntN(8))
+	} else {
+		w.target.disk.MisdirectWrite(w.random.IntN(8))
+	}
+}
+
 // calm ends all faults, and heals what bits flipped have damaged.
 func (w *world) calm() {
 	t := w.target
 	w.link.partitioned, t.slow = false, 0
 	t.disk.SetCapacity(0)
+	t.disk.SetReadOnly(-1)
 	t.disk.FailSync(1 << 30)
+	t.disk.LoseWrite(1 << 30)
+	t.disk.MisdirectWrite(1 << 30)
 	if !t.disk.PowerIsCut() {
 		t.disk.CutPower(1 << 30)
 	}
@@ -131,6 +152,7 @@ func (w *world) heal() {
 		w.after(37, "the vault is healed", w.heal)
 		return
 	}
+	t.disk.Evict() // what an fsync promised is as it is on the medium
 	t.crash(false) // damage to what is derived is mended by opening
 	w.after(1000, "the vault is healed, after a start", func() {
 		whole := true
@@ -154,7 +176,8 @@ func (w *world) heal() {
 		w.note("the vault is made anew")
 		h.stopTransfer()
 		t.down()
-		t.disk, w.points = vfs.NewSim(w.seed+3), newLedgerAfter(w.points)
+		t.onto(vfs.NewSim(w.seed + 3))
+		w.points = newLedgerAfter(w.points)
 		t.boot()
 	})
 }

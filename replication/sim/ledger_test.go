@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/vault"
 )
 
 // capture is an instant of the machine.
@@ -81,7 +82,7 @@ func (w *world) compare() {
 				w.violation("point %s of disk %s was never sent", p.ID, d.ID)
 				return
 			}
-			if c.gone {
+			if c.gone && !w.lied {
 				w.violation("point %s of disk %s came back", p.ID, d.ID)
 				return
 			}
@@ -90,13 +91,48 @@ func (w *world) compare() {
 			}
 		}
 		for _, id := range w.points.order {
-			if c := w.points.captures[id]; c.acked && !c.going && !there[id] && !w.flipped {
+			if c := w.points.captures[id]; c.acked && !c.going && !there[id] && !w.missed(d.ID, c, points) {
 				w.violation("LOST: point %s of disk %s was acknowledged and is not there", id, d.ID)
 				return
 			}
 		}
 		w.fired["points compared"] += len(points)
 	}
+}
+
+// missed judges a point that is not there any more. After the storage lied that may be, if
+// it shows: the log of the disk ends before the point, so that the next sender finds a
+// point that it does not know and compares all, or damage is told.
+func (w *world) missed(id replication.DiskID, c *capture, there []replication.RecoveryPoint) bool {
+	if !w.flipped {
+		return false
+	}
+	c.going = true // judged once: it was the loss of one moment
+	w.fired["points gone that a lie took"]++
+	if n := len(there); n == 0 || slices.Index(w.points.order, there[n-1].ID) < slices.Index(w.points.order, c.id) {
+		return true
+	}
+	return w.told()
+}
+
+// told reports whether a verification finds damage.
+func (w *world) told() bool {
+	report, err := w.target.vault.Verify(w.ctx, vault.VerifyOptions{})
+	return err != nil || slices.ContainsFunc(report.Damage, func(d vault.Damage) bool { return !d.Harmless })
+}
+
+// honest judges an error in the place of a point's bytes. After the storage lied, it is an
+// answer, if a verification says no less.
+func (w *world) honest(err error) bool {
+	if !w.flipped {
+		return false
+	}
+	if replication.AsProblem(err).Code != vault.CodeDamaged || w.told() {
+		w.fired["points refused after a lie"]++
+		return true
+	}
+	w.violation("SILENT: %w, and a verification finds no damage", err)
+	return false
 }
 
 func (w *world) mustHave() bool {
@@ -108,23 +144,25 @@ func (w *world) mustHave() bool {
 	return false
 }
 
-// shows compares a point of the vault with what it must be. After a bit was flipped an
+// shows compares a point of the vault with what it must be. After the storage lied an
 // error is an honest answer; other bytes never are.
 func (w *world) shows(id replication.DiskID, point replication.PointID, want []byte) bool {
 	view, err := w.target.vault.View(w.ctx, id, point)
 	if err != nil {
-		if !w.flipped {
+		honest := w.honest(err)
+		if !honest {
 			w.violation("view of point %q of disk %s: %w", point, id, err)
 		}
-		return w.flipped
+		return honest
 	}
 	defer view.Close()
 	got := make([]byte, view.Size())
 	if err := replication.ReadFull(view, got, 0); err != nil {
-		if !w.flipped {
+		honest := w.honest(err)
+		if !honest {
 			w.violation("read point %q of disk %s: %w", point, id, err)
 		}
-		return w.flipped
+		return honest
 	}
 	if !bytes.Equal(got, want) {
 		at := 0

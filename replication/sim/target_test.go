@@ -24,6 +24,9 @@ type target struct {
 	slow     int64        // how long it takes before it looks at a frame, milliseconds
 	damaged  bool         // the storage failed; the vault has to be opened again
 
+	remounted bool   // read-only, and the vault has not met it
+	betrayed  [2]int // writes of this disk that were lost, and that went elsewhere, so far
+
 	mu       sync.Mutex // guards below
 	answered []frame
 }
@@ -80,12 +83,17 @@ func (t *target) boot() {
 			t.disk.CutPower(t.w.random.IntN(25))
 		}
 		v, err := vault.Open(t.w.ctx, t.disk, "v", t.options())
+		t.tally()
 		if t.disk.PowerIsCut() {
-			t.disk = t.disk.Restart()
+			t.onto(t.disk.Restart())
 			t.w.fault("power cut in recovery")
 			continue
 		}
 		if err != nil {
+			if t.met(err) {
+				t.w.after(50, "the target starts, perhaps on a disk that takes changes", t.boot)
+				return
+			}
 			switch replication.AsProblem(err).Code {
 			case vault.CodeBroken:
 				t.w.fault("fsync failed")
@@ -97,18 +105,23 @@ func (t *target) boot() {
 			if t.w.flipped {
 				// The damage is told, not hidden. A person begins anew.
 				t.w.note("the vault does not open")
-				t.disk, t.w.points = vfs.NewSim(t.w.seed+1), newLedgerAfter(t.w.points)
+				t.onto(vfs.NewSim(t.w.seed + 1))
+				t.w.points = newLedgerAfter(t.w.points)
 				continue
 			}
 			t.w.violation("open the vault: %w", err)
 			return
 		}
-		if code := sick(v); code != "" {
+		if why := sick(v); why != nil {
 			// One of its disks was not opened, because the storage failed just then.
 			if err := v.Close(); err != nil {
 				t.w.note("closed after a failure of the storage")
 			}
-			if code == vault.CodeFull {
+			if t.met(why) {
+				t.w.after(50, "the target starts, perhaps on a disk that takes changes", t.boot)
+				return
+			}
+			if replication.AsProblem(why).Code == vault.CodeFull {
 				t.w.after(50, "the target starts, perhaps with room", t.boot)
 				return
 			}
@@ -127,15 +140,46 @@ func (t *target) boot() {
 }
 
 // sick tells why a disk of the vault was not opened, if the storage is the reason.
-func sick(v *vault.Vault) string {
+func sick(v *vault.Vault) error {
 	for _, d := range disks {
 		if _, err := v.State(d.ID); err != nil {
 			if code := replication.AsProblem(err).Code; code == vault.CodeBroken || code == vault.CodeFull {
-				return code
+				return err
 			}
 		}
 	}
-	return ""
+	return nil
+}
+
+// met reports whether an error is that of a file system that takes no changes, and counts
+// each such time once.
+func (t *target) met(err error) bool {
+	if !errors.Is(err, vfs.ErrReadOnly) {
+		return false
+	}
+	if t.remounted {
+		t.remounted = false
+		t.w.fault("read-only remount")
+	}
+	return true
+}
+
+// tally counts the writes that an fsync promised in vain.
+func (t *target) tally() {
+	lost, elsewhere := t.disk.Betrayed()
+	for range lost - t.betrayed[0] {
+		t.w.fault("write lost")
+	}
+	for range elsewhere - t.betrayed[1] {
+		t.w.fault("write misdirected")
+	}
+	t.betrayed = [2]int{lost, elsewhere}
+}
+
+// onto gives the target another disk, or the same one as it is found later.
+func (t *target) onto(disk *vfs.Sim) {
+	t.tally()
+	t.disk, t.betrayed = disk, [2]int{}
 }
 
 // down ends the target without telling it.
@@ -160,9 +204,9 @@ func (t *target) crash(power bool) {
 	before := t.disk
 	t.down()
 	if power {
-		t.disk = before.Restart()
+		t.onto(before.Restart())
 	} else {
-		t.disk = before.Clone()
+		t.onto(before.Clone())
 		before.CutPower(0)
 	}
 	t.damaged = false
@@ -181,7 +225,7 @@ func (t *target) reopen() {
 		t.disk.Evict()
 	}
 	if t.disk.PowerIsCut() {
-		t.disk = t.disk.Restart()
+		t.onto(t.disk.Restart())
 		t.w.fault("power cut")
 	}
 	t.boot()
@@ -267,6 +311,7 @@ func (t *target) collect() bool {
 	slices.SortFunc(answered, func(a, b frame) int {
 		return cmp.Or(cmp.Compare(a.host, b.host), cmp.Compare(a.session, b.session), cmp.Compare(a.call, b.call), cmp.Compare(a.outcome, b.outcome))
 	})
+	t.tally()
 	if t.vault != nil && t.disk.PowerIsCut() {
 		t.w.fault("power cut")
 		t.crash(true)
@@ -296,7 +341,7 @@ func (t *target) broken() bool {
 		state, err := t.vault.State(d.ID)
 		if err != nil {
 			// Opened once more when there was room, and the storage failed at that.
-			if replication.AsProblem(err).Code == vault.CodeBroken {
+			if t.met(err) || replication.AsProblem(err).Code == vault.CodeBroken {
 				return true
 			}
 			continue
@@ -306,6 +351,7 @@ func (t *target) broken() bool {
 		if err == nil {
 			continue
 		}
+		t.met(err)
 		// A disk that was opened without room for what a crash left takes nothing until
 		// it is opened with room.
 		if code := replication.AsProblem(err).Code; code == vault.CodeBroken || code == vault.CodeFull {

@@ -46,7 +46,8 @@ type world struct {
 	points ledger
 	change *failover // under way
 
-	flipped bool // bits of the target's disk were changed
+	flipped bool // what the target's disk holds was changed: errors are honest now
+	lied    bool // by an fsync that promised what did not come
 	fired   map[string]int
 	sum     hash.Hash
 	trace   []string
