@@ -12,6 +12,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"riparo/hypervisor/kvm/socket"
 )
 
 // maxConversationBytes bounds what an agent, which is not trusted, may send in one
@@ -41,11 +43,10 @@ type Conn struct {
 	reader *bufio.Reader
 }
 
-// Dial connects to the agent's channel at path and synchronizes. It fails when the
-// agent does not answer before ctx ends.
+// Dial connects to the agent's channel at path and synchronizes. It waits while others
+// hold the channel, and fails when the agent does not answer before ctx ends.
 func Dial(ctx context.Context, path string) (*Conn, error) {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", path)
+	conn, err := socket.Dial(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("guest agent channel: %w", err)
 	}

@@ -72,7 +72,7 @@ func TestAConversationBeginsCleanWhateverWasLeft(t *testing.T) {
 		path := channel(t, agent(left, map[string]string{
 			"guest-fsfreeze-freeze": `{"return": 2}`, "guest-fsfreeze-status": `{"return": "frozen"}`, "guest-fsfreeze-thaw": `{"return": 2}`,
 		}))
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // far beyond a slow machine: it ends what hangs
 		c, err := qga.Dial(ctx, path)
 		if err != nil {
 			t.Fatalf("after %.20q: %v", left, err)

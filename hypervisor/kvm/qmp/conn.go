@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"syscall"
 	"time"
+
+	"riparo/hypervisor/kvm/socket"
 )
 
 const (
@@ -74,7 +75,7 @@ type message struct {
 // Dial connects to the socket at path and makes it ready for commands. It waits,
 // bounded by ctx, while other clients hold the socket or wait for it.
 func Dial(ctx context.Context, path string) (*Conn, error) {
-	conn, err := Connect(ctx, path)
+	conn, err := socket.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -83,32 +84,6 @@ func Dial(ctx context.Context, path string) (*Conn, error) {
 		return nil, fmt.Errorf("QMP socket %s: %w", path, err)
 	}
 	return c, nil
-}
-
-// fullQueueRetry is how soon one comes again to a socket whose queue is full. A look at
-// a machine takes about as long.
-const fullQueueRetry = 5 * time.Millisecond
-
-// Connect connects to a socket of QEMU, and stands in line for it, bounded by ctx.
-// QEMU serves one client and lets hardly another wait (it listens with a backlog of
-// 1); whoever comes then is turned away at once with EAGAIN (connect(2)), which says
-// nothing about QEMU. Clients that died while they waited keep their places until QEMU
-// comes to them.
-func Connect(ctx context.Context, path string) (net.Conn, error) {
-	var dialer net.Dialer
-	tick := time.NewTicker(fullQueueRetry)
-	defer tick.Stop()
-	for {
-		conn, err := dialer.DialContext(ctx, "unix", path)
-		if !errors.Is(err, syscall.EAGAIN) {
-			return conn, err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("QMP socket %s: too many others wait for it: %w", path, context.Cause(ctx))
-		}
-	}
 }
 
 // New takes over a connection on which QEMU is about to send its greeting. The
