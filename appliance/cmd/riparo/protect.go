@@ -56,7 +56,7 @@ them, all of the disk is compared by checksum, and only what differs is sent.`,
 	c.Flags().StringVar(&body.Policy, "policy", replication.DefaultPolicy().Name, "replication policy")
 	c.Flags().StringVar(&body.Network, "network", "", "network of the target for a real failover (default: none)")
 	c.Flags().StringArrayVar(&body.Exclude, "exclude", nil, "key of a disk that is not replicated; may be repeated")
-	c.Flags().StringToStringVar(&body.Seeded, "seeded", nil, "DISK=FILE: fill the disk's replica from a raw image in the appliance's folder seeds first, then send only what differs; may be repeated")
+	c.Flags().Var((*seeds)(&body.Seeded), "seeded", "fill the disk's replica from a raw image in the appliance's folder seeds first, then send only what differs; may be repeated")
 	c.Flags().StringVar(&body.BootSign, "boot-sign", "", "text that the machine prints on its serial console when it is up; a failover waits for it (default: anything printed will do)")
 	return c
 }
