@@ -36,6 +36,7 @@ var everyPage = []struct {
 	{"/infrastructure", "Emulated", "Emulato"},
 	{"/infrastructure", "Who shelters whom", "Chi protegge chi"},
 	{"/infrastructure/add", "Contact and add", "Contatta e aggiungi"},
+	{"/infrastructure/Roma/trust", "No authority that this computer knows", "Non l&#39;ha emesso"},
 	{"/machines?sort=-rpo&hide=route,state", "aria-sort=\"descending\"", "Colonne"},
 	{"/reports", "Test failovers", "Failover di test"},
 	{"/reports?days=7", "Objective met", "Obiettivo rispettato"},

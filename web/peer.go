@@ -12,7 +12,7 @@ import (
 // peerAsk shows who answers at an address, to be compared and confirmed.
 func peerAsk(v visit, p api.Peer) *view.PeerAsk {
 	w := v.words
-	a := &view.PeerAsk{Now: v.now, Fingerprint: p.Fingerprint, Title: w.T("peer.ask"), Tip: w.T("peer.tip-ssh"), Facts: []view.Fact{{Label: w.T("peer.host"), Value: p.Host}}}
+	a := &view.PeerAsk{Now: v.now, Fingerprint: p.Fingerprint, Title: w.T("peer.ask"), Tip: w.T("peer.tip-ssh"), Facts: []view.Fact{{Label: w.T("peer.host"), Value: p.Host, Across: true}}}
 	if p.Changed {
 		a.Title = w.T("peer.ask-changed")
 	}
@@ -20,7 +20,7 @@ func peerAsk(v visit, p api.Peer) *view.PeerAsk {
 		a.Facts[0].Note = p.Kind
 	} else {
 		a.Tip = w.T("peer.tip-tls")
-		period := view.Fact{Label: w.T("peer.valid"), Value: w.T("peer.from-until", "From", w.Date(p.Begins), "Until", w.Date(p.Ends))}
+		period := view.Fact{Label: w.T("peer.valid"), Value: w.T("peer.from-until", "From", w.Date(p.Begins), "Until", w.Date(p.Ends)), Across: true}
 		if v.now.Before(p.Begins) || v.now.After(p.Ends) {
 			period.Tone = view.Bad
 		}
