@@ -206,7 +206,7 @@ func discoveredRow(v visit, site string, m hypervisor.Machine) view.DiscoveredRo
 	}
 	row := view.DiscoveredRow{Name: m.Name, Power: powerBadge(w, m.Power), Facts: strings.Join(facts, " · ")}
 	for _, o := range m.Obstacles {
-		row.Obstacles = append(row.Obstacles, sentence(w.Said(o)))
+		row.Obstacles = append(row.Obstacles, sentence(w.SaidList(o)))
 	}
 	if len(m.Obstacles) == 0 && v.may("POST /protect") {
 		row.Protect = &view.Action{Href: address("/protect", "site", site, "ref", string(m.Ref)), Text: w.T("protect"), Icon: "shield", Kind: "small", Dialog: true}

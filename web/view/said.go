@@ -21,6 +21,20 @@ func (w *Words) Said(text string) string {
 	})
 }
 
+// SaidList gives sentences that were joined, as obstacles and the cause, effect and
+// remedy of a problem are.
+func (w *Words) SaidList(text string) string {
+	parts := strings.Split(text, "; ")
+	for i, part := range parts {
+		said := w.Said(part)
+		if said == part && w.Lang() != Languages[0] {
+			return w.Said(text) // the sign is inside of a sentence
+		}
+		parts[i] = said
+	}
+	return strings.Join(parts, "; ")
+}
+
 // durations are those that Go writes: 1m0s, 2h0m0s. People do not.
 var durations = regexp.MustCompile(`\b(?:\d+h)?\d+m\d+(?:\.\d+)?s\b`)
 
@@ -62,12 +76,8 @@ func (w *Words) said(text string) string {
 // filled is the value of a blank, as its name wants it told.
 func (w *Words) filled(name, value string) string {
 	switch {
-	case strings.HasPrefix(name, "SaidList"): // several, as obstacles are joined
-		parts := strings.Split(value, "; ")
-		for i, part := range parts {
-			parts[i] = w.Said(part)
-		}
-		return strings.Join(parts, "; ")
+	case strings.HasPrefix(name, "SaidList"):
+		return w.SaidList(value)
 	case strings.HasPrefix(name, "Said"):
 		return w.Said(value)
 	case strings.HasPrefix(name, "Verb"):

@@ -41,6 +41,11 @@ func TestSeveralObstaclesAreToldInItalian(t *testing.T) {
 	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	got = w.SaidList(`the definition /m/web01.json is not valid: disk vda has the format "vmdk": want raw or qcow2; the machine cannot be used; correct the file`)
+	want = "la definizione /m/web01.json non è valida: il disco vda ha il formato vmdk: raw o qcow2; la macchina non si può usare; correggere il file"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // TestWhatTheSourcesSayIsToldInItalian walks the sources of the daemon for every cause,
@@ -95,6 +100,14 @@ func toldIn(t *testing.T) []toldSentence {
 				switch n := n.(type) {
 				case *ast.FuncDecl:
 					kept = assigned(n)
+					if n.Name.Name == "check" && strings.HasSuffix(path, "kvm/definition.go") || n.Name.Name == "parseNetwork" {
+						ast.Inspect(n, func(c ast.Node) bool {
+							if c, ok := c.(*ast.CallExpr); ok && callee(c) == "fmt.Errorf" {
+								say("", "Obstacle", &ast.CallExpr{Fun: ast.NewIdent("Sprintf"), Args: c.Args})
+							}
+							return true
+						})
+					}
 					if n.Name.Name == "obstacle" {
 						ast.Inspect(n, func(r ast.Node) bool {
 							if r, ok := r.(*ast.ReturnStmt); ok {
