@@ -8,10 +8,23 @@ import (
 	"testing"
 )
 
+// closing is a call whose answer says nothing.
+var closing = procedure{remoteProgram, 2}
+
 // packet is one of the protocol.
 func packet(kind, serial uint32, payload string) []byte {
+	which := closing
+	if kind == messagePacket {
+		which = lifecycleEvent
+	}
+	return packetOf(which, kind, serial, payload)
+}
+
+func packetOf(which procedure, kind, serial uint32, payload string) []byte {
 	b := make([]byte, packetHeader, packetHeader+len(payload))
 	binary.BigEndian.PutUint32(b, uint32(packetHeader+len(payload)))
+	binary.BigEndian.PutUint32(b[packetProgram:], which.program)
+	binary.BigEndian.PutUint32(b[packetProcedure:], which.number)
 	binary.BigEndian.PutUint32(b[packetType:], kind)
 	binary.BigEndian.PutUint32(b[packetSerial:], serial)
 	return append(b, payload...)
@@ -26,9 +39,12 @@ type heard struct {
 func (h heard) Read(p []byte) (int, error)  { return h.Reader.Read(p) }
 func (h heard) Write(p []byte) (int, error) { return len(p), nil }
 
+// event is that the domain web01 ended.
+const event = "\x00\x00\x00\x01\x00\x00\x00\x05web01\x00\x00\x000123456789abcdef\xff\xff\xff\xff\x00\x00\x00\x05\x00\x00\x00\x01"
+
 func TestACallIsAnsweredOnce(t *testing.T) {
 	var said bytes.Buffer
-	for _, p := range [][]byte{packet(1, 7, "yes"), packet(1, 7, "twice"), packet(1, 9, "nobody asked"), packet(messagePacket, 8, "event"), packet(1, 8, "")} {
+	for _, p := range [][]byte{packet(1, 7, "yes"), packet(1, 7, "twice"), packet(1, 9, "nobody asked"), packet(messagePacket, 8, event), packet(messagePacket, 8, "an event that is none"), packet(1, 8, "")} {
 		said.Write(p)
 	}
 	c := newPackets(heard{Reader: &said})
@@ -38,7 +54,7 @@ func TestACallIsAnsweredOnce(t *testing.T) {
 		}
 	}
 	got, err := io.ReadAll(c)
-	want := bytes.Join([][]byte{packet(1, 7, "yes"), packet(messagePacket, 0, "event"), packet(1, 8, "")}, nil)
+	want := bytes.Join([][]byte{packet(1, 7, "yes"), packet(messagePacket, 0, event), packet(1, 8, "")}, nil)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
@@ -47,7 +63,7 @@ func TestACallIsAnsweredOnce(t *testing.T) {
 // FuzzPackets hears what a daemon says that is none. Only whole packets come through,
 // each the first answer to a call or an event.
 func FuzzPackets(f *testing.F) {
-	f.Add(append(packet(1, 1, "ok"), packet(messagePacket, 1, "event")...))
+	f.Add(append(packet(1, 1, "ok"), packet(messagePacket, 1, event)...))
 	f.Add([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, said []byte) {
