@@ -90,6 +90,7 @@ type Appliance struct {
 	restart    chan struct{} // closed when Run is to return ErrRestart
 	restarting sync.Once
 	audit      *audit.Log
+	restoring  sync.Mutex // held while a backup is taken in or opened
 
 	listener net.Listener
 	server   *http.Server

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,18 +53,23 @@ func newVisitor(t *testing.T, lang, theme string, keyboard bool) *visitor {
 	return v
 }
 
-// serve does what riparo serve does: an appliance that begins again, because its vault
-// has moved, is opened again at the same address.
+// serve opens an appliance that lives until the end of the test.
 func (v *visitor) serve(c appliance.Config) {
-	t := v.th.T
-	a, err := appliance.Open(t.Context(), c)
+	v.th.a, _ = serveAgain(v.th.T, c, v.again)
+	v.th.data = c.Data
+}
+
+// serveAgain does what riparo serve does: an appliance that begins again, because its
+// vault has moved or a backup was restored, is opened again at the same address.
+func serveAgain(t *testing.T, c appliance.Config, again chan *appliance.Appliance) (a *appliance.Appliance, stop func()) {
+	first, err := appliance.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v.th.a, v.th.data = a, c.Data
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
+		a := first
 		for {
 			err := a.Run(ctx)
 			c.Listen = a.Address()
@@ -76,15 +82,17 @@ func (v *visitor) serve(c appliance.Config) {
 				ended <- err
 				return
 			}
-			v.again <- a
+			again <- a
 		}
 	}()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the appliance ended with: %v", err)
 		}
 	})
+	t.Cleanup(stop)
+	return first, stop
 }
 
 const consolePassword = "quattro passi nel bosco"

@@ -8,17 +8,30 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"riparo/appliance/certificate"
 	"riparo/replication"
+	"riparo/store"
 )
 
 // listen takes the port and the certificate.
 func (a *Appliance) listen() error {
-	var err error
-	if a.certificate, err = certificate.Open(filepath.Join(a.config.Data, "pki"), a.names(), time.Now); err != nil {
+	given, err := a.givenNames()
+	if err != nil {
 		return err
+	}
+	if a.certificate, err = certificate.Open(filepath.Join(a.config.Data, "pki"), append(a.names(), given...), time.Now); err != nil {
+		return err
+	}
+	// Whoever gave the console another name, when it was restored at another address,
+	// wants to open it there.
+	if i := a.certificate.Info(); i.Own && !containsAll(i.Names, given) {
+		if err := a.certificate.Renew(); err != nil {
+			return err
+		}
+		a.part("appliance").Warn("the certificate of the console was renewed for its new address", "names", given, "fingerprint", a.certificate.Info().Fingerprint)
 	}
 	a.Fingerprint = a.certificate.Info().Fingerprint
 	handler, err := a.handler()
@@ -51,6 +64,19 @@ func (a *Appliance) certificateEnd() time.Time {
 		return time.Time{}
 	}
 	return a.certificate.Info().Ends
+}
+
+// givenNames are those of the console that a person said.
+func (a *Appliance) givenNames() (names []string, err error) {
+	err = a.store.View(func(tx *store.Tx) error {
+		_, err := tx.Setting(store.SettingNames, &names)
+		return err
+	})
+	return names, err
+}
+
+func containsAll(list, wanted []string) bool {
+	return !slices.ContainsFunc(wanted, func(name string) bool { return !slices.Contains(list, name) })
 }
 
 // names are those that the console is reached under, as far as the daemon knows.

@@ -82,24 +82,6 @@ func (a *Appliance) SaveBackupPlan(_ context.Context, actor string, p api.Backup
 	return a.keeper.SavePlan(actor, store.BackupPlan{Folder: strings.TrimSpace(p.Folder), Every: time.Duration(p.EverySeconds) * time.Second, Keep: p.Keep}, p.Passphrase)
 }
 
-// Restore brings a backup back into an appliance that nobody has claimed.
-func (a *Appliance) Restore(ctx context.Context, r api.RestoreRequest) (api.Restored, error) {
-	if claimed, err := a.identity.Claimed(); err != nil || claimed {
-		if err == nil {
-			err = &replication.Problem{Code: "setup.claimed", Cause: "the appliance has an administrator already", Effect: "nothing was restored",
-				Action: "restore into a fresh data folder, or stop the daemon and use riparo restore --replace", Remedy: replication.Stop}
-		}
-		return api.Restored{}, err
-	}
-	done, err := backup.Stage(ctx, a.config.Data, r.Backup, r.Passphrase, backup.Options{Vault: r.Vault, Replace: true, Actor: r.Actor})
-	if err != nil {
-		return api.Restored{}, err
-	}
-	a.part("backup").Info("a backup was restored; the appliance begins again with it", "created", done.Created, "machines", done.Machines)
-	a.restartLater()
-	return api.Restored{Appliance: done.Appliance, Created: done.Created, Machines: done.Machines, Jobs: done.Jobs}, nil
-}
-
 // vaultFolder is where the vault is: what the command line says, or the settings, or
 // the folder vault beside the state file.
 func (a *Appliance) vaultFolder() (folder string, place store.VaultPlace, err error) {

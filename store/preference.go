@@ -9,6 +9,9 @@ const (
 	SettingVault   = "vault"   // VaultPlace
 	SettingBackup  = "backup"  // BackupPlan
 	SettingSaved   = "saved"   // Saved
+	// SettingNames holds a []string: names and addresses that the console is reached
+	// under, besides those that the daemon knows of its computer.
+	SettingNames = "names"
 )
 
 // General is what the appliance is called, and its clock.

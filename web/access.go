@@ -198,6 +198,8 @@ var table = map[string]access{
 	"POST /setup/restore":                    anyone,
 	"POST /settings/tokens":                  administrator,
 	"POST /settings/tokens/{id}/revoke":      administrator,
+	"GET /setup/restore":                     anyone,
+	"POST /setup/restore/backup":             anyone,
 	"GET /settings/users":                    administrator,
 	"POST /settings/users":                   administrator,
 	"GET /settings/users/{name}":             administrator,

@@ -40,6 +40,11 @@ type appliance struct {
 	told    []string
 	guarded []string
 
+	seeds    []api.Seed
+	protects []api.ProtectRequest
+	taken    []byte // a backup that was sent
+	restored []api.RestoreRequest
+
 	people *identity.Identity
 }
 

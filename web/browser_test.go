@@ -209,6 +209,9 @@ func TestShots(t *testing.T) {
 		shot("setup", 1440, "en", "light")
 		shot("setup", 390, "en", "dark")
 	}
+	if only == "" || strings.Contains("restore", only) {
+		h.shootRestore(c, shot)
+	}
 	h.claimed().populated()
 	if only == "" || strings.Contains("login", only) {
 		c.Visit("/login")
@@ -256,5 +259,34 @@ func TestShots(t *testing.T) {
 		*c = *d
 		shot("start", 1440, "en", "light")
 		shot("start", 390, "en", "dark")
+	}
+}
+
+// shootRestore takes pictures of a restore: before a backup came, after, and done.
+func (h *house) shootRestore(c *chrome, shot func(name string, width int64, lang, theme string)) {
+	h.Helper()
+	file := h.TempDir() + "/milano.riparo-backup"
+	write(h.TB.(*testing.T), file, "a backup")
+	for _, look := range []struct {
+		width       int64
+		lang, theme string
+	}{{1440, "en", "light"}, {390, "it", "dark"}} {
+		c.Visit("/setup/restore?token=" + h.token)
+		c.JS(fmt.Sprintf(`(document.querySelector('.prefs button[name="language"][value=%q]').click(), 0)`, look.lang))
+		c.Until("the language", fmt.Sprintf(`document.documentElement.lang === %q && document.readyState === "complete"`, look.lang))
+		c.Visit("/setup/restore?token=" + h.token)
+		shot("restore", look.width, look.lang, look.theme)
+		c.Do("choose the file", chromedp.SetUploadFiles("#backup", []string{file}))
+		c.Do("send it", chromedp.Click(`form[enctype] footer button`))
+		c.Until("the passphrase", `document.activeElement.id === "passphrase"`)
+		shot("restore-came", look.width, look.lang, look.theme)
+		c.Do("a passphrase", chromedp.Focus("#passphrase"))
+		c.Press("wrong" + kb.Enter)
+		c.Until("the problem", `document.querySelector(".message.bad")`)
+		shot("restore-wrong", look.width, look.lang, look.theme)
+		c.Do("the passphrase", chromedp.Focus("#passphrase"))
+		c.Press(password + kb.Enter)
+		c.Until("the end", `document.querySelector('form[action="/login"]')`)
+		shot("restore-done", look.width, look.lang, look.theme)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"io"
 	"net/http"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -194,40 +193,6 @@ func (k *Console) backupFile(w http.ResponseWriter, r *http.Request) {
 	if _, err := io.Copy(w, f); err != nil {
 		k.Logger.Warn("a backup was not sent as a whole", "name", r.PathValue("name"), "error", err)
 	}
-}
-
-// restore brings a backup back into a fresh appliance, from its first screen.
-func (k *Console) restore(w http.ResponseWriter, r *http.Request) {
-	v := k.visitOf(r)
-	if claimed, err := k.Identity.Claimed(); err != nil || claimed {
-		k.onward(w, r, "/", err)
-		return
-	}
-	token := r.PostFormValue("token")
-	err := k.Identity.Entitled(token, addressOf(r))
-	var done api.Restored
-	if err == nil {
-		done, err = k.restoreFile(r)
-	}
-	s := k.setupForm(v, token, "", nil)
-	status := 0
-	if err != nil {
-		m := messageOf(v.words, replication.AsProblem(err))
-		s.RestoreProblem, status = &m, http.StatusUnprocessableEntity
-	} else {
-		s.Restored = v.words.T("restore.done", "Machines", done.Machines, "Jobs", done.Jobs, "Created", v.words.Time(done.Created))
-	}
-	k.entry(w, v, status, v.words.T("setup.title"), view.SetupPage(s))
-}
-
-func (k *Console) restoreFile(r *http.Request) (api.Restored, error) {
-	f, err := os.Open(strings.TrimSpace(r.PostFormValue("file")))
-	if err != nil {
-		return api.Restored{}, &replication.Problem{Code: "backup.unread", Cause: "the backup cannot be read: " + err.Error(), Effect: "nothing was restored",
-			Action: "put it on this computer, where the daemon may read it, and give its full path", Remedy: replication.Stop, Err: err}
-	}
-	defer f.Close()
-	return k.Appliance.Restore(r.Context(), api.RestoreRequest{Backup: f, Passphrase: r.PostFormValue("passphrase"), Vault: strings.TrimSpace(r.PostFormValue("vault")), Actor: "setup"})
 }
 
 // Bounds of the page of alerts: those that stand, the worst first, and those of the past.

@@ -351,27 +351,6 @@ func TestTheProxyIsToldOfWhereItIsSet(t *testing.T) {
 	}
 }
 
-func TestARestoreNeedsTheTokenAndThePassphrase(t *testing.T) {
-	h := newHouse(t, false)
-	b := h.browser()
-	file := t.TempDir() + "/copy"
-	write(t, file, "a backup")
-	for _, row := range []struct{ token, file, passphrase, want string }{
-		{"WRONG", file, password, "setup token is not right"},
-		{h.token, file + "2", password, "cannot be read"},
-		{h.token, file, "wrong-sentence-9", "does not open"},
-		{h.token, file, password, "machines 6, jobs 9"},
-	} {
-		got := b.post("/setup/restore", "token", row.token, "file", row.file, "passphrase", row.passphrase)
-		if !strings.Contains(got.body, row.want) || strings.Contains(got.body, row.passphrase) {
-			t.Errorf("%+v: got %d\n%s", row, got.status, got.body)
-		}
-	}
-	if got := h.claimed().browser().post("/setup/restore", "token", h.token, "file", file, "passphrase", password); got.status != http.StatusSeeOther {
-		t.Errorf("a restore into a claimed appliance: %d", got.status)
-	}
-}
-
 func TestNotificationsAreSavedAndTested(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	b := h.signedIn("")

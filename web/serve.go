@@ -52,14 +52,18 @@ func (k *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadline := time.Now().Add(requestTime)
 	control.SetReadDeadline(deadline) // neither is supported by every writer in tests
 	control.SetWriteDeadline(deadline)
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	handler, pattern := k.mux.Handler(r)
+	limit := int64(maxBody)
+	if pattern == takingBackup && isMultipart(r) {
+		limit = api.MaxBackup + 2*strangersBytes // read piece by piece: see takeBackup
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	if err := k.origins.Check(r); err != nil {
 		k.refuse(w, r, http.StatusForbidden, &replication.Problem{Code: "request.cross-origin",
 			Cause: "the request came from another web site", Effect: "it was refused",
 			Action: "open the console in a window of its own", Remedy: replication.Stop})
 		return
 	}
-	handler, pattern := k.mux.Handler(r)
 	if strings.HasPrefix(pattern, "/") { // the address was not in its plain form: the mux redirects to it
 		handler.ServeHTTP(w, r)
 		return
@@ -125,7 +129,7 @@ func (k *Console) servePage(w http.ResponseWriter, r *http.Request, handler http
 		k.unknown(w, r, handler)
 		return
 	}
-	status, problem := formProblem(r)
+	status, problem := formProblem(r, pattern)
 	who := api.Caller{Address: addressOf(r)}
 	if user != nil {
 		who.Name, who.Role = user.Name, user.Role
@@ -160,7 +164,10 @@ var beforeSecond = map[string]bool{"GET /account/second": true, "POST /account/s
 // formProblem reads the form of a request as a whole before anything is done. A
 // form of which only a part came must not be taken for one that leaves the rest to
 // us.
-func formProblem(r *http.Request) (int, *replication.Problem) {
+func formProblem(r *http.Request, pattern string) (int, *replication.Problem) {
+	if pattern == takingBackup && isMultipart(r) {
+		return 0, nil // is judged as it comes
+	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return 0, nil
 	}
@@ -178,6 +185,11 @@ func formProblem(r *http.Request) (int, *replication.Problem) {
 		return http.StatusBadRequest, refused
 	}
 	return 0, nil
+}
+
+func isMultipart(r *http.Request) bool {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return kind == "multipart/form-data"
 }
 
 // serveProgram serves the API and metrics: a bearer token, or the session of a

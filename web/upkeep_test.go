@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -47,7 +48,34 @@ func (a *appliance) SaveBackupPlan(_ context.Context, _ string, p api.BackupPlan
 	return nil
 }
 
+// TakeBackup keeps what is sent, as long as it looks like a backup of the tests.
+func (a *appliance) TakeBackup(_ context.Context, r io.Reader, _ int64) (api.Backup, error) {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return api.Backup{}, &replication.Problem{Code: "backup.cut", Cause: "the backup did not come as a whole", Effect: "nothing was restored", Action: "send it again", Err: err}
+	}
+	if string(text) != "a backup" {
+		return api.Backup{}, &replication.Problem{Code: "backup.foreign", Cause: "the file is not a backup of Riparo", Effect: "nothing was restored", Action: "choose another", Remedy: replication.Stop}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.taken = text
+	return api.Backup{Name: "arrived", Appliance: "Milano 1", Version: "0.9", Created: a.now().Add(-9 * time.Hour), Bytes: 412 << 10}, nil
+}
+
+func (a *appliance) TakenBackup() (api.Backup, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return api.Backup{Name: "arrived", Appliance: "Milano 1", Version: "0.9", Created: a.now().Add(-9 * time.Hour), Bytes: 412 << 10}, a.taken != nil, nil
+}
+
 func (a *appliance) Restore(_ context.Context, r api.RestoreRequest) (api.Restored, error) {
+	a.mu.Lock()
+	a.restored = append(a.restored, r)
+	if r.Backup == nil {
+		r.Backup = bytes.NewReader(a.taken)
+	}
+	a.mu.Unlock()
 	text, err := io.ReadAll(r.Backup)
 	if err != nil {
 		return api.Restored{}, err

@@ -101,6 +101,9 @@ func keep(archive io.Reader, entry *tar.Header, dir string) (_ file, err error) 
 	if entry.Size > limit {
 		return file{}, damaged(fmt.Errorf("%s has %d bytes: at most %d", entry.Name, entry.Size, limit))
 	}
+	if err := enough(dir, entry.Size); err != nil {
+		return file{}, err
+	}
 	target := filepath.Join(dir, filepath.FromSlash(entry.Name))
 	if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 		return file{}, unwritable(err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"riparo/replication"
@@ -27,6 +28,12 @@ type Options struct {
 	// Replace allows to put aside a state file that is there.
 	Replace bool
 	Actor   string
+	// Address is the name or IP address that the console is reached under from now on,
+	// in addition to those before; empty: no other.
+	Address string
+	// Judge, if set, is asked before anything is to be replaced: keys is the folder of
+	// what came back of pki, and vault where the restored state says that the vault is.
+	Judge func(keys string, vault store.VaultPlace) error
 }
 
 // Restored is what came back.
@@ -42,7 +49,7 @@ type Restored struct {
 // [Apply]); until then nothing has changed.
 //
 // Problems: backup.foreign, backup.newer, backup.passphrase, backup.damaged,
-// backup.occupied, backup.unwritable.
+// backup.occupied, backup.unwritable, backup.no-room, and those of Judge.
 func Stage(ctx context.Context, data string, r io.Reader, passphrase string, o Options) (_ Restored, err error) {
 	if _, err := os.Stat(filepath.Join(data, stateName)); err == nil && !o.Replace {
 		return Restored{}, &replication.Problem{Code: "backup.occupied", Cause: fmt.Sprintf("the folder %s holds the state of an appliance already", data),
@@ -61,7 +68,10 @@ func Stage(ctx context.Context, data string, r io.Reader, passphrase string, o O
 	if err != nil {
 		return Restored{}, err
 	}
-	result, err := prepare(filepath.Join(stage, stateName), h, o)
+	result, place, err := prepare(filepath.Join(stage, stateName), h, o)
+	if err == nil && o.Judge != nil {
+		err = o.Judge(filepath.Join(stage, pkiName), place)
+	}
 	if err != nil {
 		return Restored{}, err
 	}
@@ -73,14 +83,13 @@ func Stage(ctx context.Context, data string, r io.Reader, passphrase string, o O
 
 // prepare opens the state file, which reads all of it, and makes it one of this
 // appliance: browsers sign in again, and the vault is where it was said to be.
-func prepare(path string, h Header, o Options) (Restored, error) {
+func prepare(path string, h Header, o Options) (result Restored, place store.VaultPlace, err error) {
 	st, err := store.Open(path, store.Options{})
 	if err != nil {
-		return Restored{}, damaged(err)
+		return result, place, damaged(err)
 	}
-	result := Restored{Header: h}
+	result.Header = h
 	err = st.Update(func(tx *store.Tx) error {
-		var place store.VaultPlace
 		if _, err := tx.Setting(store.SettingVault, &place); err != nil {
 			return err
 		}
@@ -100,6 +109,9 @@ func prepare(path string, h Header, o Options) (Restored, error) {
 				return err
 			}
 		}
+		if err := reachedUnder(tx, o.Address); err != nil {
+			return err
+		}
 		var errs [2]error
 		result.Machines, errs[0] = tx.Machines().Count()
 		result.Jobs, errs[1] = tx.Jobs().Count()
@@ -107,13 +119,25 @@ func prepare(path string, h Header, o Options) (Restored, error) {
 			Text: fmt.Sprintf("the appliance was restored from the backup of %s (%s)", h.Created.Format(time.RFC3339), h.Appliance),
 			Args: map[string]string{"created": h.Created.Format(time.RFC3339), "actor": o.Actor}}))
 	})
-	return result, errors.Join(err, st.Close())
+	return result, place, errors.Join(err, st.Close())
+}
+
+// reachedUnder keeps a name that the console is reached under from now on.
+func reachedUnder(tx *store.Tx, name string) error {
+	var names []string
+	if _, err := tx.Setting(store.SettingNames, &names); err != nil || name == "" || slices.Contains(names, name) {
+		return err
+	}
+	return tx.SetSetting(store.SettingNames, append(names, name))
 }
 
 // Apply brings a staged backup into place, before the state file is opened. Without
-// one it removes what a cut-off [Stage] left and does nothing else. It reports
+// one it removes what a cut-off [Stage] or an [Inbox] left and does nothing else. It reports
 // whether it changed something.
 func Apply(data string) (bool, error) {
+	if err := (Inbox{Data: data}).Discard(); err != nil {
+		return false, fmt.Errorf("remove what was sent: %w", err)
+	}
 	stage := filepath.Join(data, stageName)
 	aside, err := os.ReadFile(filepath.Join(stage, readyName))
 	if errors.Is(err, fs.ErrNotExist) {

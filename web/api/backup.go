@@ -26,6 +26,11 @@ type Upkeep interface {
 	OpenBackup(name string) (*os.File, error)
 	// SaveBackupPlan keeps the plan; an empty passphrase leaves the one there is.
 	SaveBackupPlan(ctx context.Context, actor string, p BackupPlan) error
+	// TakeBackup keeps a backup that somebody sends to an appliance that is not claimed,
+	// in the place of one that came before; size is -1 when nobody knows it.
+	TakeBackup(ctx context.Context, r io.Reader, size int64) (Backup, error)
+	// TakenBackup tells of the one that is kept.
+	TakenBackup() (b Backup, there bool, err error)
 	// Restore opens a backup, and when all of it is good lets the daemon begin again
 	// with it. It is for an appliance that is not claimed.
 	Restore(ctx context.Context, r RestoreRequest) (Restored, error)
@@ -33,11 +38,16 @@ type Upkeep interface {
 
 // RestoreRequest is a backup to be brought back.
 type RestoreRequest struct {
-	Backup     io.Reader
+	Backup     io.Reader // nil: the one that TakeBackup keeps
 	Passphrase string
 	Vault      string // where the vault is now; empty: where the backup says
+	Address    string // that the console is reached under from now on; empty: as before
 	Actor      string
 }
+
+// MaxBackup is the most that TakeBackup takes: what a state file may grow to, four
+// times, and 64 MiB of keys.
+const MaxBackup = 4<<30 + 64<<20
 
 // Restored is what came back.
 type Restored struct {

@@ -1,14 +1,25 @@
 package view
 
+import "time"
+
 // Setup is the page that claims a fresh appliance.
 type Setup struct {
 	Token, Name string // kept when something was not right
 	Languages   []Choice
 	Problem     *Message
 	MinLength   string
-	// RestoreProblem and Restored are what became of a restore.
-	RestoreProblem *Message
-	Restored       string
+}
+
+// Restore brings a backup back instead of setting up anew.
+type Restore struct {
+	Now     time.Time
+	Token   string
+	Problem *Message
+	Taken   []Fact // what the backup that came says of itself; empty: none came yet
+	File    string // of a backup that is on this computer already
+	Vault   string
+	Address string
+	Done    string // what came back
 }
 
 // Login is the page to sign in.
@@ -17,4 +28,12 @@ type Login struct {
 	Next    string
 	Problem *Message
 	Service string // the name of the sign-in service, if there is one
+}
+
+// beginningHref is the address of a way to begin; the token goes along.
+func beginningHref(path, token string) string {
+	if token == "" {
+		return path
+	}
+	return path + "?token=" + escapeQuery(token)
 }

@@ -16,10 +16,10 @@ import (
 )
 
 func newRestore(t *terminal) *cobra.Command {
-	var data, passphrase, vault string
+	var data, passphrase, vault, address string
 	var replace bool
 	c := &cobra.Command{
-		Use:     "restore BACKUP --data DIR [--vault DIR] [--passphrase-file FILE] [--replace]",
+		Use:     "restore BACKUP --data DIR [--vault DIR] [--address NAME] [--passphrase-file FILE] [--replace]",
 		GroupID: groupAppliance,
 		Short:   "Make this computer the appliance that a backup was made of",
 		Long: `Bring back what an appliance knew, from a file that ` + "`riparo backup`" + ` wrote, into the data
@@ -53,7 +53,7 @@ The passphrase is asked for, or read from FILE ("-" is standard input).`,
 			if err := os.MkdirAll(data, 0o700); err != nil {
 				return err
 			}
-			done, err := backup.Stage(c.Context(), data, f, passphrase, backup.Options{Vault: vault, Replace: replace, Actor: "command line"})
+			done, err := backup.Stage(c.Context(), data, f, passphrase, backup.Options{Vault: vault, Address: address, Replace: replace, Actor: "command line"})
 			if err != nil {
 				return err
 			}
@@ -71,6 +71,7 @@ The passphrase is asked for, or read from FILE ("-" is standard input).`,
 	}
 	c.Flags().StringVar(&data, "data", "", "folder of everything the appliance keeps; made if need be")
 	c.Flags().StringVar(&vault, "vault", "", "where the vault is now (default: where it was)")
+	c.Flags().StringVar(&address, "address", "", "name or IP address that the console is reached under from now on; its own certificate will hold for it too")
 	c.Flags().StringVar(&passphrase, "passphrase-file", "", `file that holds the passphrase; "-" is standard input (default: ask for it)`)
 	c.Flags().BoolVar(&replace, "replace", false, "put aside the state that is in DIR, in a folder replaced-TIME")
 	return c
