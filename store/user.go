@@ -31,6 +31,15 @@ type User struct {
 	MustChange bool          `json:"must_change,omitempty"` // the password was set by somebody else
 	Second     *SecondFactor `json:"second,omitempty"`
 	Passkeys   []Passkey     `json:"passkeys,omitempty"`
+
+	// Views are how the person wants to see the lists of the console, by their names.
+	Views map[string]ListView `json:"views,omitempty"`
+}
+
+// ListView is how somebody wants to see a list.
+type ListView struct {
+	Sort string   `json:"sort,omitempty"` // a column; a minus before it turns it round; empty: as the list does
+	Hide []string `json:"hide,omitempty"` // columns that are not shown
 }
 
 // Sources of accounts other than the appliance itself.

@@ -23,7 +23,7 @@ type AuditLog interface {
 }
 
 // unrecorded are the posts that change nothing for anybody else.
-var unrecorded = map[string]bool{"POST /preferences": true, "POST /password/estimate": true, "POST /login/passkey/begin": true}
+var unrecorded = map[string]bool{"POST /preferences": true, "POST /preferences/{list}": true, "POST /password/estimate": true, "POST /login/passkey/begin": true}
 
 // actions give some routes a better name than the one made of their pattern, and
 // the same name to a form and its call.

@@ -28,6 +28,8 @@ type Identity interface {
 	Login(ctx context.Context, name, password, address string) (store.User, error)
 	User(name string) (store.User, error)
 	SetLanguage(name, language string) error
+	// SetView keeps how somebody wants to see a list.
+	SetView(name, list string, v store.ListView) error
 	ChangePassword(ctx context.Context, name, old, password string) error
 	// VerifyPassword asks somebody who is signed in for their password again.
 	VerifyPassword(ctx context.Context, name, password string) error

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"riparo/store"
@@ -15,8 +16,14 @@ import (
 // pageSize is how many rows a page of jobs or events has.
 const pageSize = 50
 
+// jobColumns are those that can be hidden, besides the job.
+var jobColumns = []string{"machine", "progress", "began", "took"}
+
 func (k *Console) jobs(v visit) (built, error) {
 	w := v.words
+	l, _ := listNamed("jobs")
+	seen := l.viewOf(v.query)
+	hide := strings.Join(seen.Hide, ",")
 	state, before := v.query.Get("state"), v.query.Get("before")
 	r, err := k.records()
 	if err != nil {
@@ -34,12 +41,12 @@ func (k *Console) jobs(v visit) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	j := view.Jobs{Now: v.now, CSV: address("/jobs.csv", "state", state), Empty: view.Empty{Icon: "job", Title: w.T("jobs.none"), Text: w.T("jobs.none-text")}}
+	j := view.Jobs{Now: v.now, CSV: address("/jobs.csv", "state", state, "hide", hide), State: state, Hidden: hiddenOf(seen.Hide), Columns: l.columnsOf(w, seen), Empty: view.Empty{Icon: "job", Title: w.T("jobs.none"), Text: w.T("jobs.none-text")}}
 	for _, choice := range []struct {
 		state, key string
 		count      int
 	}{{"", "all", -1}, {"unfinished", "unfinished", unfinished}, {string(store.WaitingForInput), "waiting", -1}, {string(store.Failed), "failed", failed}, {string(store.Succeeded), "succeeded", -1}} {
-		c := view.Choice{Href: address("/jobs", "state", choice.state), Text: w.T("jobs.filter-" + choice.key), Selected: choice.state == state}
+		c := view.Choice{Href: address("/jobs", "state", choice.state, "hide", hide), Text: w.T("jobs.filter-" + choice.key), Selected: choice.state == state}
 		if choice.count >= 0 {
 			c.Note = w.Int(int64(choice.count))
 		}
@@ -49,13 +56,21 @@ func (k *Console) jobs(v visit) (built, error) {
 		j.Rows = append(j.Rows, jobRow(w, job))
 	}
 	if len(jobs) == pageSize {
-		j.Older = address("/jobs", "state", state, "before", jobs[len(jobs)-1].ID)
+		j.Older = address("/jobs", "state", state, "hide", hide, "before", jobs[len(jobs)-1].ID)
 	}
 	if before != "" {
-		j.Newer = address("/jobs", "state", state)
+		j.Newer = address("/jobs", "state", state, "hide", hide)
 	}
 	return built{title: w.T("jobs.title"), place: "jobs", body: view.JobsPage(j), live: true, on: []string{"job/"},
 		parts: []part{{"jobs-filter", view.JobsFilter(j)}, {"jobs-list", view.JobsList(j)}}}, nil
+}
+
+func hiddenOf(hide []string) map[string]bool {
+	hidden := map[string]bool{}
+	for _, name := range hide {
+		hidden[name] = true
+	}
+	return hidden
 }
 
 func jobBadge(w *view.Words, s store.JobState) view.Badge {

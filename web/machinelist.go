@@ -22,16 +22,9 @@ type machineFilter struct {
 }
 
 func machineFilterOf(q url.Values) machineFilter {
-	f := machineFilter{search: strings.TrimSpace(q.Get("q")), health: q.Get("health")}
-	if by := strings.TrimPrefix(q.Get("sort"), "-"); by == "name" || slices.Contains(machineColumns, by) {
-		f.sort = q.Get("sort")
-	}
-	for name := range strings.SplitSeq(q.Get("hide"), ",") {
-		if slices.Contains(machineColumns, name) {
-			f.hide = append(f.hide, name)
-		}
-	}
-	return f
+	l, _ := listNamed("machines")
+	v := l.viewOf(q)
+	return machineFilter{search: strings.TrimSpace(q.Get("q")), health: q.Get("health"), sort: v.Sort, hide: v.Hide}
 }
 
 // address is a path with this filter, and with pairs in addition.
@@ -123,30 +116,20 @@ func machineOrder(by string, r records, rep Report, now time.Time) func(a, b sto
 	}
 }
 
-// machineHeads are the heads of the columns, each a link that sorts by it.
-func machineHeads(w *view.Words, f machineFilter) (heads map[string]view.Head, columns []view.Choice) {
-	heads = map[string]view.Head{}
+// machineHeads are the heads of the columns, each a button that sorts by it.
+func machineHeads(w *view.Words, f machineFilter) map[string]view.Head {
+	heads := map[string]view.Head{}
 	for _, name := range append([]string{"name"}, machineColumns...) {
-		head := view.Head{Text: w.T(cmp.Or(map[string]string{"name": "machine"}[name], name)), Hidden: slices.Contains(f.hide, name)}
-		sorted := f
-		switch sorted.sort = name; f.sort {
+		head := view.Head{Text: columnName(w, name), Hidden: slices.Contains(f.hide, name)}
+		sorted := store.ListView{Sort: name, Hide: f.hide}
+		switch f.sort {
 		case name:
-			head.Sorted, sorted.sort = "ascending", "-"+name
+			head.Sorted, sorted.Sort = "ascending", "-"+name
 		case "-" + name:
 			head.Sorted = "descending"
 		}
-		head.Href = sorted.address("/machines")
+		head.View = viewQuery(sorted).Encode()
 		heads[name] = head
-		if name == "name" {
-			continue
-		}
-		toggled := f
-		if head.Hidden {
-			toggled.hide = slices.DeleteFunc(slices.Clone(f.hide), func(h string) bool { return h == name })
-		} else {
-			toggled.hide = append(slices.Clone(f.hide), name)
-		}
-		columns = append(columns, view.Choice{Href: toggled.address("/machines"), Text: head.Text, Selected: !head.Hidden})
 	}
-	return heads, columns
+	return heads
 }

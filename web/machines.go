@@ -22,7 +22,8 @@ func (k *Console) machines(v visit) (built, error) {
 	f := machineFilterOf(v.query)
 	m := view.Machines{Now: v.now, Search: f.search, Health: f.health, Sort: f.sort, Hide: strings.Join(f.hide, ","), Total: len(r.machines), CanProtect: v.may("POST /protect"),
 		CSV: f.address("/machines.csv"), Bulk: bulkActions(v)}
-	m.Heads, m.Columns = machineHeads(w, f)
+	l, _ := listNamed("machines")
+	m.Heads, m.Columns = machineHeads(w, f), l.columnsOf(w, store.ListView{Sort: f.sort, Hide: f.hide})
 	for _, g := range machineGroups(r, rep, v.now) {
 		n := 0
 		for _, machine := range r.machines {

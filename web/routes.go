@@ -46,7 +46,13 @@ var pages = []page{
 // route adds every page and form to the mux. The API adds its own.
 func (k *Console) route() {
 	for _, p := range pages {
-		k.handle(p.pattern, k.show(p))
+		show := k.show(p)
+		for _, l := range lists {
+			if p.pattern == "GET "+l.path {
+				show = k.asKept(l.name, show)
+			}
+		}
+		k.handle(p.pattern, show)
 		k.pages.Handle(p.pattern, finder{p})
 	}
 	for _, v := range lifecycle.Verbs() {
@@ -91,10 +97,11 @@ func (k *Console) route() {
 		"GET /monitoring/rules.yml":           k.monitoringFile("rules.yml", "application/yaml"),
 		"GET /monitoring/dashboard.json":      k.monitoringFile("dashboard.json", "application/json"),
 
-		"GET /login":        k.login,
-		"POST /login":       k.signIn,
-		"POST /logout":      k.signOut,
-		"POST /preferences": k.preferences,
+		"GET /login":               k.login,
+		"POST /login":              k.signIn,
+		"POST /logout":             k.signOut,
+		"POST /preferences":        k.preferences,
+		"POST /preferences/{list}": k.keepView,
 
 		"POST /protect":           k.protect,
 		"POST /machines/bulk":     k.bulk,

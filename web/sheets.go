@@ -10,7 +10,8 @@ import (
 )
 
 // machinesSheet is the list of protected machines as a file: those that the page
-// shows with the same filter, on all of its pages.
+// shows with the same filter, on all of its pages, without what its columns hide. A
+// program that asks for no columns has all.
 func (k *Console) machinesSheet(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
 	recs, err := k.records()
@@ -21,7 +22,8 @@ func (k *Console) machinesSheet(w http.ResponseWriter, r *http.Request) {
 	rep := k.Appliance.Report()
 	s := sheet{name: "machines", head: []string{"machine", "name", "health", "why", "state", "rpo_seconds", "rpo_threshold_seconds", "source", "target", "policy", "disks", "size_bytes", "last_recovery_point",
 		"last_test_failover", "last_test_passed"}}
-	for _, m := range k.chosenMachines(machineFilterOf(v.query), recs, rep, v.now) {
+	f := machineFilterOf(v.query)
+	for _, m := range k.chosenMachines(f, recs, rep, v.now) {
 		age, known := rpo(m, rep.Machines[m.ID], v.now)
 		seconds, size, tested, passed, why := "", int64(0), "", "", []string{}
 		if known && counted(m) {
@@ -39,8 +41,15 @@ func (k *Console) machinesSheet(w http.ResponseWriter, r *http.Request) {
 		s.rows = append(s.rows, []string{string(m.ID), m.Name, string(m.Health.Level), strings.Join(why, "; "), string(m.State), seconds, decimal(recs.policies[m.Policy].RPOThreshold.Seconds(), 0),
 			m.Source.Site, m.Target.Site, m.Policy, strconv.Itoa(len(m.Disks)), strconv.FormatInt(size, 10), instant(pointTime(m, rep.Machines[m.ID])), tested, passed})
 	}
-	k.sendSheet(w, s)
+	k.sendSheet(w, shown(s, machineFileColumns, f.hide))
 }
+
+// machineFileColumns are those of the file that go with a column of the page.
+var machineFileColumns = map[string][]string{"health": {"health", "why"}, "state": {"state"}, "rpo": {"rpo_seconds", "rpo_threshold_seconds", "last_recovery_point"},
+	"route": {"source", "target", "policy"}, "drill": {"last_test_failover", "last_test_passed"}}
+
+// jobFileColumns likewise.
+var jobFileColumns = map[string][]string{"machine": {"machine", "name"}, "progress": {"state", "step", "cause"}, "began": {"created"}, "took": {"ended", "seconds"}}
 
 // mostJobs is how many jobs a file has: all that are kept.
 const mostJobs = store.MaxJobs
@@ -78,5 +87,6 @@ func (k *Console) jobsSheet(w http.ResponseWriter, r *http.Request) {
 		}
 		before = page[len(page)-1].ID
 	}
-	k.sendSheet(w, s)
+	l, _ := listNamed("jobs")
+	k.sendSheet(w, shown(s, jobFileColumns, l.viewOf(q).Hide))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"time"
 
@@ -90,6 +91,20 @@ func (i *Identity) change(name string, change func(*store.User)) error {
 // SetLanguage keeps the language of an account.
 func (i *Identity) SetLanguage(name, language string) error {
 	return i.change(name, func(u *store.User) { u.Language = language })
+}
+
+// SetView keeps how somebody wants to see a list.
+func (i *Identity) SetView(name, list string, v store.ListView) error {
+	return i.change(name, func(u *store.User) {
+		u.Views = maps.Clone(u.Views)
+		if u.Views == nil {
+			u.Views = map[string]store.ListView{}
+		}
+		u.Views[list] = v
+		if v.Sort == "" && len(v.Hide) == 0 {
+			delete(u.Views, list)
+		}
+	})
 }
 
 // Claimed reports whether the appliance has an administrator.

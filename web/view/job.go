@@ -25,6 +25,10 @@ type Jobs struct {
 	Newer  string
 	CSV    string
 	Empty  Empty
+
+	State   string          // that is filtered for
+	Hidden  map[string]bool // columns
+	Columns []Choice
 }
 
 // Job is the page of one.

@@ -25,9 +25,10 @@ type Machines struct {
 
 // Head is the head of a column that sorts.
 type Head struct {
-	Text, Href string
-	Sorted     string // ascending, descending, or empty
-	Hidden     bool
+	Text   string
+	View   string // what to ask for to sort by it
+	Sorted string // ascending, descending, or empty
+	Hidden bool
 }
 
 // MachineRow is a protected machine in a list.

@@ -746,7 +746,7 @@ func OverviewRunning(o Overview) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = jobTable(o.Running, o.Now, t(ctx, "overview.running")).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = jobTable(o.Running, o.Now, t(ctx, "overview.running"), nil).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
