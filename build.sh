@@ -161,6 +161,7 @@ check() {
 	dist/.tools/staticcheck ./... || status=1
 	GOOS=windows dist/.tools/staticcheck ./... || status=1
 	check_generated || status=1
+	check_licenses || status=1
 	quiet go test -count=1 -run 'House|Rule|Room' ./appliance || status=1
 	GOOS=windows go build -o /dev/null ./... || status=1
 	return $status
@@ -197,6 +198,16 @@ check_generated() {
 	return $status
 }
 
+# check_licenses gathers the license texts of what is linked again, and compares.
+check_licenses() {
+	local made status=0
+	made=$(mktemp)
+	own licenses > "$made" || status=1
+	[ $status -ne 0 ] || cmp -s "$made" appliance/licenses/licenses.txt || { say "not the licenses of what is linked: cp $made appliance/licenses/licenses.txt"; return 1; }
+	rm -f "$made"
+	return $status
+}
+
 release() {
 	need_go
 	local target v
@@ -210,7 +221,7 @@ release() {
 	(
 		cd dist/release
 		for target in riparo-"$v"-*/; do
-			cp ../../README.md "$target"
+			cp ../../README.md ../../appliance/licenses/licenses.txt "$target"
 			# The same bytes every time: names sorted, owners and times fixed.
 			tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -cf - "${target%/}" | gzip -9n > "${target%/}.tar.gz"
 			rm -rf "$target"

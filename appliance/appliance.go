@@ -21,6 +21,7 @@ import (
 	"riparo/appliance/docs"
 	"riparo/appliance/identity"
 	"riparo/appliance/jobs"
+	"riparo/appliance/licenses"
 	"riparo/appliance/notify"
 	"riparo/appliance/protection"
 	"riparo/appliance/recovery"
@@ -89,8 +90,8 @@ type Appliance struct {
 
 	restart    chan struct{} // closed when Run is to return ErrRestart
 	restarting sync.Once
-	audit      *audit.Log
 	restoring  sync.Mutex // held while a backup is taken in or opened
+	audit      *audit.Log
 
 	listener net.Listener
 	server   *http.Server
@@ -305,6 +306,18 @@ func (a *Appliance) Close() error {
 
 // handler is what answers on the TLS port.
 func (a *Appliance) handler() (_ http.Handler, err error) {
-	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Secrets: a.secrets, Version: a.config.Version, Docs: docs.Manual})
+	a.console, err = web.New(web.Config{Store: a.store, Appliance: a, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(a.config.Data)), Log: a.config.Logs, Secrets: a.secrets, Version: a.config.Version, Docs: docs.Manual, Licenses: licensed()})
 	return a.console, err
+}
+
+// licensed are the license texts that the console shows.
+func licensed() (list []web.License) {
+	for _, t := range licenses.All() {
+		l := web.License{ID: t.ID, Kind: t.Kind, Body: t.Body}
+		for _, of := range t.Of {
+			l.Of = append(l.Of, web.Licensed(of))
+		}
+		list = append(list, l)
+	}
+	return list
 }

@@ -79,7 +79,8 @@ var floors = []room{
 	{path: "appliance", floor: 5, alone: true},
 	{path: "appliance/demo", floor: 5, neighbors: []string{
 		"appliance"}}, // it plays its story on a whole appliance
-	{path: "appliance/docs", floor: 0}, // the manual: text, imports nothing of ours
+	{path: "appliance/docs", floor: 0},     // the manual: text, imports nothing of ours
+	{path: "appliance/licenses", floor: 0}, // of what is linked: text likewise
 	{path: "appliance/cmd/riparo", floor: 6},
 	{path: "appliance/cmd/riparo-mobility", floor: 6},
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,11 +81,7 @@ func (k *Console) configure(v visit, key string, form *http.Request, problem err
 	case "about":
 		c.About = []view.Fact{{Label: w.T("settings.version"), Value: k.Version}, {Label: w.T("settings.runs-on"), Value: runtime.GOOS + "/" + runtime.GOARCH},
 			{Label: "Go", Value: runtime.Version()}, {Label: w.T("settings.clock"), Value: w.Time(v.now)}}
-		if info, ok := debug.ReadBuildInfo(); ok {
-			for _, d := range info.Deps {
-				c.Parts = append(c.Parts, view.Part{Name: d.Path, Version: d.Version})
-			}
-		}
+		c.Parts = k.licensedParts(w)
 	}
 	b.body = view.Configure(c)
 	return b, err

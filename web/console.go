@@ -38,6 +38,8 @@ type Config struct {
 	// Docs is the manual, Markdown files beginning with index.md. Without it there
 	// is no help page.
 	Docs fs.FS
+	// Licenses are the license texts of everything third-party that is linked.
+	Licenses []License
 	// Ready, if set, says what keeps the appliance from serving, for /readyz.
 	Ready func(context.Context) error
 	Now   func() time.Time // nil: time.Now

@@ -108,7 +108,7 @@ func newHouse(t testing.TB, furnished bool) *house {
 // open opens the console, again after it was closed: as after a restart.
 func (h *house) open() {
 	h.Helper()
-	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Audit: brittle{h.audit, &h.full}, Version: "0.1.0-test", Docs: manual,
+	console, err := web.New(web.Config{Store: h.store, Appliance: h.appliance, Identity: h.identity, Audit: brittle{h.audit, &h.full}, Version: "0.1.0-test", Docs: manual, Licenses: licensed,
 		Logs: logs.NewReader(h.logFolder), Log: h.log,
 		Logger: slog.New(slog.NewTextHandler(testWriter{h.TB}, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	if err != nil {

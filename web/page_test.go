@@ -70,6 +70,7 @@ var everyPage = []struct {
 	{"/settings/notifications", "Who gets mail", "Chi riceve posta"},
 	{"/settings/backup", "It is kept nowhere", "Non si conserva"},
 	{"/settings/about", "Dashboard for Grafana", "Cruscotto per Grafana"},
+	{"/settings/licenses/0011223344ff", "as its authors wrote it", "come l&#39;hanno scritto gli autori"},
 	{"/alerts", "All is as it should be", "Tutto è come dovrebbe"},
 	{"/audit?verify=now", "The chain is sound", "La catena è integra"},
 	{"/help", "A <em>shelter</em>", "Guida"},

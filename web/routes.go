@@ -34,6 +34,7 @@ var pages = []page{
 	{"GET /settings/notifications", configuring("notifications")},
 	{"GET /settings/backup", configuring("backup")},
 	{"GET /settings/about", configuring("about")},
+	{"GET /settings/licenses/{id}", (*Console).license},
 	{"GET /audit", (*Console).auditPage},
 	{"GET /protect", (*Console).protectPage},
 	{"GET /infrastructure/add", (*Console).siteForm},

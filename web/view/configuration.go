@@ -25,7 +25,17 @@ type ConfigurePage struct {
 }
 
 // Part is a library that is part of Riparo.
-type Part struct{ Name, Version string }
+type Part struct {
+	Name, Version string
+	File          string   // that a text is in
+	Texts         []Choice // its licenses
+}
+
+// License is a license text and all that carry it.
+type License struct {
+	Name, Text string
+	Of         []Part
+}
 
 // NotifyForm is of what and how people are told.
 type NotifyForm struct {
