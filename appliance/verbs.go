@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,16 @@ func (a *Appliance) Protect(ctx context.Context, r api.ProtectRequest) (replicat
 	job, err := a.jobs.Start(ctx, jobs.Spec{Kind: string(lifecycle.EnableProtection), Machine: id, Name: m.Name, Actor: r.Actor,
 		With: func(tx *store.Tx, _ string) error { return a.register(tx, &m) }})
 	return id, job, err
+}
+
+// Seeds lists the images that disks can be filled from, by name.
+func (a *Appliance) Seeds(context.Context) (api.Seeds, error) {
+	folder, sizes, err := a.protect.Seeds()
+	s := api.Seeds{Folder: folder, Images: []api.Seed{}}
+	for _, name := range slices.Sorted(maps.Keys(sizes)) {
+		s.Images = append(s.Images, api.Seed{Name: name, Bytes: sizes[name]})
+	}
+	return s, err
 }
 
 // register keeps a new machine, unless it is protected already or something it

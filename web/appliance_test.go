@@ -104,6 +104,14 @@ func (a *appliance) Vault(context.Context) (api.VaultUsage, error) {
 }
 
 func (a *appliance) Protect(_ context.Context, r api.ProtectRequest) (replication.MachineID, string, error) {
+	a.mu.Lock()
+	a.protects = append(a.protects, r)
+	a.mu.Unlock()
+	for key, name := range r.Seeded {
+		if name == "gone.raw" {
+			return "", "", &replication.Problem{Code: "image.missing", Cause: "there is no image gone.raw for " + key, Action: "bring it", Remedy: replication.Stop}
+		}
+	}
 	id := replication.MachineID("m-new")
 	m := store.Machine{ID: id, Name: "new01", Source: store.Place{Site: r.Site, Ref: string(r.Ref)}, Target: store.Place{Site: r.Target},
 		Scenario: lifecycle.Lab, Direction: lifecycle.Forward, State: lifecycle.InitialReplication, Since: a.now(), Policy: r.Policy, Created: a.now()}
@@ -112,6 +120,12 @@ func (a *appliance) Protect(_ context.Context, r api.ProtectRequest) (replicatio
 	}
 	job, err := a.begin(lifecycle.EnableProtection, m, r.Actor, "check prerequisites", "create the replication relationship", "initial replication", "finalize protection")
 	return id, job, err
+}
+
+func (a *appliance) Seeds(context.Context) (api.Seeds, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return api.Seeds{Folder: "/srv/riparo/seeds", Images: slices.Clone(a.seeds)}, nil
 }
 
 func (a *appliance) Ask(_ context.Context, r api.Request) (string, error) {
@@ -488,4 +502,16 @@ func (a *appliance) ConfirmClock(_ context.Context, who api.Who) error {
 func (a *appliance) Scrub(context.Context) (api.ScrubStatus, error) {
 	return api.ScrubStatus{Running: true, DoneBytes: 1 << 30, TotalBytes: 4 << 30, BytesPerSecond: 8 << 20, Passes: 3, Completed: a.now().Add(-50 * time.Hour), CompletedBytes: 4 << 30,
 		Findings: []api.Rot{{Disk: "m-web.vda", Offset: 65536, Length: 65536, Points: []replication.PointID{"p1", "p2"}, Reason: "a block has a wrong checksum"}}}, nil
+}
+
+// disksOf are those of a discovered machine.
+func (a *appliance) disksOf(site, ref string) []hypervisor.Disk {
+	for _, s := range a.sites {
+		for _, m := range s.Machines {
+			if s.Site.Name == site && string(m.Ref) == ref {
+				return m.Disks
+			}
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"riparo/hypervisor"
 	"riparo/replication"
+	"riparo/web/api"
 	"riparo/web/view"
 )
 
@@ -45,9 +46,30 @@ func (k *Console) protectForm(v visit, site, ref string, given *ProtectRequest, 
 	p.Name = machine.Name
 	p.Facts = []view.Fact{{Label: w.T("site"), Value: site}, {Label: w.T("power"), Value: w.Named("power", string(machine.Power))},
 		{Label: w.T("memory"), Value: w.Bytes(int64(machine.MemoryMiB) << 20)}, {Label: w.T("processors"), Value: w.Int(int64(machine.CPUs))}}
+	seeds, err := k.Appliance.Seeds(v.ctx)
+	if err != nil {
+		return built{}, err
+	}
+	fits := 0
 	for _, d := range machine.Disks {
 		on := given == nil || !slices.Contains(given.Exclude, d.Key)
-		p.Disks = append(p.Disks, view.DiskChoice{Key: d.Key, Size: w.Bytes(d.Size), Boot: d.Boot, On: on})
+		choice := view.DiskChoice{Key: d.Key, Size: w.Bytes(d.Size), Boot: d.Boot, On: on}
+		if given != nil {
+			choice.Seeds = seedChoices(w, seeds, d, given.Seeded[d.Key])
+		} else {
+			choice.Seeds = seedChoices(w, seeds, d, "")
+		}
+		if len(choice.Seeds) > 0 {
+			fits++
+		}
+		p.Disks = append(p.Disks, choice)
+	}
+	p.SeedFolder, p.SeedOpen = seeds.Folder, given != nil && len(given.Seeded) > 0
+	switch {
+	case len(seeds.Images) == 0:
+		p.SeedText = w.T("protect.seed-none")
+	case fits == 0:
+		p.SeedText = w.N("protect.seed-unfit", len(seeds.Images))
 	}
 	p.Networks = []view.Choice{{Value: "", Text: w.T("network.none")}}
 	for _, s := range sites {
@@ -77,6 +99,24 @@ func (k *Console) protectForm(v visit, site, ref string, given *ProtectRequest, 
 	}
 	b.body = view.ProtectPage(p)
 	return b, nil
+}
+
+// seedChoices are the images that a disk can be filled from: those of its size. One
+// that was chosen and is gone, or fits no more, stays on the list.
+func seedChoices(w *view.Words, seeds api.Seeds, d hypervisor.Disk, chosen string) []view.Choice {
+	var choices []view.Choice
+	for _, s := range seeds.Images {
+		if s.Bytes == d.Size || s.Name == chosen {
+			choices = append(choices, view.Choice{Value: s.Name, Text: s.Name, Selected: s.Name == chosen})
+		}
+	}
+	if chosen != "" && !slices.ContainsFunc(choices, func(c view.Choice) bool { return c.Selected }) {
+		choices = append(choices, view.Choice{Value: chosen, Text: chosen, Selected: true})
+	}
+	if len(choices) == 0 {
+		return nil
+	}
+	return append([]view.Choice{{Text: w.T("protect.seed-without")}}, choices...)
 }
 
 func choose(choices []view.Choice, value string) {
@@ -111,6 +151,12 @@ func (k *Console) protect(w http.ResponseWriter, r *http.Request) {
 	for _, d := range machine.Disks {
 		if !slices.Contains(r.PostForm["disk"], d.Key) {
 			request.Exclude = append(request.Exclude, d.Key)
+		}
+		if name := r.PostFormValue("seed-" + d.Key); name != "" {
+			if request.Seeded == nil {
+				request.Seeded = map[string]string{}
+			}
+			request.Seeded[d.Key] = name
 		}
 	}
 	if len(machine.Disks) > 0 && len(request.Exclude) == len(machine.Disks) {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -23,6 +26,35 @@ import (
 // SeedsName is the folder, beside the vault, where images are put. No other place can be
 // named: who may protect a machine need not be one who may read the appliance's files.
 const SeedsName = "seeds"
+
+// maxSeeds bounds what is listed of the folder.
+const maxSeeds = 1000
+
+// Seeds lists the folder: what lies there ready to fill a disk, by name. It has no more
+// than maxSeeds files to tell of.
+func (p *Protector) Seeds() (folder string, sizes map[string]int64, err error) {
+	folder, sizes = p.seeds, map[string]int64{}
+	d, err := os.Open(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return folder, sizes, nil
+	}
+	if err != nil {
+		return folder, nil, fmt.Errorf("list the images in %s: %w", folder, err)
+	}
+	defer d.Close()
+	entries, err := d.ReadDir(maxSeeds)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return folder, nil, fmt.Errorf("list the images in %s: %w", folder, err)
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue // gone meanwhile, or no image
+		}
+		sizes[e.Name()] = info.Size()
+	}
+	return folder, sizes, nil
+}
 
 // CheckSeed reports why an image cannot fill a disk of some size.
 func (p *Protector) CheckSeed(name string, size int64) error {

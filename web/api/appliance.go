@@ -30,6 +30,8 @@ type Verbs interface {
 	// Protect takes a discovered machine under protection and starts its
 	// enable-protection job.
 	Protect(ctx context.Context, r ProtectRequest) (machine replication.MachineID, job string, err error)
+	// Seeds lists the images that disks can be filled from.
+	Seeds(ctx context.Context) (Seeds, error)
 	// Ask starts any other verb on a protected machine. It refuses what
 	// lifecycle.Allows does not allow. Pause and Resume act at once and give no job.
 	Ask(ctx context.Context, r Request) (job string, err error)
@@ -58,6 +60,18 @@ type ProtectRequest struct {
 	// BootSign is a text that the machine prints on its serial console when it is
 	// up: a failover waits to see it. Empty: anything printed will do.
 	BootSign string
+}
+
+// Seeds are the images that were brought to fill disks from.
+type Seeds struct {
+	Folder string `json:"folder" doc:"Where images are put, on the appliance."`
+	Images []Seed `json:"images" nullable:"false"`
+}
+
+// Seed is a raw image of a disk.
+type Seed struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
 }
 
 // Request is a verb with what it needs.

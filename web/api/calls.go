@@ -43,6 +43,11 @@ func (c *Client) Protect(ctx context.Context, b ProtectBody) (Started, error) {
 	return out, err
 }
 
+// Seeds lists the images that disks can be filled from.
+func (c *Client) Seeds(ctx context.Context) (Seeds, error) {
+	return get[Seeds](ctx, c, "/api/v1/seeds", nil)
+}
+
 // Ask starts a verb on a protected machine.
 func (c *Client) Ask(ctx context.Context, id replication.MachineID, verb lifecycle.Verb, b VerbBody) (Started, error) {
 	var out Started

@@ -104,6 +104,8 @@ func (a *API) machines() {
 	add(a, operation{id: "get-machine", method: "GET", path: "/api/v1/machines/{id}", tag: "Machines", summary: "One protected machine"}, a.getMachine)
 	add(a, operation{id: "list-points", method: "GET", path: "/api/v1/machines/{id}/points", tag: "Machines", summary: "The recovery points of a machine, newest first"}, a.listPoints)
 	add(a, operation{id: "protect", method: "POST", path: "/api/v1/machines", tag: "Machines", summary: "Protect a discovered machine", status: http.StatusAccepted}, a.protect)
+	add(a, operation{id: "list-seeds", method: "GET", path: "/api/v1/seeds", tag: "Machines", summary: "The images that were brought to fill disks from"},
+		func(ctx context.Context, _ *none) (*body[Seeds], error) { return answer(a.Appliance.Seeds(ctx)) })
 	for _, v := range verbs {
 		add(a, operation{id: string(v.verb), method: "POST", path: "/api/v1/machines/{id}/" + string(v.verb), tag: "Machines", summary: v.summary, status: http.StatusAccepted},
 			func(ctx context.Context, in *verbInput) (*body[Started], error) { return a.ask(ctx, v.verb, in) })

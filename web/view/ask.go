@@ -51,10 +51,17 @@ type Protect struct {
 	Networks []Choice
 	BootSign string
 	Empty    *Empty // when it cannot be done
+
+	// Images of disks that were brought: the folder for them, and whether something
+	// that is in it was chosen or could be.
+	SeedFolder string
+	SeedText   string
+	SeedOpen   bool
 }
 
 // DiskChoice is a disk to take along or to leave out.
 type DiskChoice struct {
 	Key, Size string
 	Boot, On  bool
+	Seeds     []Choice // images it can be filled from; nil: none fits
 }
