@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"riparo/store"
@@ -30,7 +32,11 @@ func (a *Appliance) SaveOpenID(ctx context.Context, who api.Who, o api.OpenID) e
 	}
 	// Neither the word on the button nor our secret decides who anybody is.
 	plain := func(o api.OpenID) api.OpenID { o.Label, o.Secret, o.HasSecret = "", "", false; return o }
-	text := watchedService("the sign-in service "+o.Issuer, makers(before.Enabled, before.Roles), makers(o.Enabled, o.Roles), sameSettings(plain(before), plain(o)))
+	changed, err := changedSettings(plain(before), plain(o))
+	if err != nil {
+		return err
+	}
+	text := watchedService("the sign-in service "+o.Issuer, makers(before.Enabled, before.Roles), makers(o.Enabled, o.Roles), changed)
 	if text != "" {
 		if err := a.identity.TryOpenID(ctx, o); err != nil {
 			return err
@@ -50,7 +56,11 @@ func (a *Appliance) SaveDirectory(ctx context.Context, who api.Who, d api.Direct
 		return err
 	}
 	plain := func(d api.Directory) api.Directory { d.Password, d.HasPassword = "", false; return d }
-	text := watchedService("the directory "+d.URL, makers(before.Enabled, before.Roles), makers(d.Enabled, d.Roles), sameSettings(plain(before), plain(d)))
+	changed, err := changedSettings(plain(before), plain(d))
+	if err != nil {
+		return err
+	}
+	text := watchedService("the directory "+d.URL, makers(before.Enabled, before.Roles), makers(d.Enabled, d.Roles), changed)
 	if text != "" {
 		if err := a.identity.TryDirectory(ctx, d); err != nil {
 			return err
@@ -62,22 +72,36 @@ func (a *Appliance) SaveDirectory(ctx context.Context, who api.Who, d api.Direct
 	return a.identity.SaveDirectory(ctx, who.Name, d)
 }
 
-// sameSettings compares what is kept with what comes: nothing and an empty list are one.
-func sameSettings(x, y any) bool {
-	before, err1 := json.Marshal(x)
-	after, err2 := json.Marshal(y)
-	var b, c map[string]any
-	if err1 != nil || err2 != nil || json.Unmarshal(before, &b) != nil || json.Unmarshal(after, &c) != nil {
-		return false
+// changedSettings names what differs between what is kept and what comes: nothing and an
+// empty list are one.
+func changedSettings(x, y any) ([]string, error) {
+	var fields [2]map[string]any
+	for i, settings := range []any{x, y} {
+		text, err := json.Marshal(settings)
+		if err == nil {
+			err = json.Unmarshal(text, &fields[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(fields[i], func(_ string, value any) bool {
+			list, is := value.([]any)
+			return value == nil || value == "" || is && len(list) == 0
+		})
 	}
-	for _, m := range []map[string]any{b, c} {
-		for key, value := range m {
-			if list, is := value.([]any); value == nil || is && len(list) == 0 {
-				delete(m, key)
-			}
+	var changed []string
+	for name := range maps.Keys(fields[0]) {
+		if !reflect.DeepEqual(fields[0][name], fields[1][name]) {
+			changed = append(changed, name)
 		}
 	}
-	return reflect.DeepEqual(b, c)
+	for name := range maps.Keys(fields[1]) {
+		if _, before := fields[0][name]; !before {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed)
+	return changed, nil
 }
 
 // makers are the groups and claims that make somebody an administrator.
@@ -93,14 +117,14 @@ func makers(enabled bool, rules []api.RoleRule) (values []string) {
 // watchedService says what is asked for when it takes four eyes: any change of a service
 // that makes administrators, for its address, its filters and its claims decide who they
 // are as much as its rules do.
-func watchedService(service string, before, after []string, same bool) string {
+func watchedService(service string, before, after, changed []string) string {
 	switch {
-	case same || len(before)+len(after) == 0:
+	case len(changed) == 0 || len(before)+len(after) == 0:
 		return ""
 	case len(after) == 0:
 		return fmt.Sprintf("let %s make nobody an administrator any more", service)
 	}
-	return fmt.Sprintf("let %s make administrators of those in %s", service, strings.Join(after, ", "))
+	return fmt.Sprintf("let %s make administrators of those in %s (changed: %s)", service, strings.Join(after, ", "), strings.Join(changed, ", "))
 }
 
 // askSignOn asks a second administrator.
