@@ -357,6 +357,9 @@ func (k *Console) applySite(r *http.Request, actor string) error {
 	if site.Name == "" && site.Address == "" && len(rec.sites) >= wanted {
 		return nil // there are enough already
 	}
+	if kept, there := rec.sites[site.Name]; there && kept.Kind == site.Kind && kept.Address == site.Address {
+		return nil // the form was sent before, and the power went before the step was done
+	}
 	return k.Appliance.AddSite(r.Context(), actor, site)
 }
 

@@ -1,19 +1,21 @@
 package main
 
 import (
+	"crypto/tls"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"crypto/tls"
 
 	"riparo/store"
 	"riparo/web/api"
@@ -54,36 +56,29 @@ func startVictim(t *testing.T, data, listen string) *victim {
 	}
 }
 
+// kills is how often each step of the setup is killed while its form is on the way;
+// RIPARO_KILLS changes it.
+const kills = 2
+
 // TestKilledAtEveryStepTheSetupGoesOn fills in the forms of the setup as a browser
-// without script does. The daemon is killed after the answer to every step, and finds
-// the next one when it is started again.
+// without script does. The daemon is killed at random moments while the form of a step
+// is on the way, and again after its answer. Started again, the setup goes on at this
+// step or, when that was done, at the next; and what was sent twice is there once.
 func TestKilledAtEveryStepTheSetupGoesOn(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	data := filepath.Join(t.TempDir(), "data")
-	v := startVictim(t, data, "127.0.0.1:0")
-	listen := strings.TrimPrefix(v.url, "https://")
+	rounds := kills
+	if n, err := strconv.Atoi(os.Getenv("RIPARO_KILLS")); err == nil {
+		rounds = n
+	}
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 10))
+	s := &settler{T: t, data: filepath.Join(t.TempDir(), "data")}
+	s.victim = startVictim(t, s.data, "127.0.0.1:0")
+	s.listen = strings.TrimPrefix(s.url, "https://")
 	jar, _ := cookiejar.New(nil)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}
-	browser := &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	post := func(path string, pairs ...string) string {
-		t.Helper()
-		form := url.Values{}
-		for i := 0; i < len(pairs); i += 2 {
-			form.Set(pairs[i], pairs[i+1])
-		}
-		r, err := browser.PostForm(v.url+path, form)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Body.Close()
-		if r.StatusCode != http.StatusSeeOther {
-			text := make([]byte, 4000)
-			n, _ := r.Body.Read(text)
-			t.Fatalf("POST %s: %d\n%s", path, r.StatusCode, text[:n])
-		}
-		return r.Header.Get("Location")
-	}
-	if next := post("/setup", "token", v.token, "name", "admin", "password", password, "again", password, "language", "en"); next != "/setup/appliance" {
+	s.browser = &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if next := s.post("/setup", "token", s.token, "name", "admin", "password", password, "again", password, "language", "en"); next != "/setup/appliance" {
 		t.Fatalf("the claim leads to %s", next)
 	}
 	vault := filepath.Join(t.TempDir(), "vault")
@@ -92,25 +87,123 @@ func TestKilledAtEveryStepTheSetupGoesOn(t *testing.T) {
 		"site": {"name", "milano", "kind", "lab", "address", "0"}, "target": {"name", "torino", "kind", "lab", "address", "0"},
 		"policy": {"name", "default", "copy_frequency", "1m", "app_frequency", "1h", "rpo_threshold", "15m", "freeze_limit", "10s", "retention", "1h:all"},
 	}
+	cut, done := 0, 0 // forms without an answer; of those, steps that were done all the same
 	for i, step := range api.SetupSteps {
-		v.Process.Signal(syscall.SIGKILL)
-		v.Wait()
-		v = startVictim(t, data, listen)
-		r, err := browser.Get(v.url + "/setup")
-		if err != nil {
-			t.Fatal(err)
+		next := "/"
+		if i+1 < len(api.SetupSteps) {
+			next = "/setup/" + api.SetupSteps[i+1]
 		}
-		r.Body.Close()
-		if at := r.Header.Get("Location"); at != "/setup/"+step {
-			t.Fatalf("after the kill before step %d the setup goes on at %q, want %s", i+1, at, step)
+		form := append([]string{"do", "next"}, forms[step]...)
+		s.killAndRestart()
+		s.standsAt("/setup/" + step)
+		past := false
+		for round := 0; round < rounds && !past; round++ {
+			// Mostly soon, where the work is; sometimes when it may be over.
+			wait := time.Duration(random.Int64N(int64(8 * time.Millisecond)))
+			if random.IntN(2) == 0 {
+				wait *= 25
+			}
+			process := s.Process
+			killed := time.AfterFunc(wait, func() { process.Signal(syscall.SIGKILL) })
+			at, err := s.try("/setup/"+step, form...)
+			if err != nil {
+				cut++
+			} else if at != next {
+				t.Fatalf("step %s leads to %q, want %s (seed %d)", step, at, next, seed)
+			}
+			killed.Stop()
+			s.killAndRestart()
+			past = s.standsAt("/setup/"+step, next) == next
+			if past && err != nil {
+				done++
+			}
+			if err == nil && !past {
+				t.Fatalf("step %s was answered and is not done after the kill (seed %d)", step, seed)
+			}
 		}
-		post("/setup/"+step, append([]string{"do", "next"}, forms[step]...)...)
+		if !past {
+			if at := s.post("/setup/"+step, form...); at != next {
+				t.Fatalf("step %s leads to %q, want %s (seed %d)", step, at, next, seed)
+			}
+		}
 	}
-	v.Process.Signal(syscall.SIGKILL)
-	v.Wait()
-	st, err := store.Open(filepath.Join(data, "state.db"), store.Options{})
+	if cut == 0 {
+		t.Errorf("no form was cut off by a kill (seed %d)", seed)
+	}
+	t.Logf("%d starts; %d forms were cut off, %d of those steps were done all the same; seed %d", s.starts, cut, done, seed)
+	s.Process.Signal(syscall.SIGKILL)
+	s.Wait()
+	s.isSettled(vault)
+}
+
+// settler sets an appliance up that somebody keeps killing.
+type settler struct {
+	*testing.T
+	*victim
+	data, listen string
+	browser      *http.Client
+	starts       int
+}
+
+func (s *settler) killAndRestart() {
+	s.Helper()
+	s.Process.Signal(syscall.SIGKILL)
+	s.Wait()
+	token := s.token
+	s.victim = startVictim(s.T, s.data, s.listen)
+	s.token = token
+	s.starts++
+}
+
+// try sends a form and gives where its answer leads.
+func (s *settler) try(path string, pairs ...string) (string, error) {
+	form := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		form.Set(pairs[i], pairs[i+1])
+	}
+	r, err := s.browser.PostForm(s.url+path, form)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusSeeOther {
+		text := make([]byte, 4000)
+		n, _ := r.Body.Read(text)
+		s.Fatalf("POST %s: %d\n%s", path, r.StatusCode, text[:n])
+	}
+	return r.Header.Get("Location"), nil
+}
+
+func (s *settler) post(path string, pairs ...string) string {
+	s.Helper()
+	at, err := s.try(path, pairs...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return at
+}
+
+// standsAt gives where the setup goes on, which must be one of those places.
+func (s *settler) standsAt(places ...string) string {
+	s.Helper()
+	r, err := s.browser.Get(s.url + "/setup")
+	if err != nil {
+		s.Fatal(err)
+	}
+	r.Body.Close()
+	at := r.Header.Get("Location")
+	if !slices.Contains(places, at) {
+		s.Fatalf("after the kill the setup goes on at %q, want one of %v", at, places)
+	}
+	return at
+}
+
+// isSettled looks at what the appliance has kept.
+func (s *settler) isSettled(vault string) {
+	s.Helper()
+	st, err := store.Open(filepath.Join(s.data, "state.db"), store.Options{})
+	if err != nil {
+		s.Fatal(err)
 	}
 	defer st.Close()
 	err = st.View(func(tx *store.Tx) error {
@@ -124,15 +217,18 @@ func TestKilledAtEveryStepTheSetupGoesOn(t *testing.T) {
 		}
 		sites, err := tx.Sites().Count()
 		if p.Finished.IsZero() || g.Name != "Milano 1" || place.Path != vault || !place.Used || sites != 2 || p.Probe == nil || p.Probe.WriteSpeed <= 0 {
-			t.Errorf("kept: finished %v, %+v, vault %+v, %d sites, probe %+v", p.Finished, g, place, sites, p.Probe)
+			s.Errorf("kept: finished %v, %+v, vault %+v, %d sites, probe %+v", p.Finished, g, place, sites, p.Probe)
 		}
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
+	}
+	if err := st.Check(); err != nil {
+		s.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(vault, "vault")); err != nil {
-		t.Errorf("the vault is not where it was put: %v", err)
+		s.Errorf("the vault is not where it was put: %v", err)
 	}
 }
 
