@@ -36,11 +36,19 @@ import (
 // and RIPARO_TIME says when no other round begins.
 const kills = 50
 
-// TestMain lets the test binary be the daemon as well: a process that can be killed.
+// TestMain lets the test binary be the daemon as well, a process that can be killed; and
+// a crowd of browsers.
 func TestMain(m *testing.M) {
 	if data := os.Getenv("RIPARO_TEST_COMPARING"); data != "" {
 		fmt.Fprintln(os.Stderr, killedComparing(data, os.Getenv("RIPARO_TEST_MACHINE"), os.Getenv("RIPARO_TEST_REF")))
 		os.Exit(1)
+	}
+	if text := os.Getenv("RIPARO_TEST_BROWSERS"); text != "" {
+		if err := browse(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	if data := os.Getenv("RIPARO_TEST_DAEMON"); data != "" {
 		if err := daemon(data, os.Getenv("RIPARO_TEST_LISTEN"), os.Getenv("RIPARO_TEST_ADDRESS")); err != nil {
