@@ -32,7 +32,7 @@ func (a *Appliance) Setup(context.Context) (api.Setup, error) {
 		return s, err
 	}
 	s.Vault.Folder, _, err = a.vaultFolder()
-	s.Vault.InUse = len(a.vault.Disks()) > 0
+	s.Vault.InUse = !a.vault.Empty()
 	_, keyErr := os.Stat(filepath.Join(a.config.Data, "pki", "master.key"))
 	s.Vault.MasterKey = keyErr == nil
 	return s, err
@@ -166,7 +166,7 @@ func (a *Appliance) MoveVault(ctx context.Context, actor, folder string) error {
 	if err != nil || now == folder {
 		return err
 	}
-	if len(a.vault.Disks()) > 0 {
+	if !a.vault.Empty() {
 		return &replication.Problem{Code: "vault.in-use", Cause: "the vault holds recovery points and cannot move", Effect: "nothing was changed",
 			Action: "stop the daemon, move the folder, and start it with --vault", Remedy: replication.Stop}
 	}

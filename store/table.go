@@ -109,6 +109,18 @@ func (r Range[T]) Count() (n int, err error) {
 	return n, nil
 }
 
+// Size is the number of bytes of the records of a table as they are kept. It does not
+// read them, and counts one more for each: a line of text has its end.
+func (t Table[T]) Size() (n int64, err error) {
+	defer func() { err = problem(t.tx.path, err) }()
+	defer catch(&err)
+	c := t.bucket().Cursor()
+	for key, sealed := c.First(); key != nil; key, sealed = c.Next() {
+		n += int64(len(sealed) - sealBytes + 1)
+	}
+	return n, nil
+}
+
 // All yields the records. It ends after the first error. The table may be changed
 // meanwhile; what is put behind the current record is met, what is deleted there
 // is not.

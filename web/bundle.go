@@ -30,6 +30,12 @@ func (k *Console) supportParts(ctx context.Context) ([]bundle.Part, *redact.Valu
 	if err != nil {
 		return nil, nil, err
 	}
+	rest, err := k.supportRest(ctx)
+	return append(parts, rest...), secrets, err
+}
+
+// supportRest are the parts that are no records.
+func (k *Console) supportRest(ctx context.Context) (parts []bundle.Part, err error) {
 	for _, p := range []struct {
 		name, about string
 		write       func(ctx context.Context, w *bufio.Writer) error
@@ -45,7 +51,7 @@ func (k *Console) supportParts(ctx context.Context) ([]bundle.Part, *redact.Valu
 		parts = append(parts, bundle.Text(p.name, p.about, int64(now.Len()), func(w *bufio.Writer) error { return p.write(ctx, w) }))
 	}
 	log, err := bundle.Log(k.Logs)
-	return append(parts, log...), secrets, err
+	return append(parts, log...), err
 }
 
 // writeHealth is what the probes and the report say just now.
@@ -96,10 +102,15 @@ func (k *Console) writeMetrics(ctx context.Context, w *bufio.Writer) error {
 
 // supportPage says what will be in the bundle before it is made.
 func (k *Console) supportPage(v visit) (built, error) {
-	parts, _, err := k.supportParts(v.ctx)
+	parts, err := bundle.RecordSizes(k.Store)
 	if err != nil {
 		return built{}, err
 	}
+	rest, err := k.supportRest(v.ctx)
+	if err != nil {
+		return built{}, err
+	}
+	parts = append(parts, rest...)
 	w := v.words
 	b := view.Bundle{}
 	total := int64(0)

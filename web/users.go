@@ -22,6 +22,9 @@ func roleChoices(w *view.Words, selected store.Role) []view.Choice {
 	return choices
 }
 
+// usersPage is how many accounts, and how many sessions, a page lists.
+const usersPage = 100
+
 func userHref(name string) string { return "/settings/users/" + pathSegment(name) }
 
 // users is the page of all accounts and all sessions.
@@ -36,7 +39,13 @@ func (k *Console) usersWith(v visit, say func(*view.Users)) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	for _, each := range all {
+	at := func(page, sessions string) string {
+		return address("/settings/users", "page", page, "sessions", sessions)
+	}
+	turned, sessions := v.query.Get("page"), v.query.Get("sessions")
+	from, to := pageOf(turned, len(all), usersPage)
+	u.Prior, u.Next = turns(from, to, len(all), usersPage, func(page string) string { return at(page, sessions) })
+	for _, each := range all[from:to] {
 		row := view.UserRow{Name: each.Name, Role: w.Named("role", string(each.Role)), Href: userHref(each.Name), Login: each.LastLogin,
 			Self: each.Name == v.user.Name, Disabled: each.Disabled, Second: each.Second != nil || len(each.Passkeys) > 0}
 		if each.Source != "" {
@@ -47,6 +56,10 @@ func (k *Console) usersWith(v visit, say func(*view.Users)) (built, error) {
 	if u.Sessions, err = k.sessionRows(v, "", k.Identity.Sessions().Token(v.ctx), "/settings/sessions/"); err != nil {
 		return built{}, err
 	}
+	count := len(u.Sessions)
+	from, to = pageOf(sessions, count, usersPage)
+	u.Sessions = u.Sessions[from:to]
+	u.SessionsPrior, u.SessionsNext = turns(from, to, count, usersPage, func(page string) string { return at(turned, page) + "#sessions" })
 	rule, err := k.Identity.SecondRule()
 	if err != nil {
 		return built{}, err

@@ -181,6 +181,9 @@ func (m *model) matches(ctx context.Context, v *Vault) error {
 	if size, count := v.Totals(); size != sizes || count != points {
 		return fmt.Errorf("totals of %d bytes and %d points, and the disks tell of %d and %d", size, count, sizes, points)
 	}
+	if v.Empty() != (len(ids) == 0) {
+		return fmt.Errorf("empty is %v with %d disks", v.Empty(), len(ids))
+	}
 	if want := slices.Sorted(maps.Keys(m.disks)); !slices.Equal(ids, want) {
 		return fmt.Errorf("disks %v, want %v", ids, want)
 	}

@@ -85,6 +85,9 @@ func (v *Vault) Totals() (size int64, points int) {
 	return size, points
 }
 
+// Empty reports whether the vault holds no disk.
+func (v *Vault) Empty() bool { return len(v.list()) == 0 }
+
 // list gives the disks that exist, sorted by name.
 func (v *Vault) list() []*disk {
 	v.mu.RLock()

@@ -86,6 +86,43 @@ func unpacked(t *testing.T, packed []byte) map[string]string {
 	return files
 }
 
+// TestTheListOfRecordsIsThatOfTheBundle: the same parts, about as large, without reading
+// a record.
+func TestTheListOfRecordsIsThatOfTheBundle(t *testing.T) {
+	st, _ := planted(t)
+	if err := st.Update(func(tx *store.Tx) error {
+		for i := range 50 {
+			at := time.Unix(int64(i), 0)
+			if err := tx.Events().Put(store.Event{ID: store.NewID(at), Time: at, Severity: "info", Code: "rpo.met", Text: strings.Repeat("the objective is met again ", 8)}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	listed, err := RecordSizes(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := Records(st, new(redact.Values))
+	if err != nil || len(parts) != len(listed) {
+		t.Fatalf("%d parts, and %d are listed (%v)", len(parts), len(listed), err)
+	}
+	for i, p := range parts {
+		about := listed[i]
+		if about.Name != p.Name || about.About != p.About {
+			t.Errorf("%s is listed as %s", p.Name, about.Name)
+		}
+		if p.Size > 5000 && (about.Size < p.Size*9/10 || about.Size > p.Size*11/10) {
+			t.Errorf("%s has %d bytes, and %d are listed", p.Name, p.Size, about.Size)
+		}
+		if (p.Size == 0) != (about.Size == 0) {
+			t.Errorf("%s has %d bytes, and %d are listed", p.Name, p.Size, about.Size)
+		}
+	}
+}
+
 func TestNoSecretLeavesInABundle(t *testing.T) {
 	st, r := planted(t)
 	secrets := new(redact.Values)

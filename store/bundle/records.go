@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 
 	"riparo/store"
 	"riparo/store/redact"
@@ -47,10 +46,27 @@ func Records(st *store.Store, secrets *redact.Values) ([]Part, error) {
 	return parts, err
 }
 
+// RecordSizes are the parts of Records and about how large they are, to be listed: they
+// are counted as the store keeps them, and cannot be written.
+func RecordSizes(st *store.Store) (parts []Part, err error) {
+	err = st.View(func(tx *store.Tx) error {
+		for _, k := range recordKinds {
+			size, err := k.kept(tx)
+			if err != nil {
+				return fmt.Errorf("count the %s: %w", k.name, err)
+			}
+			parts = append(parts, Part{Name: "records/" + k.name + ".jsonl", About: k.name, Size: size})
+		}
+		return nil
+	})
+	return parts, err
+}
+
 // recordKind is a kind of record, whatever its type.
 type recordKind struct {
 	name  string
 	write func(tx *store.Tx, secrets *redact.Values, w *bufio.Writer) error
+	kept  func(tx *store.Tx) (int64, error) // bytes in the store
 }
 
 // size is how many bytes the records of a kind take without their secrets, which
@@ -72,20 +88,21 @@ func (c *counter) Write(p []byte) (int, error) {
 
 // recordKinds come in this order: what holds secrets first.
 var recordKinds = []recordKind{
-	kind("settings", func(tx *store.Tx) iter.Seq2[store.Setting, error] { return tx.Settings().All() }),
-	kind("users", func(tx *store.Tx) iter.Seq2[store.User, error] { return tx.Users().All() }),
-	kind("tokens", func(tx *store.Tx) iter.Seq2[store.Token, error] { return tx.Tokens().All() }),
-	kind("sites", func(tx *store.Tx) iter.Seq2[store.Site, error] { return tx.Sites().All() }),
-	kind("policies", func(tx *store.Tx) iter.Seq2[store.Policy, error] { return tx.Policies().All() }),
-	kind("machines", func(tx *store.Tx) iter.Seq2[store.Machine, error] { return tx.Machines().All() }),
-	kind("jobs", func(tx *store.Tx) iter.Seq2[store.Job, error] { return tx.Jobs().All() }),
-	kind("events", func(tx *store.Tx) iter.Seq2[store.Event, error] { return tx.Events().All() }),
-	kind("exports", func(tx *store.Tx) iter.Seq2[store.Export, error] { return tx.Exports().All() }),
+	kind("settings", (*store.Tx).Settings),
+	kind("users", (*store.Tx).Users),
+	kind("tokens", (*store.Tx).Tokens),
+	kind("sites", (*store.Tx).Sites),
+	kind("policies", (*store.Tx).Policies),
+	kind("machines", (*store.Tx).Machines),
+	kind("jobs", (*store.Tx).Jobs),
+	kind("events", (*store.Tx).Events),
+	kind("exports", (*store.Tx).Exports),
 }
 
-func kind[T any](name string, all func(*store.Tx) iter.Seq2[T, error]) recordKind {
+func kind[T any](name string, table func(*store.Tx) store.Table[T]) recordKind {
+	kept := func(tx *store.Tx) (int64, error) { return table(tx).Size() }
 	return recordKind{name, func(tx *store.Tx, secrets *redact.Values, w *bufio.Writer) error {
-		for record, err := range all(tx) {
+		for record, err := range table(tx).All() {
 			if err != nil {
 				return err
 			}
@@ -107,7 +124,7 @@ func kind[T any](name string, all func(*store.Tx) iter.Seq2[T, error]) recordKin
 			w.WriteByte('\n')
 		}
 		return nil
-	}}
+	}, kept}
 }
 
 // settingValue: the name of a setting is the name of its value. A text that stands

@@ -13,6 +13,8 @@ type Users struct {
 	Sessions  []SessionRow
 	Rule      []Choice // the roles that have to have a second factor
 	RuleSaid  *Message
+
+	Prior, Next, SessionsPrior, SessionsNext string // addresses
 }
 
 // UserRow is an account in a list.
