@@ -156,7 +156,7 @@ func (c *crowded) fill(data string) {
 		if c.size.asleep {
 			return store.Site{Name: c.site(i), Kind: "lab", Created: now, Contacted: now, Reachable: true}
 		}
-		return store.Site{Name: c.site(i), Kind: "kvm-libvirt", Address: fmt.Sprintf("qemu+tls://host%02d.example/system", i), Created: now, Contacted: now, Reachable: true}
+		return store.Site{Name: c.site(i), Kind: "kvm-libvirt", Address: "qemu+tls://127.0.0.1:1/system", Created: now, Contacted: now, Reachable: true}
 	})
 	put(c, st, (*store.Tx).Machines, c.size.machines, func(i int) store.Machine { return c.machine(i, now) })
 	put(c, st, (*store.Tx).Jobs, c.size.jobs, func(i int) store.Job { return c.job(i, now) })

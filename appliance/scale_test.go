@@ -63,6 +63,7 @@ func (c *crowded) addresses() map[string][]string {
 		"GET /audit":                        {"/audit", "/audit?q=pause", "/audit?q=no+such+thing"},
 		"GET /protect":                      {"/protect?site=" + c.site(0) + "&ref=" + url.QueryEscape(string(c.shape(c.size.machines+7).Ref))},
 		"GET /infrastructure/{name}/remove": {"/infrastructure/" + c.site(3) + "/remove"},
+		"GET /infrastructure/{name}/trust":  {"/infrastructure/" + c.site(3) + "/trust"},
 		"GET /policies/{name}":              {"/policies/policy-07"},
 		"GET /help/{page...}":               {"/help?q=failover", "/help/failover", "/help/security"},
 		"GET /setup/{step}":                 {"/setup/appliance", "/setup/site", "/setup/checks", "/setup/finish"},
@@ -74,6 +75,7 @@ func (c *crowded) addresses() map[string][]string {
 		"GET /api/v1/machines/{id}/points": {"/api/v1" + machine + "/points"},
 		"GET /api/v1/jobs/{id}":            {"/api/v1/jobs/" + newest},
 		"GET /api/v1/policies/{name}":      {"/api/v1/policies/policy-07"},
+		"GET /api/v1/sites/{name}/peer":    {"/api/v1/sites/" + c.site(3) + "/peer"},
 		"GET /api/v1/backups/{name}":       nil,
 		"GET /api/v1/users/{name}":         {"/api/v1/users/anna"},
 		"GET /api/v1/events":               nil, // the three that do not end
