@@ -14,30 +14,7 @@ import (
 func TestWhatIsKnownAboutPointsIsShownAndActedOn(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	const id = replication.MachineID("m-4f7c21aa")
-	points := h.appliance.points[id]
-	points[0].Suspect, points[1].LastClean, points[2].Pinned = true, true, true
-	points[3].Damage = []replication.Damage{{Disk: "d", Offset: 65536, Length: 65536}}
-	err := h.store.Update(func(tx *store.Tx) error {
-		m, err := tx.Machines().Get(string(id))
-		if err != nil {
-			return err
-		}
-		m.Alarm = &store.Alarm{Raised: time.Now(), Disks: []string{"vda"}, After: points[1].Time, LastClean: points[1].ID, LostBytes: 33 << 20}
-		if err := tx.Machines().Put(m); err != nil {
-			return err
-		}
-		for _, r := range []store.Approval{{ID: "r-1", RequestedBy: "ugo", Text: "unpin recovery point x of web01", State: store.ApprovalWaiting,
-			SignOn: &store.SignOnRequest{Service: "openid", Settings: "{}", Sealed: []byte("a secret")}, User: &store.UserRequest{PasswordHash: "$argon2id$"}},
-			{ID: "r-2", RequestedBy: user, Text: "delete 1 recovery points of web01, of which 1 are protected", State: store.ApprovalWaiting}} {
-			if err := tx.Approvals().Put(r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	points := h.guarded(id)
 	b := h.signedIn("")
 	page := b.get("/machines/" + string(id))
 	for _, want := range []string{"seems to be being encrypted", string(points[1].ID), "last clean", "suspect", "pinned", "damaged in one place",
@@ -97,4 +74,35 @@ func TestWhatIsKnownAboutPointsIsShownAndActedOn(t *testing.T) {
 	if _, err := h.client(store.Operator).Approvals(ctx); err == nil {
 		t.Error("an operator sees the approvals")
 	}
+}
+
+// guarded gives a machine an alarm, points of every kind, and requests that wait for
+// another administrator.
+func (h *house) guarded(id replication.MachineID) []replication.RecoveryPoint {
+	h.Helper()
+	points := h.appliance.points[id]
+	points[0].Suspect, points[1].LastClean, points[2].Pinned = true, true, true
+	points[3].Damage = []replication.Damage{{Disk: "d", Offset: 65536, Length: 65536}}
+	err := h.store.Update(func(tx *store.Tx) error {
+		m, err := tx.Machines().Get(string(id))
+		if err != nil {
+			return err
+		}
+		m.Alarm = &store.Alarm{Raised: time.Now(), Disks: []string{"vda"}, After: points[1].Time, LastClean: points[1].ID, LostBytes: 33 << 20}
+		if err := tx.Machines().Put(m); err != nil {
+			return err
+		}
+		for _, r := range []store.Approval{{ID: "r-1", RequestedBy: "ugo", Requested: time.Now().Add(-time.Hour), Text: "unpin recovery point x of web01", State: store.ApprovalWaiting,
+			SignOn: &store.SignOnRequest{Service: "openid", Settings: "{}", Sealed: []byte("a secret")}, User: &store.UserRequest{PasswordHash: "$argon2id$"}},
+			{ID: "r-2", RequestedBy: user, Requested: time.Now().Add(-2 * time.Hour), Text: "delete 1 recovery points of web01, of which 1 are protected", State: store.ApprovalWaiting}} {
+			if err := tx.Approvals().Put(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return points
 }
