@@ -294,3 +294,21 @@ func TestSettingsOfASignInServiceAreChecked(t *testing.T) {
 		t.Errorf("a service that is turned off: %v", err)
 	}
 }
+
+// TestASignInServiceIsNotFollowedElsewhere: where it redirects to, nobody has set.
+func TestASignInServiceIsNotFollowedElsewhere(t *testing.T) {
+	i, _, _ := claimed(t)
+	var s *httptest.Server
+	s = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/elsewhere" {
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+			return
+		}
+		json.NewEncoder(w).Encode(map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/a", "token_endpoint": s.URL + "/t", "jwks_uri": s.URL + "/k"})
+	}))
+	defer s.Close()
+	o := openIDSettings(s.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	if err := i.SaveOpenID(t.Context(), "anna", o); code(err) != "signon.unreachable" {
+		t.Errorf("a service that redirects: %v, want signon.unreachable", err)
+	}
+}
