@@ -75,7 +75,7 @@ func (c *crowded) addresses() map[string][]string {
 		"GET /api/v1/machines/{id}/points": {"/api/v1" + machine + "/points"},
 		"GET /api/v1/jobs/{id}":            {"/api/v1/jobs/" + newest},
 		"GET /api/v1/policies/{name}":      {"/api/v1/policies/policy-07"},
-		"GET /api/v1/sites/{name}/peer":    {"/api/v1/sites/" + c.site(3) + "/peer"},
+		"GET /api/v1/sites/{name}/peer":    nil, // asks the site, and nobody is there
 		"GET /api/v1/backups/{name}":       nil,
 		"GET /api/v1/users/{name}":         {"/api/v1/users/anna"},
 		"GET /api/v1/events":               nil, // the three that do not end
