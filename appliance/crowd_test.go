@@ -85,7 +85,7 @@ func newCrowded(t testing.TB, size crowd, seed uint64) *crowded {
 	for i := range report.HistorySamples + 100 {
 		c.history = append(c.history, 20+15*math.Sin(float64(i)/9)+float64(c.random.IntN(10)))
 	}
-	c.console, err = web.New(web.Config{Store: a.store, Appliance: storied{a, c.history}, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(data)), Secrets: a.secrets, Docs: docs.Manual})
+	c.console, err = web.New(web.Config{Store: a.store, Appliance: storied{a, c.history}, Identity: a.identity, Audit: a.audit, Logger: a.part("console"), Logs: logs.NewReader(LogFolder(data)), Secrets: a.secrets, Docs: docs.Manual, Licenses: licensed()})
 	if err != nil {
 		t.Fatal(err)
 	}

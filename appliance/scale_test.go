@@ -68,6 +68,7 @@ func (c *crowded) addresses() map[string][]string {
 		"GET /help/{page...}":               {"/help?q=failover", "/help/failover", "/help/security"},
 		"GET /setup/{step}":                 {"/setup/appliance", "/setup/site", "/setup/checks", "/setup/finish"},
 		"GET /settings/backup/{name}":       nil, // no backup is kept
+		"GET /settings/licenses/{id}":       nil, // those that this program has
 		"GET /static/":                      {"/static/live.js"},
 
 		"GET /api/v1/machines":             {"/api/v1/machines", "/api/v1/machines?limit=1000"},
@@ -81,6 +82,11 @@ func (c *crowded) addresses() map[string][]string {
 		"GET /api/v1/events":               nil, // the three that do not end
 		"GET /api/v1/logs/stream":          nil,
 		"GET /live":                        nil,
+	}
+	for _, l := range licensed() {
+		if route := "GET /settings/licenses/{id}"; len(all[route]) < 3 {
+			all[route] = append(all[route], "/settings/licenses/"+l.ID)
+		}
 	}
 	for _, v := range lifecycle.Verbs() {
 		if v != lifecycle.EnableProtection {
