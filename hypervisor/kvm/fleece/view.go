@@ -145,6 +145,8 @@ func cancelJobs(ctx context.Context, monitor Monitor) error {
 			switch {
 			case j.Status == "concluded":
 				err = errors.Join(err, monitor.Execute(ctx, "job-dismiss", args{"id": id}, nil))
+			case j.Status == "aborting" || j.Status == "null":
+				// It was canceled before, by somebody who did not wait for it.
 			case !canceled[id]:
 				canceled[id] = true
 				err = errors.Join(err, monitor.Execute(ctx, "block-job-cancel", args{"device": id, "force": true}, nil))
@@ -160,9 +162,12 @@ func removeExports(ctx context.Context, monitor Monitor) error {
 		return err
 	}
 	found := false
-	for id := range exports {
-		if isCaptureExport(id) {
-			found = true
+	for id, ending := range exports {
+		if !isCaptureExport(id) {
+			continue
+		}
+		found = true
+		if !ending { // as one does that was removed by somebody who did not wait for it
 			err = errors.Join(err, monitor.Execute(ctx, "block-export-del", args{"id": id, "mode": "hard"}, nil))
 		}
 	}
@@ -248,16 +253,18 @@ func queryJobs(ctx context.Context, monitor Monitor) (map[string]job, error) {
 	return jobs, nil
 }
 
+// queryExports gives the exports by their names, and whether they are shutting down.
 func queryExports(ctx context.Context, monitor Monitor) (map[string]bool, error) {
 	var list []struct {
-		ID string `json:"id"`
+		ID     string `json:"id"`
+		Ending bool   `json:"shutting-down"`
 	}
 	if err := monitor.Execute(ctx, "query-block-exports", nil, &list); err != nil {
 		return nil, err
 	}
 	exports := map[string]bool{}
 	for _, e := range list {
-		exports[e.ID] = true
+		exports[e.ID] = e.Ending
 	}
 	return exports, nil
 }
