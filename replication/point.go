@@ -3,6 +3,7 @@ package replication
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 	"time"
 )
 
@@ -17,7 +18,16 @@ type PointID string
 func NewPointID(at time.Time) PointID {
 	var b [4]byte
 	rand.Read(b[:]) // never fails: crypto/rand
-	return PointID(at.UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:]))
+	return PointID(at.UTC().Format(pointIDTime) + "-" + hex.EncodeToString(b[:]))
+}
+
+const pointIDTime = "20060102T150405.000Z"
+
+// Time is the instant that the name tells, if it was made by [NewPointID].
+func (id PointID) Time() (at time.Time, ok bool) {
+	name, _, _ := strings.Cut(string(id), "-")
+	at, err := time.Parse(pointIDTime, name)
+	return at, err == nil
 }
 
 // Consistency says what really happened when a point was taken. It is never a

@@ -121,7 +121,9 @@ func alarmBanner(v visit, m store.Machine) *view.Banner {
 	}
 	w := v.words
 	clean := w.T("alarm.no-clean")
-	if m.Alarm.LastClean != "" {
+	if at, ok := m.Alarm.LastClean.Time(); ok {
+		clean = w.Time(at)
+	} else if m.Alarm.LastClean != "" {
 		clean = string(m.Alarm.LastClean)
 	}
 	b := &view.Banner{Tone: view.Bad, Title: w.T("alarm.title"), Text: w.T("alarm.text", "After", w.Time(m.Alarm.After), "Clean", clean, "Size", w.Bytes(m.Alarm.LostBytes))}

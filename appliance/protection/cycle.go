@@ -87,7 +87,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		return out, replication.Stopf("machine.no-disks", "include at least one disk", "machine %s has no disk to replicate", m.Name)
 	}
 
-	point := p.newPointID()
+	point := replication.NewPointID(p.now())
 	request := hypervisor.PointRequest{Ref: hypervisor.Ref(place.Ref), Point: point, Disks: keys, Since: since, Want: o.Want, FreezeLimit: policy.FreezeLimit}
 	progress("freezing the disks at one instant", 0, 0)
 	capture, err := p.begin(ctx, place.Site, seen, request)

@@ -2,8 +2,6 @@ package protection
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -277,12 +275,4 @@ func (p *Protector) putEvent(tx *store.Tx, m store.Machine, e store.Event) error
 	e.Time, e.Machine, e.Name = p.now(), string(m.ID), m.Name
 	e.ID = store.NewID(e.Time)
 	return tx.Events().Put(e)
-}
-
-// newPointID names a point by the clock, so that names sort by age, and by four
-// random bytes, so that two appliances never give the same name.
-func (p *Protector) newPointID() replication.PointID {
-	var b [4]byte
-	rand.Read(b[:])
-	return replication.PointID(p.now().UTC().Format("20060102T150405.000Z") + "-" + hex.EncodeToString(b[:]))
 }
