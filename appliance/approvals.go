@@ -250,7 +250,7 @@ func (a *Appliance) DeletePoints(ctx context.Context, who api.Who, machine repli
 	}
 	if len(protected) > 0 {
 		if err := a.fourEyes(who.Person, store.Approval{Kind: approveDelete, Machine: machine, Name: m.Name, Points: points,
-			Text: fmt.Sprintf("delete %d recovery points of %s, of which %d are protected", len(points), m.Name, len(protected))}); err != nil {
+			Text: fmt.Sprintf("delete recovery points of %s: %d, protected among them: %d", m.Name, len(points), len(protected))}); err != nil {
 			return err
 		}
 	}
@@ -282,7 +282,7 @@ func (a *Appliance) mayDisable(m store.Machine, r api.Request) error {
 		return nil
 	}
 	return a.fourEyes(r.Person, store.Approval{Kind: approveDisable, Machine: m.ID, Name: m.Name,
-		Text: fmt.Sprintf("disable the protection of %s and erase its recovery points, of which %d are protected", m.Name, len(protected))})
+		Text: fmt.Sprintf("disable the protection of %s and erase its recovery points, protected among them: %d", m.Name, len(protected))})
 }
 
 // mayShorten asks for four eyes where a policy in use would keep less than before, or

@@ -94,7 +94,7 @@ func (h *house) guarded(id replication.MachineID) []replication.RecoveryPoint {
 		}
 		for _, r := range []store.Approval{{ID: "r-1", RequestedBy: "ugo", Requested: time.Now().Add(-time.Hour), Text: "unpin recovery point x of web01", State: store.ApprovalWaiting,
 			SignOn: &store.SignOnRequest{Service: "openid", Settings: "{}", Sealed: []byte("a secret")}, User: &store.UserRequest{PasswordHash: "$argon2id$"}},
-			{ID: "r-2", RequestedBy: user, Requested: time.Now().Add(-2 * time.Hour), Text: "delete 1 recovery points of web01, of which 1 are protected", State: store.ApprovalWaiting}} {
+			{ID: "r-2", RequestedBy: user, Requested: time.Now().Add(-2 * time.Hour), Text: "delete recovery points of web01: 1, protected among them: 1", State: store.ApprovalWaiting}} {
 			if err := tx.Approvals().Put(r); err != nil {
 				return err
 			}
