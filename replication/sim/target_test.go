@@ -143,7 +143,7 @@ func (t *target) boot() {
 func sick(v *vault.Vault) error {
 	for _, d := range disks {
 		if _, err := v.State(d.ID); err != nil {
-			if code := replication.AsProblem(err).Code; code == vault.CodeBroken || code == vault.CodeFull {
+			if code := replication.AsProblem(err).Code; code == vault.CodeBroken || code == vault.CodeFull || errors.Is(err, vfs.ErrReadOnly) {
 				return err
 			}
 		}

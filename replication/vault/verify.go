@@ -126,7 +126,8 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	if w := d.log.current; w != nil {
 		tails[w.number] = tail{w.end, w.footer, d.log.chain, true} // the footer is only added to
 	} else {
-		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: true}
+		// Without room the log goes on behind this place, by what is in doubt.
+		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: !d.roomless}
 	}
 	unsealed := slices.Clone(d.unsealed)
 	d.mu.Unlock()
