@@ -39,7 +39,7 @@ const leastRatio = 0.95
 // RIPARO_PAIRS is the number of pairs, RIPARO_DISK_MIB the size of the disk.
 func TestBrowsersDoNotSlowReplication(t *testing.T) {
 	size := crowd{machines: 50, jobs: 200, events: 200, policies: 2, sites: 2, asleep: true}
-	browsers, stuck, pairs, mib := envInt(t, "RIPARO_BROWSERS", 0), 0, envInt(t, "RIPARO_PAIRS", 11), envInt(t, "RIPARO_DISK_MIB", 512)
+	browsers, stuck, pairs, mib := envInt(t, "RIPARO_BROWSERS", 0), 0, envInt(t, "RIPARO_PAIRS", 7), envInt(t, "RIPARO_DISK_MIB", 2048)
 	long := browsers > 0
 	if long {
 		size.machines, size.jobs, size.events = 1000, 10_000, 20_000

@@ -171,13 +171,8 @@ func (r *replayer) take(rec *record) error {
 	if rec.serial <= r.at {
 		return nil // written again after a crash
 	}
-	if r.bound && rec.serial > r.at+1 {
-		switch {
-		case rec.segment == r.segmentAt:
-			r.missing(serialRange{max(r.at, r.mapped), rec.serial - 1})
-		case rec.serial > r.base+1:
-			r.missing(serialRange{max(r.at, r.base), rec.serial - 1})
-		}
+	if rec.serial > r.at+1 {
+		r.gap(rec)
 	}
 	r.segmentAt = rec.segment
 	if err := r.inject(rec.serial - 1); err != nil {
@@ -194,6 +189,23 @@ func (r *replayer) take(rec *record) error {
 	r.witness = max(r.witness, rec.settled)
 	r.state.serial, r.log.serial, r.log.chain = rec.serial, rec.serial, rec.sum
 	return nil
+}
+
+// gap notes what is missing before a record. Segments in between may have been dead, if
+// the snapshot knows of it; the beginning of the record's own was not.
+func (r *replayer) gap(rec *record) {
+	if r.bound && rec.segment == r.segmentAt {
+		r.missing(serialRange{max(r.at, r.mapped), rec.serial - 1})
+		return
+	}
+	from := rec.serial - 1
+	if r.bound {
+		from = max(r.at, r.base)
+	}
+	if g, known := r.segmentInfo(rec.segment); known {
+		from = min(from, max(r.at, r.mapped, g.first-1))
+	}
+	r.missing(serialRange{from, rec.serial - 1})
 }
 
 // add brings the record into what the snapshot and the tiles do not know.
