@@ -153,9 +153,9 @@ func (w *world) heal() {
 		return
 	}
 	t.disk.Evict() // what an fsync promised is as it is on the medium
-	t.crash(false) // damage to what is derived is mended by opening
+	t.crash(false) // damage to what is derived is mended by opening, where that looks
 	w.after(1000, "the vault is healed, after a start", func() {
-		whole := true
+		whole, derived := true, false
 		for i, d := range disks {
 			state, err := t.vault.State(d.ID)
 			if err != nil || state.Disk.Size != d.Size {
@@ -165,12 +165,17 @@ func (w *world) heal() {
 			source := &frozen{bytes: h.content[i], regions: everything(h.content[i])}
 			_, _, err = t.vault.Heal(w.ctx, d.ID, source)
 			if err == nil {
-				_, err = t.vault.Verify(w.ctx, vault.VerifyOptions{})
+				var report vault.VerifyReport
+				report, err = t.vault.Verify(w.ctx, vault.VerifyOptions{})
+				derived = derived || len(report.Damage) > 0
 			}
 			whole = whole && err == nil
 		}
 		h.tracked = false // compare all
 		if whole {
+			if derived {
+				t.crash(false) // what was found in a map, too
+			}
 			return
 		}
 		w.note("the vault is made anew")

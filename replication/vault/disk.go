@@ -251,11 +251,15 @@ func (d *disk) distrust(err error) error {
 	if first && !d.vault.options.ReadOnly {
 		err = errors.Join(err, d.vault.fs.Remove(filepath.Join(d.folder, catalogName)))
 	}
+	action := "open the vault again: the map is made anew from the log"
+	if d.vault.options.ReadOnly {
+		action = "let the disk be healed, and open the vault again: the map is made anew from the log"
+	}
 	return &replication.Problem{
 		Code:   CodeIndex,
 		Cause:  err.Error(),
 		Effect: "nothing of the disk is lost, but its map cannot be read",
-		Action: "open the vault again: the map is made anew from the log",
+		Action: action,
 		Remedy: replication.Retry,
 		Err:    err,
 	}

@@ -430,8 +430,50 @@ func TestAVerificationKnowsHowTheLogGoesOn(t *testing.T) {
 }
 
 // TestAPageOfAMapIsBelievedInItsPlaceOnly exchanges two pages of a map file, whose CRCs
-// are right wherever they lie.
+// are right wherever they lie. Whoever meets them first, the next opening makes the map
+// anew.
 func TestAPageOfAMapIsBelievedInItsPlaceOnly(t *testing.T) {
+	for name, meet := range map[string]func(t *testing.T, s *sender){
+		"a reader": func(t *testing.T, s *sender) {
+			w, err := s.vault.View(t.Context(), "d", "")
+			if err == nil {
+				_, err = readAll(w)
+				w.Close()
+			}
+			if !hasCode(err, CodeIndex) {
+				t.Fatalf("reading by pages that were exchanged: %v, want %s", err, CodeIndex)
+			}
+		},
+		"a verification": func(t *testing.T, s *sender) {
+			report, err := s.vault.Verify(t.Context(), VerifyOptions{})
+			if err != nil || !slices.ContainsFunc(report.Damage, func(d Damage) bool {
+				return d.Harmless && strings.Contains(d.Reason, "belongs elsewhere") && strings.Contains(d.Reason, "open the vault again")
+			}) {
+				t.Fatalf("%+v, %v; want the page, and that opening the vault mends it", report.Damage, err)
+			}
+		},
+		"who heals": func(t *testing.T, s *sender) {
+			if healed, left, err := s.vault.Heal(t.Context(), "d", sourceOf(s.head)); err != nil || len(healed)+len(left) > 0 {
+				t.Fatalf("healed %v, left %v, %v; want neither, as no data is damaged", healed, left, err)
+			}
+		},
+		"the scrub": func(t *testing.T, s *sender) {
+			d, err := s.vault.find("d")
+			if err != nil {
+				t.Fatal(err)
+			}
+			idle := func(context.Context, int64) error { return nil }
+			if err := s.vault.scrubDisk(t.Context(), d, idle, func(uint32) bool { return true }, func(uint32) {}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) { pagesAreExchanged(t, meet) })
+	}
+}
+
+// pagesAreExchanged tells what follows when somebody has met the pages.
+func pagesAreExchanged(t *testing.T, meet func(t *testing.T, s *sender)) {
 	disk := vfs.NewSim(3)
 	s := newSender(t, open(t, disk, "v", Options{Plain: true, memoryEntries: 12, manual: true}), "d", 400*1024)
 	var changes []replication.Change
@@ -467,14 +509,7 @@ func TestAPageOfAMapIsBelievedInItsPlaceOnly(t *testing.T) {
 		t.Fatalf("no map of several pages among %v", names)
 	}
 	s.vault = open(t, disk, "v", Options{Plain: true, memoryEntries: 12, manual: true})
-	w, err := s.vault.View(t.Context(), "d", "")
-	if err == nil {
-		_, err = readAll(w)
-		w.Close()
-	}
-	if !hasCode(err, CodeIndex) {
-		t.Fatalf("reading by pages that were exchanged: %v, want %s", err, CodeIndex)
-	}
+	meet(t, s)
 	if err := s.vault.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ func (c *check) verified(rec *record) {
 
 // scrubNamed looks at the blocks that maps name in segments that were just checked, where
 // no record leads to them. What it meets takes the place of what was known of these places.
-// A map that is damaged is left to who reads it.
+// A map that is damaged is made anew when the vault is opened next.
 func (c *check) scrubNamed(ctx context.Context, sound map[uint32][]replication.Extent) (err error) {
 	d := c.disk
 	files, memory, moved := d.maps()
@@ -152,7 +152,10 @@ func (c *check) scrubNamed(ctx context.Context, sound map[uint32][]replication.E
 					}
 				}
 			}
-			whole = whole && k.err == nil
+			if k.err != nil {
+				whole = false
+				_ = d.mapProblem(k.err) // told to whoever reads there
+			}
 		}
 	}
 	bad, err := n.needed(ctx)
