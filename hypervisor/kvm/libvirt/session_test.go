@@ -215,15 +215,34 @@ func (d *daemon) start(t *testing.T) {
 // stop ends the daemon; machines of it go on running.
 func (d *daemon) stop(t *testing.T) {
 	t.Helper()
-	if t.Failed() {
-		said, _ := os.ReadFile(filepath.Join(d.folder, "log"))
-		t.Logf("libvirtd: … %s", said[max(0, len(said)-2000):])
-	}
 	if err := d.process.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 	d.process.Wait()
 	os.Remove(d.socket)
+	if t.Failed() {
+		d.tell(t)
+	}
+}
+
+// toldBytes is how much of the end of a log is told.
+const toldBytes = 4000
+
+// tell prints what the daemon and the QEMU of each machine said last. The folder is gone
+// after the test, and with it the only trace of a QEMU that died.
+func (d *daemon) tell(t *testing.T) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(d.folder, "h", "libvirt", "qemu", "log", "*.log"))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, log := range append(logs, filepath.Join(d.folder, "log")) {
+		said, err := os.ReadFile(log)
+		if err != nil {
+			t.Error(err)
+		}
+		t.Logf("%s: … %s", log, said[max(0, len(said)-toldBytes):])
+	}
 }
 
 func (d *daemon) uri() string { return "qemu:///session?socket=" + d.socket }
