@@ -42,10 +42,10 @@ type graph struct {
 	under map[string][]string
 }
 
-// readGraph asks QEMU for its nodes and what the devices use.
+// readGraph asks QEMU for its nodes and what the devices use; see [Nodes] for when it may.
 func readGraph(ctx context.Context, monitor Monitor) (*graph, error) {
 	var nodes []node
-	if err := monitor.Execute(ctx, "query-named-block-nodes", args{"flat": true}, &nodes); err != nil {
+	if err := Nodes(ctx, monitor, true, &nodes); err != nil {
 		return nil, err
 	}
 	g := &graph{nodes: map[string]node{}, under: map[string][]string{}}
