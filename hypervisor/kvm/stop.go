@@ -144,6 +144,10 @@ func (s *Site) settle(ctx context.Context, d *Definition, p *seat) error {
 	if state == guestDown {
 		r.Ended = hypervisor.ShutDown
 	}
+	if err := endStreams(ctx, conn); err != nil {
+		// One waits for a recovery point that is not served: QEMU would wait with it.
+		return errors.Join(s.writeRecord(d.Name, r), s.quit(ctx, d.Name, "pid", "status.qmp", nil))
+	}
 	if err := fleece.Clear(ctx, s.machineOf(d, conn)); err != nil {
 		return err
 	}

@@ -194,7 +194,10 @@ func (st *storage) end() error {
 	defer st.conn.Close()
 	s, d := st.site, st.definition
 	m := st.machine()
-	err := fleece.Clear(ctx, m)
+	err := endStreams(ctx, st.conn)
+	if err == nil {
+		err = fleece.Clear(ctx, m)
+	}
 	r, readErr := s.readRecord(d.Name)
 	var saved []string
 	if err == nil && readErr == nil {

@@ -59,6 +59,8 @@
 //     writing in between. A zero region counts only if it is certain; see regions.
 //   - A node that is added above a disk with an iothread ends QEMU before 9.0. Such
 //     machines are refused, see [ErrIOThread].
+//   - Between the end of a block-stream job and its dismissal the question for all nodes
+//     ends QEMU; see [Nodes].
 //   - QEMU that is told to quit while it formats an image ends in an assertion. So the
 //     scratch files are formatted here ([EmptyImage]).
 //
