@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strings"
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
@@ -159,21 +158,13 @@ func (h *Host) fleeceMachine(ctx context.Context, dom rpc.Domain, d *domain) (fl
 			return monitor{h, dom}, func() {}, nil
 		},
 	}
-	// QEMU's devices are named by libvirt's aliases.
-	var blocks []struct {
-		Device string `json:"qdev"`
-	}
-	if err := (monitor{h, dom}).Execute(ctx, "query-block", nil, &blocks); err != nil {
+	all, err := h.drives(ctx, dom)
+	if err != nil {
 		return m, err
 	}
 	for _, k := range d.disks() {
-		if k.Alias == nil || len(k.Target.Device) > fleece.MaxKeyLength {
-			continue
-		}
-		for _, b := range blocks {
-			if strings.Contains(b.Device+"/", "/"+k.Alias.Name+"/") {
-				m.Disks = append(m.Disks, fleece.Disk{Key: k.Target.Device, Device: b.Device})
-			}
+		if b, ok := all.of(k); ok && len(k.Target.Device) <= fleece.MaxKeyLength {
+			m.Disks = append(m.Disks, fleece.Disk{Key: k.Target.Device, Device: b.Device})
 		}
 	}
 	if d.agent() {

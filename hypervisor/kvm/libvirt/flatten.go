@@ -19,21 +19,12 @@ const streamLook = 250 * time.Millisecond
 // (virDomainBlockPull). The job runs inside QEMU and goes on when this process ends; a
 // second call joins it.
 func (h *Host) Flatten(ctx context.Context, ref hypervisor.Ref, progress func(done, total int64)) error {
-	p, release, err := h.hold(ctx, ref)
-	if err != nil {
-		return err
-	}
-	captured := p.capture != nil
-	release()
 	dom, err := h.find(ctx, ref)
 	if err != nil {
 		return err
 	}
-	if captured {
-		return &replication.Problem{
-			Code: "kvm.captured", Cause: fmt.Sprintf("a recovery point of %s is being read", dom.Name), Effect: "the copy did not begin",
-			Action: "it is tried again when that has ended", Remedy: replication.Retry,
-		}
+	if err := h.uncaptured(ctx, ref, dom, func() error { return nil }); err != nil {
+		return err
 	}
 	state, _, err := h.power(ctx, dom)
 	if err != nil {
@@ -48,9 +39,13 @@ func (h *Host) Flatten(ctx context.Context, ref hypervisor.Ref, progress func(do
 	}
 	var done, total int64
 	sizes := map[string]int64{}
+	sizeOf, err := h.sizes(ctx, dom, d)
+	if err != nil {
+		return fmt.Errorf("flatten %s: %w", d.Name, err)
+	}
 	for _, k := range d.disks() {
 		if k.hasBacking() {
-			if sizes[k.Target.Device], err = h.size(ctx, dom, k); err != nil {
+			if sizes[k.Target.Device], err = sizeOf(k); err != nil {
 				return fmt.Errorf("flatten %s: %w", d.Name, err)
 			}
 			total += sizes[k.Target.Device]
@@ -66,7 +61,7 @@ func (h *Host) Flatten(ctx context.Context, ref hypervisor.Ref, progress func(do
 				progress(done+min(current, sizes[key]), total)
 			}
 		}
-		if err := h.pull(ctx, dom, key, report); err != nil {
+		if err := h.pull(ctx, ref, dom, key, report); err != nil {
 			return fmt.Errorf("flatten %s: disk %s: %w", d.Name, key, err)
 		}
 		done += sizes[key]
@@ -75,11 +70,28 @@ func (h *Host) Flatten(ctx context.Context, ref hypervisor.Ref, progress func(do
 	return nil
 }
 
+// uncaptured does something with a domain that has no open capture, while it is held: what
+// begins a copy must not come while a capture asks QEMU for its nodes, see [fleece.Nodes].
+func (h *Host) uncaptured(ctx context.Context, ref hypervisor.Ref, dom rpc.Domain, f func() error) error {
+	p, release, err := h.hold(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if p.capture != nil {
+		return &replication.Problem{
+			Code: "kvm.captured", Cause: fmt.Sprintf("a recovery point of %s is being read", dom.Name), Effect: "the copy did not begin",
+			Action: "it is tried again when that has ended", Remedy: replication.Retry,
+		}
+	}
+	return f()
+}
+
 // hasBacking reports whether something lies below the disk's image.
 func (k *disk) hasBacking() bool { return k.Chain != nil && k.Chain.Source != nil }
 
 // pull runs the job of one disk to its end. When ctx ends, the job goes on.
-func (h *Host) pull(ctx context.Context, dom rpc.Domain, key string, report func(current int64)) error {
+func (h *Host) pull(ctx context.Context, ref hypervisor.Ref, dom rpc.Domain, key string, report func(current int64)) error {
 	tick := time.NewTicker(streamLook)
 	defer tick.Stop()
 	type job struct {
@@ -111,11 +123,8 @@ func (h *Host) pull(ctx context.Context, dom rpc.Domain, key string, report func
 					Action: "check that the recovery point is being served and that the host has room", Remedy: replication.Retry,
 				}
 			}
-			if err := do(ctx, h, func(l *rpc.Libvirt) error { return l.DomainBlockPull(dom, key, 0, 0) }); err != nil {
-				return &replication.Problem{
-					Code: "kvm.stream", Cause: fmt.Sprintf("the disk cannot be made independent now: %v", err), Effect: "the machine runs on its overlay",
-					Action: "it is tried again; an open capture of the machine has to end first", Remedy: replication.Retry, Err: err,
-				}
+			if err := h.uncaptured(ctx, ref, dom, func() error { return h.beginPull(ctx, dom, key) }); err != nil {
+				return err
 			}
 			continue
 		}
@@ -126,6 +135,16 @@ func (h *Host) pull(ctx context.Context, dom rpc.Domain, key string, report func
 			return context.Cause(ctx)
 		}
 	}
+}
+
+func (h *Host) beginPull(ctx context.Context, dom rpc.Domain, key string) error {
+	if err := do(ctx, h, func(l *rpc.Libvirt) error { return l.DomainBlockPull(dom, key, 0, 0) }); err != nil {
+		return &replication.Problem{
+			Code: "kvm.stream", Cause: fmt.Sprintf("the disk cannot be made independent now: %v", err), Effect: "the machine runs on its overlay",
+			Action: "it is tried again; an open capture of the machine has to end first", Remedy: replication.Retry, Err: err,
+		}
+	}
+	return nil
 }
 
 // flattenStopped copies into the disks of a domain that is off, and takes what was

@@ -128,6 +128,10 @@ func (h *Host) report(ctx context.Context, dom rpc.Domain) (hypervisor.Machine, 
 		m.BootID = "domain-" + strconv.Itoa(d.ID)
 	}
 	disks := d.disks()
+	sizeOf, err := h.sizes(ctx, dom, d)
+	if err != nil {
+		return hypervisor.Machine{}, fmt.Errorf("disks of %s: %w", dom.Name, err)
+	}
 	first := slices.IndexFunc(disks, func(k disk) bool { return k.Boot != nil })
 	for i, k := range disks {
 		reported := hypervisor.Disk{Key: k.Target.Device, Path: k.Source.path(), Boot: i == max(0, first)}
@@ -136,7 +140,7 @@ func (h *Host) report(ctx context.Context, dom rpc.Domain) (hypervisor.Machine, 
 		}
 		if why := obstacle(k); why != "" {
 			m.Obstacles = append(m.Obstacles, fmt.Sprintf("disk %s %s", k.Target.Device, why))
-		} else if reported.Size, err = h.size(ctx, dom, k); err != nil {
+		} else if reported.Size, err = sizeOf(k); err != nil {
 			m.Obstacles = append(m.Obstacles, fmt.Sprintf("disk %s cannot be read (%v): put its image in place", k.Target.Device, err))
 		}
 		m.Disks = append(m.Disks, reported)
@@ -164,16 +168,6 @@ func obstacle(k disk) string {
 		return "is neither raw nor qcow2: convert it"
 	}
 	return ""
-}
-
-// size is the disk's as the guest sees it.
-func (h *Host) size(ctx context.Context, dom rpc.Domain, k disk) (int64, error) {
-	size, err := call(ctx, h, func(l *rpc.Libvirt) (uint64, error) {
-		_, capacity, _, err := l.DomainGetBlockInfo(dom, k.Target.Device, 0)
-		return capacity, err
-	})
-	// QEMU counts in sectors: the rest of a file that ends within one is zero.
-	return int64(size+511) / 512 * 512, err
 }
 
 // networkOf is the name that Networks gives to what a card is attached to.
