@@ -32,6 +32,10 @@
 //   - A disk-only snapshot or a block job by another program between two captures moves
 //     the guest to another image, which has no bitmap: the next capture finds that out
 //     and compares the disk with the vault.
+//   - Other programs that ask libvirt for block information (virsh domblkinfo and
+//     domstats, virt-manager's graphs) may kill a guest in the milliseconds in which its
+//     disk has been made independent and libvirt has not dismissed the job: a bug of
+//     QEMU's, see [fleece.Nodes]. Riparo itself does not ask then.
 //   - Bitmaps of raw disks end with QEMU's process, which with libvirt is every power
 //     off; those of qcow2 disks are kept.
 //
