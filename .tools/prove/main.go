@@ -31,6 +31,7 @@ type result struct {
 	Count   int      `json:"count,omitempty"` // of what the kind counts
 	Figures []string `json:"figures"`
 	Bugs    []found  `json:"bugs,omitempty"` // planted, of which it found
+	Late    int      `json:"late,omitempty"` // rounds of a fuzz target that ended late, see [late]
 	output  string
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,9 @@ func TestACountStandsInFrontOfItsKind(t *testing.T) {
 		{"1897 power cuts in 237 lives, 0 points lost", powerCuts, 1897},
 		{"18/19 planted bugs found, worst 4 seeds (x), 9 s", bugs, 18},
 		{"map: 150 bit flips, 0 silent: 3 refused to open", bitFlips, 150},
+		{"TestX: state file: 150 bit flips, 0 silent", bitFlips, 150},
+		{"102 kills, 31 points, the vault is whole", kills, 102},
+		{"all points equal after 102 kills", kills, 0},
 		{"an fsync is left out: found by seed 7", bugs, 0},
 		{"power cuts", powerCuts, 0},
 	} {
@@ -71,6 +75,16 @@ func TestAProofThatDidNotRunFails(t *testing.T) {
 		if r.Passed != test.passed || r.Skipped != test.skipped || r.Count != test.count {
 			t.Errorf("%s: got %+v, want passed %v, skipped %q, count %d", name, r, test.passed, test.skipped, test.count)
 		}
+	}
+}
+
+// TestAKillCountsOnce reads what the story of the killed appliance says in the end: that
+// number twice, once for what the vault holds and once for what it gives back.
+func TestAKillCountsOnce(t *testing.T) {
+	r := result{Passed: true}
+	proof{kind: kills}.read(&r, slices.Concat(said("output", "102 kills, 31 points, the vault is whole"), said("pass", "all points equal after 102 kills")))
+	if r.Count != 102 || len(r.Figures) != 2 {
+		t.Errorf("%d kills are counted, with the figures %q; want 102 and both figures", r.Count, r.Figures)
 	}
 }
 

@@ -43,9 +43,10 @@ func summary(results []result, all time.Duration) []string {
 func line(kind string, of []result) string {
 	count, seconds := 0, 0.0
 	var notes []string
-	failed, absent := 0, 0
+	failed, absent, late := 0, 0, 0
 	for _, r := range of {
 		count += r.Count
+		late += r.Late
 		seconds += r.Seconds
 		switch {
 		case !r.Passed:
@@ -64,6 +65,9 @@ func line(kind string, of []result) string {
 	}
 	if absent > 0 {
 		notes = append(notes, fmt.Sprintf("%d of %d parts not on this machine", absent, len(of)))
+	}
+	if late > 0 {
+		notes = append(notes, fmt.Sprintf("%d ended late by the engine", late))
 	}
 	switch kind {
 	case worlds:
