@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"riparo/hypervisor"
@@ -165,12 +166,29 @@ func (s *suite) replicaCycle(t *testing.T, ref hypervisor.Ref, held *copies) {
 	s.commit(t, capture)
 }
 
-// flatten interrupts a Flatten and repeats it while the machine writes.
+// flatten interrupts a Flatten and repeats it while somebody looks at the machine, which
+// must not be worse off for it.
 func (s *suite) flatten(t *testing.T, ref hypervisor.Ref) {
 	t.Helper()
 	booter := s.p.(hypervisor.OverlayBooter)
+	before, err := s.p.Machine(s.context(t), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looking, stop := context.WithCancel(s.context(t))
+	var looks sync.WaitGroup
+	looks.Go(func() {
+		for looking.Err() == nil {
+			if now, err := s.p.Machine(looking, ref); looking.Err() == nil && (err != nil || now.Power != before.Power || now.BootID != before.BootID) {
+				t.Errorf("while its disks are copied the machine is %+v, %v; want it %s since %s", now, err, before.Power, before.BootID)
+				return
+			}
+		}
+	})
+	defer looks.Wait()
+	defer stop()
 	ctx, cancel := context.WithCancel(s.context(t))
-	err := booter.Flatten(ctx, ref, func(int64, int64) { cancel() })
+	err = booter.Flatten(ctx, ref, func(int64, int64) { cancel() })
 	cancel()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		t.Fatalf("an interrupted flatten: %v", err)
