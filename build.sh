@@ -124,12 +124,20 @@ install_axe() {
 # down, not what it is to look at.
 guests='/replication/sim$|/hypervisor/kvm|/hypervisor/lab|/appliance$|/appliance/cmd/|/appliance/demo|/web$'
 
+# The pictures that the tests of the console take of its pages, kept to be looked at.
+# They stay when tests come from the cache, which knows whether they are there.
+keep_pictures() {
+	export RIPARO_SHOTS=${RIPARO_SHOTS:-$PWD/dist/shots}
+	mkdir -p "$RIPARO_SHOTS"
+}
+
 test_all() {
 	need_go
 	install_needs tests "${needs[@]}"
 	install_axe
+	keep_pictures
 	export PATH=$PATH:/usr/sbin:/sbin
-	local packages race=() plain=() p
+	local packages race=() plain=() p status=0
 	mapfile -t packages < <(go list "${@:-./...}")
 	[ ${#packages[@]} -gt 0 ] || die "no package matches $*"
 	for p in "${packages[@]}"; do
@@ -139,7 +147,9 @@ test_all() {
 	{
 		[ ${#race[@]} -eq 0 ] || CGO_ENABLED=1 go test -json -race -timeout 20m "${race[@]}" || true
 		[ ${#plain[@]} -eq 0 ] || go test -json -timeout 30m "${plain[@]}" || true
-	} | own testsummary
+	} | own testsummary || status=$?
+	say "$(find "$RIPARO_SHOTS" -name '*.png' | wc -l) pictures of pages are in $RIPARO_SHOTS"
+	return $status
 }
 
 can_race() {

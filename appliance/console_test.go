@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -332,10 +331,10 @@ func (v *visitor) look(name string) {
 	}
 	for _, width := range []int64{390, 640, 1440} {
 		v.Size(width, 900)
-		if what := v.Overflow(); what != "" {
-			v.Errorf("%s at %d px scrolls sideways: %s", name, width, what)
+		for _, fault := range v.Faults("200") {
+			v.Errorf("%s at %d px: %s", name, width, fault)
 		}
-		if folder := os.Getenv("RIPARO_SHOTS"); folder != "" && width != 640 {
+		if folder := browsertest.Shots(); folder != "" {
 			v.Shot(filepath.Join(folder, fmt.Sprintf("story-%s-%s-%s-%d.png", strings.ReplaceAll(name, " ", "-"), v.lang, v.theme, width)))
 		}
 	}

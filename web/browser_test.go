@@ -3,7 +3,6 @@ package web_test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -180,113 +179,5 @@ func TestNoPageScrollsSideways(t *testing.T) {
 	}
 	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))
-	}
-}
-
-// TestShots writes pictures for a person to look at into the folder that
-// RIPARO_SHOTS names.
-func TestShots(t *testing.T) {
-	folder := os.Getenv("RIPARO_SHOTS")
-	if folder == "" {
-		t.Skip("RIPARO_SHOTS names no folder")
-	}
-	only := os.Getenv("RIPARO_SHOTS_ONLY")
-	h := newHouse(t, true)
-	c := h.openChrome()
-	shot := func(name string, width int64, lang, theme string) {
-		c.Size(width, 900)
-		c.JS(fmt.Sprintf("(document.documentElement.dataset.theme = %q)", theme))
-		c.JS("(document.activeElement?.blur(), 0)")
-		c.Shot(filepath.Join(folder, fmt.Sprintf("%s-%s-%s-%d.png", name, lang, theme, width)))
-	}
-	h.settle()
-	looks := []struct {
-		width       int64
-		lang, theme string
-	}{{1440, "en", "light"}, {1440, "it", "dark"}, {390, "it", "light"}, {390, "en", "dark"}}
-	if only == "" || strings.Contains("setup", only) {
-		c.Visit("/setup")
-		shot("setup", 1440, "en", "light")
-		shot("setup", 390, "en", "dark")
-	}
-	if only == "" || strings.Contains("restore", only) {
-		h.shootRestore(c, shot)
-	}
-	h.claimed().populated()
-	if only == "" || strings.Contains("login", only) {
-		c.Visit("/login")
-		shot("login", 1440, "en", "dark")
-	}
-	c.Size(1440, 900)
-	c.signIn()
-	pages := []struct{ name, path, dialog string }{
-		{"overview", "/", ""}, {"machines", "/machines", ""}, {"machine", "/machines/m-4f7c21aa", ""}, {"machine-late", "/machines/m-5b10c3d2", ""}, {"machine-commit", "/machines/m-77aa01fe?window=24h", ""},
-		{"machine-critical", "/machines/m-c0ffee00", ""}, {"machine-initial", "/machines/m-91ce0b33", ""},
-		{"dialog-test", "/machines/m-4f7c21aa", "test-failover"}, {"dialog-unplanned", "/machines/m-4f7c21aa", "unplanned-failover"}, {"ask-planned", "/machines/m-4f7c21aa/planned-failover", ""},
-		{"dialog-change", "/machines/m-77aa01fe", "change-recovery-point"}, {"protect", "/protect?site=Milano&ref=r-9", ""},
-		{"jobs", "/jobs", ""}, {"job", "/jobs/20261123T080000.000Z-0000001", ""}, {"job-failed", "/jobs/20261123T070000.000Z-0000003", ""}, {"job-waiting", "/jobs/20261123T080100.000Z-0000002", ""},
-		{"events", "/events", ""}, {"infrastructure", "/infrastructure", ""}, {"trust", "/infrastructure/Roma/trust", ""}, {"policies", "/policies", ""}, {"policy", "/policies/gold", ""}, {"settings", "/settings", ""}, {"account", "/account", ""}, {"users", "/settings/users", ""}, {"user", "/settings/users/carla", ""}, {"tokens", "/settings/tokens", ""}, {"signon", "/settings/sign-in", ""}, {"audit", "/audit?verify=now", ""}, {"help", "/help", ""}, {"missing", "/nothing", ""},
-		{"wizard-appliance", "/setup/appliance", ""}, {"wizard-vault", "/setup/vault", ""}, {"wizard-checks", "/setup/checks", ""}, {"wizard-site", "/setup/site", ""}, {"wizard-finish", "/setup/finish", ""}, {"wizard-certificate", "/setup/certificate", ""},
-		{"conf-appliance", "/settings/appliance", ""}, {"conf-notifications", "/settings/notifications", ""}, {"conf-backup", "/settings/backup", ""}, {"conf-about", "/settings/about", ""}, {"alerts", "/alerts", ""}, {"help", "/help", ""}, {"missing", "/nothing", ""},
-	}
-	for _, look := range looks {
-		if err := h.identity.SetLanguage(user, look.lang); err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range pages {
-			if only != "" && !strings.Contains(p.name, only) {
-				continue
-			}
-			c.Size(look.width, 900)
-			c.Visit(p.path)
-			if p.dialog != "" {
-				c.Do("open", chromedp.Click(`a[href$="/`+p.dialog+`"]`))
-				c.Until("the dialog", `document.querySelector("#dialog form")`)
-			}
-			shot(p.name, look.width, look.lang, look.theme)
-		}
-	}
-	if only == "" || only == "menu" {
-		c.Size(390, 900)
-		c.Visit("/")
-		c.Do("menu", chromedp.Click(".bar button"))
-		shot("menu", 390, "en", "light")
-	}
-	empty := newHouse(t, false).claimed()
-	if only == "" || only == "start" {
-		d := empty.openChrome()
-		d.signIn()
-		*c = *d
-		shot("start", 1440, "en", "light")
-		shot("start", 390, "en", "dark")
-	}
-}
-
-// shootRestore takes pictures of a restore: before a backup came, after, and done.
-func (h *house) shootRestore(c *chrome, shot func(name string, width int64, lang, theme string)) {
-	h.Helper()
-	file := h.TempDir() + "/milano.riparo-backup"
-	write(h.TB.(*testing.T), file, "a backup")
-	for _, look := range []struct {
-		width       int64
-		lang, theme string
-	}{{1440, "en", "light"}, {390, "it", "dark"}} {
-		c.Visit("/setup/restore?token=" + h.token)
-		c.JS(fmt.Sprintf(`(document.querySelector('.prefs button[name="language"][value=%q]').click(), 0)`, look.lang))
-		c.Until("the language", fmt.Sprintf(`document.documentElement.lang === %q && document.readyState === "complete"`, look.lang))
-		c.Visit("/setup/restore?token=" + h.token)
-		shot("restore", look.width, look.lang, look.theme)
-		c.Do("choose the file", chromedp.SetUploadFiles("#backup", []string{file}))
-		c.Do("send it", chromedp.Click(`form[enctype] footer button`))
-		c.Until("the passphrase", `document.activeElement.id === "passphrase"`)
-		shot("restore-came", look.width, look.lang, look.theme)
-		c.Do("a passphrase", chromedp.Focus("#passphrase"))
-		c.Press("wrong" + kb.Enter)
-		c.Until("the problem", `document.querySelector(".message.bad")`)
-		shot("restore-wrong", look.width, look.lang, look.theme)
-		c.Do("the passphrase", chromedp.Focus("#passphrase"))
-		c.Press(password + kb.Enter)
-		c.Until("the end", `document.querySelector('form[action="/login"]')`)
-		shot("restore-done", look.width, look.lang, look.theme)
 	}
 }

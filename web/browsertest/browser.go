@@ -3,7 +3,6 @@ package browsertest
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -149,28 +148,9 @@ func (b *Browser) Size(width, height int64) {
 	b.Do("resize", chromedp.EmulateViewport(width, height))
 }
 
-// Shot writes a picture of the whole page into a file.
-func (b *Browser) Shot(file string) {
-	b.Helper()
-	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(file, picture, 0o644); err != nil {
-		b.Fatal(err)
-	}
-}
-
 // Complaints are what the browser wrote to its console.
 func (b *Browser) Complaints() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.messages)
-}
-
-// Overflow names the elements that make a page scroll sideways.
-func (b *Browser) Overflow() string {
-	b.Helper()
-	return b.JS(`(() => { const w = document.documentElement.clientWidth; if (document.documentElement.scrollWidth <= w) return "";
-		return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1 && !e.closest(".scroll, svg, .vh")).slice(0, 4).map(e => e.tagName + "." + (e.className.baseVal ?? e.className) + " " + Math.round(e.getBoundingClientRect().right)).join(", ") || "something" })()`)
 }
