@@ -17,6 +17,9 @@ func Local(next string) string { return local(next) }
 // ActionOf is how a route is called in the audit log.
 func ActionOf(pattern string) string { return actionOf(pattern) }
 
+// Recorded reports whether a route is written to the audit log.
+func Recorded(pattern string) bool { return recorded(pattern) }
+
 // WizardSteps are the names of the steps of the setup.
 func WizardSteps() (names []string) {
 	for _, s := range wizardSteps() {

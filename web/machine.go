@@ -208,6 +208,14 @@ func diskRows(w *view.Words, m store.Machine) []view.DiskRow {
 	return rows
 }
 
+// pointName is when a recovery point was taken, which people know it by.
+func pointName(v visit, id replication.PointID) string {
+	if at, ok := id.Time(); ok {
+		return v.words.Short(at, v.now)
+	}
+	return string(id)
+}
+
 // drillCard tells of the test failover under way, or of the last one.
 func drillCard(v visit, r records, m store.Machine) view.DrillCard {
 	w := v.words
@@ -219,7 +227,7 @@ func drillCard(v visit, r records, m store.Machine) view.DrillCard {
 			network = m.Test.Network
 		}
 		c.Text = w.T("drill.running-text", "Site", m.Target.Site)
-		c.Facts = []view.Fact{{Label: w.T("since"), Value: w.Short(m.Test.Started, v.now)}, {Label: w.T("network"), Value: network}, {Label: w.T("point"), Value: string(m.Test.Point)}}
+		c.Facts = []view.Fact{{Label: w.T("since"), Value: w.Short(m.Test.Started, v.now)}, {Label: w.T("network"), Value: network}, {Label: w.T("point"), Value: pointName(v, m.Test.Point)}}
 	case m.LastDrill != nil:
 		d := m.LastDrill
 		c.Text = w.T("drill.last", "Time", w.Time(d.Finished), "Took", took(w, d.Finished.Sub(d.Started)))

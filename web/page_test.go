@@ -63,7 +63,7 @@ var everyPage = []struct {
 	{"/setup/vault", "Folder of the vault", "Cartella del vault"},
 	{"/setup/site", "qemu+tls://dr1", "Salta"},
 	{"/setup/policy", "First policy", "Primo criterio"},
-	{"/setup/checks", "Run all checks", "Esegui tutte le verifiche"},
+	{"/setup/checks", "Run all checks", "Verifica tutto"},
 	{"/setup/finish", "Left open", "Rimasto aperto"},
 	{"/settings/appliance", "Guided setup", "Configurazione guidata"},
 	{"/settings/certificate", "Use a certificate of your own", "Usa un certificato proprio"},

@@ -66,7 +66,7 @@ func TestABackupIsRestoredOnTheFirstScreen(t *testing.T) {
 		t.Error("the page shows the passphrase")
 	}
 	got = b.post("/setup/restore", "token", h.token, "passphrase", password, "vault", "/srv/vault", "address", "dr.example")
-	if got.status != http.StatusOK || !strings.Contains(got.body, "Machines 6, jobs 9") || !strings.Contains(got.body, `action="/login"`) {
+	if got.status != http.StatusOK || !strings.Contains(got.body, "Machines: 6, jobs: 9") || !strings.Contains(got.body, `action="/login"`) {
 		t.Errorf("restored: %d\n%s", got.status, got.body)
 	}
 	last := h.appliance.restored[len(h.appliance.restored)-1]
@@ -80,7 +80,7 @@ func TestABackupIsRestoredOnTheFirstScreen(t *testing.T) {
 		{"WRONG", file, password, "setup token is not right"},
 		{h.token, file + "2", password, "cannot be read"},
 		{h.token, file, "wrong-sentence-9", "does not open"},
-		{h.token, file, password, "Machines 6, jobs 9"},
+		{h.token, file, password, "Machines: 6, jobs: 9"},
 	} {
 		got := b.post("/setup/restore", "token", row.token, "file", row.file, "passphrase", row.passphrase)
 		if !strings.Contains(got.body, row.want) || strings.Contains(got.body, row.passphrase) {
@@ -195,7 +195,7 @@ func TestARestoreByKeyboard(t *testing.T) {
 		}
 	}
 	c.Press(password + "\r")
-	c.Until("the end", `document.querySelector('form[action="/login"]') && document.body.innerText.includes("Machines 6")`)
+	c.Until("the end", `document.querySelector('form[action="/login"]') && document.body.innerText.includes("Machines: 6")`)
 	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))
 	}

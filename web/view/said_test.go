@@ -21,14 +21,14 @@ func TestWhatTheDaemonSaysIsToldInItalian(t *testing.T) {
 		// Requests for approval, as events and problems have them inside.
 		"to unpin recovery point p7 of web01 needs a second administrator":                                               "serve un secondo amministratore per questo: liberare il punto di ripristino p7 di web01",
 		"ugo asks to unpin recovery point p7 of web01; another administrator has to approve it within 24 h":              "ugo chiede di liberare il punto di ripristino p7 di web01; un altro amministratore lo deve approvare entro 24 h",
-		"the room in the vault comes to an end: level slowed, 5 MiB of 9 MiB are free; nothing yet; replication goes on": "lo spazio dell'archivio sta per finire: la replica è rallentata, 5 MiB liberi su 9; per ora nulla; la replica continua",
+		"the room in the vault comes to an end: level slowed, 5 MiB of 9 MiB are free; nothing yet; replication goes on": "lo spazio del vault sta per finire: la replica è rallentata, 5 MiB liberi su 9; per ora nulla; la replica continua",
 		// These are put together from two parts.
 		"web01 has no recovery point":                                           "web01 non ha un punto di ripristino",
-		"web01 has no recovery point that is whole; 2 are damaged in the vault": "web01 non ha un punto di ripristino integro; 2 sono danneggiati nell'archivio",
+		"web01 has no recovery point that is whole; 2 are damaged in the vault": "web01 non ha un punto di ripristino integro; 2 sono danneggiati nel vault",
 		"web01 has no application-consistent recovery point":                    "web01 non ha un punto di ripristino coerente con le applicazioni",
 		"web01 has no recovery point from before the alarm":                     "web01 non ha un punto di ripristino precedente all'allarme",
 		// What callers wrapped around a problem is not in its way.
-		"replicate web01: the vault has no space left for disk m-1.vda": "replicate web01: nell'archivio non c'è più spazio per il disco m-1.vda",
+		"replicate web01: the vault has no space left for disk m-1.vda": "replicate web01: nel vault non c'è più spazio per il disco m-1.vda",
 		`web01 has no recovery point "p7"`:                              "web01 non ha il punto di ripristino p7",
 		"the map of vda has format version 9; this program knows 2":     "the map of vda ha la versione di formato 9; questo programma conosce 2",
 	} {

@@ -77,6 +77,21 @@ func readSentences(file []byte) (sentences, error) {
 	return s, nil
 }
 
+// telling is how many letters outside of blanks make a pattern a sentence. One with
+// fewer fits nearly everything: it is taken only for a sentence that is known itself,
+// as half of a sentence in each language is worse than all of it in one.
+const telling = 6
+
+// knows reports whether every blank that is a sentence has a translation.
+func (w *Words) knows(values, names []string) bool {
+	for i, name := range names {
+		if strings.HasPrefix(name, "Said") && w.Said(values[i]) == values[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // told gives a sentence with blanks in the reader's language, when it is known.
 func (w *Words) told(text string) (string, bool) {
 	for _, p := range w.tongue.sentences.blanks {
@@ -84,7 +99,7 @@ func (w *Words) told(text string) (string, bool) {
 			continue
 		}
 		m := p.form.FindStringSubmatch(text)
-		if m == nil {
+		if m == nil || p.fixed < telling && !w.knows(m, p.form.SubexpNames()) {
 			continue
 		}
 		return blank.ReplaceAllStringFunc(p.text, func(b string) string {
