@@ -106,7 +106,7 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 	e.SetIndent("", "  ")
 	return errors.Join(err, e.Encode(map[string]any{
 		"machine": b.machine, "image_bytes": b.scale.size, "data_bytes": b.scale.data, "rounds": b.scale.rounds,
-		"works": b.results, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
+		"works": b.results, "profile": b.spent, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
 	}))
 }
 
@@ -128,6 +128,11 @@ func (b *bench) measureAll() error {
 		b.until = prepared.Add((b.allowed - prepared.Sub(b.began)) * time.Duration(passed) / time.Duration(all))
 		if err := b.measure(w); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	if b.chosen(costsKey) {
+		if err := b.costs(); err != nil {
+			return err
 		}
 	}
 	if b.chosen(growthKey) {
@@ -172,7 +177,7 @@ func workKeys() []string {
 	for _, w := range new(bench).works() {
 		keys = append(keys, w.key)
 	}
-	return append(keys, growthKey, agesKey)
+	return append(keys, costsKey, growthKey, agesKey)
 }
 
 // choose checks the names of the works that were asked for.

@@ -27,6 +27,7 @@ type bench struct {
 	results []workResult
 	grown   []growth
 	aged    []age
+	spent   []cost
 }
 
 type workResult struct {

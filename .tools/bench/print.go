@@ -65,6 +65,7 @@ func (b *bench) print(w io.Writer) {
 			fmt.Fprintf(w, "\nLeft out: %s.\n", l)
 		}
 	}
+	b.printCosts(w)
 	if len(b.grown) > 0 {
 		fmt.Fprintf(w, "\n**100 changed blocks of 64 KiB, and none, on larger and larger disks that are nearly empty**\n\n")
 		fmt.Fprintf(w, "| disk | read, bytes | changed, bytes | stored, bytes | seconds | none changed: read, bytes | seconds |\n|---|---|---|---|---|---|---|\n")
