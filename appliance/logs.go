@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"riparo/store"
@@ -39,17 +40,25 @@ var components = map[string]string{
 func (a *Appliance) runStory(ctx context.Context) error {
 	nudge, changed, cancel := a.store.Subscribe()
 	defer cancel()
-	for {
-		if err := a.tell(); err != nil {
-			return err
+	for came := true; ; {
+		if came {
+			if err := a.tell(); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-nudge:
-			changed()
+			came = hasEvents(changed())
 		}
 	}
+}
+
+// hasEvents reports whether events are among what changed. While a machine is replicated
+// its progress changes many times a second, and looking for events is no part of that.
+func hasEvents(names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return name == "event" || name == store.Everything })
 }
 
 // tell logs the events that came since the last time.

@@ -26,20 +26,11 @@ func (a *Appliance) watchOwnership(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		var owned []store.Machine
-		err := a.store.View(func(tx *store.Tx) error {
-			for m, err := range tx.Machines().All() {
-				if err != nil {
-					return err
-				}
-				owned = append(owned, m)
-			}
-			return nil
-		})
+		machines, err := a.machines.All()
 		if err != nil {
 			return err
 		}
-		for _, m := range owned {
+		for _, m := range machines {
 			runs, known := a.sourceRuns(m)
 			both := replicaOwns(m.State) && runs
 			if replicaOwns(m.State) && !known || both == protection.IsBothActive(m) {

@@ -17,9 +17,9 @@ type live struct {
 	done, total int64
 	beganAt     time.Time
 	took        time.Duration
-	bytes       int64 // sent by the last cycle
-	bytesSince  int64 // sent since the last sample
-	rpo         []float64
+	bytes       int64     // sent by the last cycle
+	bytesSince  int64     // sent since the last sample
+	rpo         []float64 // reports share it: it is never changed in place
 }
 
 func (l *live) began(at time.Time) {
@@ -70,7 +70,7 @@ type meter struct {
 	mu         sync.Mutex // guards all
 	last       time.Time
 	rate       map[replication.MachineID]float64
-	throughput []float64
+	throughput []float64 // as rpo: reports share it
 	total      float64
 }
 
@@ -121,12 +121,12 @@ func (t *meter) sample(p *Protector) {
 	t.mu.Unlock()
 }
 
-// Report gives the state of replication now.
+// Report gives the state of replication now. Histories are shared: nobody changes them.
 func (p *Protector) Report() report.Report {
 	r := report.Report{Time: p.now(), Machines: map[replication.MachineID]report.Machine{}}
 	p.meter.mu.Lock()
 	r.SentPerSecond = p.meter.total
-	r.Throughput = append([]float64(nil), p.meter.throughput...)
+	r.Throughput = p.meter.throughput
 	rates := p.meter.rate
 	p.meter.mu.Unlock()
 	machines, err := p.machines.All()
@@ -143,7 +143,7 @@ func (p *Protector) Report() report.Report {
 		w := p.worker(id)
 		w.live.mu.Lock()
 		mr := report.Machine{Activity: w.live.activity, Done: w.live.done, Total: w.live.total, LastCycle: w.live.took,
-			LastBytes: w.live.bytes, RPO: append([]float64(nil), w.live.rpo...), SentPerSecond: rates[id]}
+			LastBytes: w.live.bytes, RPO: w.live.rpo, SentPerSecond: rates[id]}
 		began := w.live.beganAt
 		w.live.mu.Unlock()
 		if m.LastPoint != nil {

@@ -3,8 +3,6 @@ package protection
 import (
 	"context"
 	"time"
-
-	"riparo/store"
 )
 
 // watchEvery is how often what surrounds the machines is looked at: damage that the
@@ -22,16 +20,7 @@ func (p *Protector) watch(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		var machines []store.Machine
-		err := p.store.View(func(tx *store.Tx) error {
-			for m, err := range tx.Machines().All() {
-				if err != nil {
-					return err
-				}
-				machines = append(machines, m)
-			}
-			return nil
-		})
+		machines, err := p.machines.All()
 		if err != nil {
 			return err
 		}

@@ -30,7 +30,7 @@ type Machine struct {
 	// that. Zero means unknown: show "unknown", never 0.
 	PointTime time.Time
 	// RPO history in seconds, oldest first, one sample every SampleEvery; a
-	// negative sample is unknown.
+	// negative sample is unknown. Reports share it: see Append.
 	RPO           []float64
 	Done, Total   int64 // of the transfer under way, bytes
 	SentPerSecond float64
@@ -39,11 +39,12 @@ type Machine struct {
 	NextCycle     time.Time
 }
 
-// Append adds a sample to a history and lets the oldest go when it is full.
+// Append gives a history with one more sample, without its oldest when it was full. The
+// history that it was is left as it is, for those who look at it: a history is made anew
+// every SampleEvery, and looked at far more often.
 func Append(history []float64, sample float64) []float64 {
 	if len(history) >= HistorySamples {
-		copy(history, history[1:])
-		history = history[:HistorySamples-1]
+		history = history[len(history)-HistorySamples+1:]
 	}
-	return append(history, sample)
+	return append(append(make([]float64, 0, len(history)+1), history...), sample)
 }
