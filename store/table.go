@@ -43,6 +43,12 @@ func (t Table[T]) Get(key string) (T, error) {
 	return v, err
 }
 
+// Has reports whether there is a record of this key, without reading it.
+func (t Table[T]) Has(key string) (bool, error) {
+	text, err := t.text(t.kind.fold(key))
+	return text != nil, err
+}
+
 // Put writes v under its key. It replaces what was there.
 func (t Table[T]) Put(v T) (err error) {
 	key := t.kind.keyOf(&v)

@@ -39,10 +39,23 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	if got, _ := store.Get(st, store.Sites, "rome"); got != changed {
 		t.Errorf("after the change: got %+v, want %+v", got, changed)
 	}
+	has := func(key string) (has bool) {
+		t.Helper()
+		if err := st.View(func(tx *store.Tx) (err error) { has, err = tx.Sites().Has(key); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return has
+	}
+	if !has("rome") || has("milan") {
+		t.Errorf("there is rome %v and milan %v, want rome only", has("rome"), has("milan"))
+	}
 	for range 2 { // deleting twice is harmless
 		if err := store.Delete(st, store.Sites, "rome"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if has("rome") {
+		t.Error("rome is there after it was deleted")
 	}
 	if _, err := store.Get(st, store.Sites, "rome"); !errors.Is(err, store.ErrNotFound) || !strings.Contains(err.Error(), "rome") {
 		t.Errorf("after Delete: got %v, want ErrNotFound that names it", err)

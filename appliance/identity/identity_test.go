@@ -377,6 +377,45 @@ func TestASessionEndsWhenItIsNotUsed(t *testing.T) {
 	}
 }
 
+// TestASessionThatWasSeenEndsLikeAnyOther: what is remembered of a session's end neither
+// keeps it alive when it was ended nor ends it when it was renewed.
+func TestASessionThatWasSeenEndsLikeAnyOther(t *testing.T) {
+	i, _, c := claimed(t)
+	data, err := sessionCodec{}.Encode(c.Now().Add(lifetime), map[string]any{SessionUser: "anna"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func() {
+		t.Helper()
+		if err := i.sessions.Commit("cookie", data, c.Now().Add(idleTimeout)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commit()
+	for range 3 { // seen, it is renewed, and holds beyond the end that was seen
+		if !i.SessionAlive("cookie") {
+			t.Fatal("the session ended too early")
+		}
+		c.pass(idleTimeout - time.Minute)
+		commit()
+		c.pass(2 * time.Minute)
+	}
+	if !i.SessionAlive("cookie") {
+		t.Error("the session ended although it was renewed")
+	}
+	if err := i.EndSessions("anna", ""); err != nil {
+		t.Fatal(err)
+	}
+	if i.SessionAlive("cookie") {
+		t.Error("the session was ended and is still taken for alive")
+	}
+	commit() // the same cookie would be another session
+	c.pass(idleTimeout)
+	if i.SessionAlive("cookie") {
+		t.Error("a session that was not used holds on")
+	}
+}
+
 func TestASessionIsWrittenOnceAMinute(t *testing.T) {
 	i, st, c := claimed(t)
 	s := i.sessions

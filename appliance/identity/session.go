@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -37,10 +38,16 @@ type sessions struct {
 	store   *store.Store
 	now     func() time.Time
 	manager *scs.SessionManager
+
+	mu   sync.Mutex           // guards ends
+	ends map[string]time.Time // of sessions, as they were read last: it only moves on
 }
 
+// maxEnds bounds the ends that are remembered; beyond it all are read again.
+const maxEnds = 4096
+
 func newSessions(st *store.Store, now func() time.Time) *sessions {
-	s := &sessions{store: st, now: now, manager: scs.New()}
+	s := &sessions{store: st, now: now, manager: scs.New(), ends: map[string]time.Time{}}
 	s.manager.Store = s
 	s.manager.Codec = sessionCodec{}
 	s.manager.IdleTimeout = idleTimeout
@@ -53,10 +60,32 @@ func newSessions(st *store.Store, now func() time.Time) *sessions {
 func (i *Identity) Sessions() *scs.SessionManager { return i.sessions.manager }
 
 // SessionAlive reports whether the session of a cookie still holds. Asking does
-// not renew it.
+// not renew it. Every open browser asks before every frame: a session whose end was read
+// before and is still to come only has to be there.
 func (i *Identity) SessionAlive(cookie string) bool {
-	_, found, err := i.sessions.Find(cookie)
-	return err == nil && found
+	s, id := i.sessions, cookieHash(cookie)
+	s.mu.Lock()
+	end := s.ends[id]
+	s.mu.Unlock()
+	alive := false
+	err := i.store.View(func(tx *store.Tx) (err error) {
+		if s.now().Before(end) {
+			alive, err = tx.Sessions().Has(id)
+			return err
+		}
+		kept, err := tx.Sessions().Get(id)
+		end, alive = kept.Expires, err == nil && s.now().Before(kept.Expires)
+		return err
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.ends) >= maxEnds {
+		clear(s.ends)
+	}
+	if s.ends[id] = end; !alive {
+		delete(s.ends, id)
+	}
+	return err == nil && alive
 }
 
 // EndSessions ends all sessions of a user but the one of the cookie except.
