@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"riparo/appliance/identity"
@@ -23,8 +24,9 @@ import (
 // appliance answers the console from a real store. Its jobs do nothing but move:
 // what they would do is not the console's concern.
 type appliance struct {
-	store *store.Store
-	now   func() time.Time
+	store   *store.Store
+	now     func() time.Time
+	reports atomic.Int64 // that were asked for
 
 	mu      sync.Mutex // guards the rest
 	points  map[replication.MachineID][]replication.RecoveryPoint
@@ -71,6 +73,7 @@ func (a *appliance) SaveSecondRule(_ context.Context, who api.Who, roles []store
 var _ web.Appliance = (*appliance)(nil)
 
 func (a *appliance) Report() report.Report {
+	a.reports.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := report.Report{Time: a.now(), Machines: map[replication.MachineID]report.Machine{}, Throughput: slices.Clone(a.sent)}

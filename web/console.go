@@ -57,6 +57,7 @@ type Console struct {
 	pages    *http.ServeMux // finds the page behind an address, see find
 	origins  *http.CrossOriginProtection
 	memory   memory
+	glance   glance
 	past     *api.Past
 	rendered rendered
 	feed     feed // of the store

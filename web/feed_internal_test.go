@@ -193,11 +193,17 @@ func TestAFeedRestsWhenNobodyLooks(t *testing.T) {
 	})
 }
 
-// TestPrintingTakesATwentiethOfAProcessor: what pages take to print decides when the next
-// change is told.
-func TestPrintingTakesATwentiethOfAProcessor(t *testing.T) {
-	for _, row := range []struct{ printed, want time.Duration }{
-		{0, feedEvery}, {time.Millisecond, feedEvery}, {40 * time.Millisecond, 800 * time.Millisecond}, {time.Minute, feedSlowest},
+// TestTheConsoleTakesAHundredthOfAProcessor, as long as changes are seen within a second,
+// and beyond that never more than a tenth: what a telling took decides when the next one
+// is due.
+func TestTheConsoleTakesAHundredthOfAProcessor(t *testing.T) {
+	for _, row := range []struct {
+		printed time.Duration
+		frames  int
+		want    time.Duration
+	}{
+		{0, 0, feedEvery}, {time.Millisecond, 3, feedEvery + 12*time.Millisecond}, {3 * time.Millisecond, 134, 836 * time.Millisecond},
+		{40 * time.Millisecond, 200, time.Second}, {200 * time.Millisecond, 0, 2 * time.Second}, {time.Minute, 200, 5 * time.Second},
 	} {
 		fed(t, func(f *feed, s *source) {
 			box, _, leave := f.join()
@@ -205,11 +211,11 @@ func TestPrintingTakesATwentiethOfAProcessor(t *testing.T) {
 			s.change("job/1")
 			<-box.nudge
 			told := time.Now()
-			f.printed.Add(int64(row.printed))
+			f.spent.Add(int64(row.printed + time.Duration(row.frames)*frameCost))
 			s.change("job/2")
 			<-box.nudge
 			if waited := time.Since(told); waited != row.want {
-				t.Errorf("after %s of printing the next change was told after %s, want %s", row.printed, waited, row.want)
+				t.Errorf("after %s of printing and %d frames the next change was told after %s, want %s", row.printed, row.frames, waited, row.want)
 			}
 		})
 	}

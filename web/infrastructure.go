@@ -28,7 +28,7 @@ func (k *Console) infrastructure(v visit) (built, error) {
 	for _, s := range sites {
 		i.Sites = append(i.Sites, siteCard(v, r, s))
 	}
-	i.Map = mapOf(v, r, k.Appliance.Report(), sites, i.Vault)
+	i.Map = mapOf(v, r, k.report(v), sites, i.Vault)
 	return built{title: w.T("infrastructure.title"), place: "infrastructure", body: view.InfrastructurePage(i), live: true, on: []string{"site/", "machine/", "report"},
 		parts: []part{{"infrastructure-map", view.InfrastructureMap(i.Map)}, {"infrastructure-vault", view.InfrastructureVault(i)}, {"infrastructure-sites", view.InfrastructureSites(i)}}}, nil
 }
@@ -69,7 +69,7 @@ func siteCard(v visit, r records, s DiscoveredSite) view.SiteCard {
 
 func (k *Console) vaultCard(v visit) view.VaultCard {
 	w := v.words
-	u, err := k.Appliance.Vault(v.ctx)
+	u, err := k.vault(v)
 	if err != nil {
 		p := replication.AsProblem(err)
 		return view.VaultCard{Problem: sentence(w.Said(p.Cause))}

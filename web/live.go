@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -37,9 +38,13 @@ const (
 
 var upgrader = websocket.Upgrader{EnableCompression: true, ReadBufferSize: 512, WriteBufferSize: 4 << 10}
 
-// live keeps one browser's page fresh. There is one goroutine that writes, this
-// one; what happens meanwhile waits in its mailbox at the feed, which has one slot,
-// so a slow browser skips frames and holds up nobody.
+// live keeps one browser's page fresh. There is one goroutine that writes; what happens
+// meanwhile waits in its mailbox at the feed, which has one slot, so a slow browser skips
+// frames and holds up nobody.
+//
+// That goroutine and the one that reads are all that is left of the request when this
+// returns: hundreds of open browsers are hundreds of stacks that every collection of
+// garbage walks, and what the server keeps of a request is most of them.
 func (k *Console) live(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
 	p, v, err := k.find(v, r.URL.Query().Get("page"))
@@ -49,29 +54,39 @@ func (k *Console) live(w http.ResponseWriter, r *http.Request) {
 	}
 	cookie := k.Identity.Sessions().Token(r.Context())
 	k.open.Add(1)
-	defer k.open.Done()
 	if k.ctx.Err() != nil {
+		k.open.Done()
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	}
 	// The upgrader refuses other origins.
 	conn, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
+		k.open.Done()
 		return // it has answered
 	}
-	defer conn.Close()
-	s := socket{console: k, conn: conn, page: p, visit: v, cookie: cookie, sent: map[string]uint64{}}
-	// The request's context ends when this handler does; the console's ends it sooner.
-	ctx, cancel := context.WithCancel(r.Context())
+	s := &socket{console: k, conn: conn, page: p, visit: v, key: keyOf(p, v), cookie: cookie, sent: map[string]uint64{}}
+	go s.serve()
+}
+
+// serve is the life of a socket. What it does not expect ends it, and nothing else.
+func (s *socket) serve() {
+	k := s.console
+	defer k.open.Done()
+	defer s.conn.Close()
+	ctx, cancel := context.WithCancel(k.ctx)
 	defer cancel()
-	stop := context.AfterFunc(k.ctx, cancel)
-	defer stop()
 	s.visit.ctx = ctx
 	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer s.conn.Close() // ends the reader
 	reader.Go(func() { s.read(cancel) })
+	defer func() {
+		if p := recover(); p != nil {
+			k.Logger.Error("a live page was ended", "path", s.visit.path, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
 	s.write(ctx)
-	conn.Close() // ends the reader
-	reader.Wait()
 }
 
 // socket is one browser that looks at one page.
@@ -80,8 +95,10 @@ type socket struct {
 	conn    *websocket.Conn
 	page    page
 	visit   visit
+	key     string // tells apart what is printed differently
 	cookie  string
 	shape   string
+	on      []string // the changes that concern what the browser has
 	began   bool
 	sent    map[string]uint64 // what the browser has, part by part
 }
@@ -168,12 +185,8 @@ func (s *socket) bye(code int, reason string) {
 // concerns reports whether any of the changes is about this page. Figures of the
 // navigation are on every page.
 func (s *socket) concerns(changes []string) bool {
-	b, ok := s.console.rendered.watches(s.key())
-	if !ok {
-		return true
-	}
-	return slices.ContainsFunc(changes, func(c string) bool {
-		return c == store.Everything || strings.HasPrefix(c, "job/") || slices.ContainsFunc(b, func(on string) bool { return strings.HasPrefix(c, on) })
+	return !s.began || slices.ContainsFunc(changes, func(c string) bool {
+		return c == store.Everything || strings.HasPrefix(c, "job/") || slices.ContainsFunc(s.on, func(on string) bool { return strings.HasPrefix(c, on) })
 	})
 }
 
@@ -181,10 +194,10 @@ func (s *socket) concerns(changes []string) bool {
 // a decision does not take it.
 var personal = map[string]bool{"GET /policies": true}
 
-// key tells apart what is printed differently.
-func (s *socket) key() string {
-	v, who := s.visit, ""
-	if personal[s.page.pattern] {
+// keyOf tells apart what is printed differently.
+func keyOf(p page, v visit) string {
+	who := ""
+	if personal[p.pattern] {
 		who = v.user.Name
 	}
 	return strings.Join([]string{v.path, string(v.user.Role), who, v.words.Lang(), v.zone}, "\x00")
@@ -193,11 +206,10 @@ func (s *socket) key() string {
 // frame sends the parts of the page that the browser does not have yet.
 func (s *socket) frame(noticed time.Time) error {
 	k := s.console
-	page, err := k.rendered.get(s.key(), noticed, func() (*renderedPage, error) {
-		began := time.Now()
-		defer func() { k.feed.printed.Add(int64(time.Since(began))) }()
-		return k.renderPage(s.page, s.visit)
-	})
+	page, err := s.print(s.key, noticed, false)
+	if err == nil && s.began && s.shape != page.shape {
+		page, err = s.print(s.key+"\x00whole", noticed, true)
+	}
 	if err != nil {
 		if s.visit.ctx.Err() == nil {
 			k.Logger.Error("a live page was not printed", "path", s.visit.path, "error", err)
@@ -205,7 +217,7 @@ func (s *socket) frame(noticed time.Time) error {
 		return err
 	}
 	parts := page.parts
-	if s.began && s.shape != page.shape {
+	if page.whole != nil {
 		parts = page.whole
 	}
 	parts = slices.DeleteFunc(slices.Clone(parts), func(p renderedPart) bool { return s.sent[p.id] == p.sum })
@@ -214,15 +226,29 @@ func (s *socket) frame(noticed time.Time) error {
 		return err
 	}
 	s.conn.SetWriteDeadline(time.Now().Add(writeLimit))
+	k.feed.spent.Add(int64(frameCost))
 	if err := s.conn.WritePreparedMessage(frame); err != nil {
 		return err
 	}
 	clear(s.sent) // what is not on the page any more is not remembered
-	s.began, s.shape = true, page.shape
+	s.began, s.shape, s.on = true, page.shape, page.on
 	for _, p := range page.parts {
 		s.sent[p.id] = p.sum
 	}
 	return nil
+}
+
+// print gives the page of this socket, printed after a change was noticed: its parts, and
+// all of it when the shape is another one than the browser has.
+func (s *socket) print(key string, noticed time.Time, whole bool) (*renderedPage, error) {
+	k := s.console
+	return k.rendered.get(key, noticed, func() (*renderedPage, error) {
+		began := time.Now()
+		defer func() { k.feed.spent.Add(int64(time.Since(began))) }()
+		v := s.visit
+		v.fresh = noticed
+		return k.renderPage(s.page, v, whole)
+	})
 }
 
 // find gives the page behind an address, and a visit to it.

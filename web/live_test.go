@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -193,6 +194,41 @@ func TestASlowBrowserHoldsUpNobody(t *testing.T) {
 	// At most one frame per quarter of a second, and what lay in the pipe.
 	if most := int(took/(250*time.Millisecond)) + 6; frames > most {
 		t.Errorf("2,001 changes in %s came as %d frames: want at most %d", took, frames, most)
+	}
+}
+
+// TestOneChangeIsOneReport has forty browsers look at four pages in two languages, which
+// all show the figures of replication, and renames a machine. However many look, and in
+// however many ways, the figures are copied once.
+func TestOneChangeIsOneReport(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	h.add("bruno", store.Viewer)
+	if err := h.identity.SetLanguage("bruno", "it"); err != nil {
+		t.Fatal(err)
+	}
+	italian := h.browser()
+	italian.post("/login", "name", "bruno", "password", password)
+	english := h.signedIn("")
+	var taps []*tap
+	for range 5 {
+		for _, page := range []string{"/machines", "/machines?sort=name", "/machines?sort=-name", "/machines/m-4f7c21aa"} {
+			for _, b := range []*browser{english, italian} {
+				s, _ := b.dial(url.QueryEscape(page), nil)
+				s.until("data-as-of")
+				taps = append(taps, s)
+			}
+		}
+	}
+	before := h.appliance.reports.Load()
+	if _, err := store.Change(h.store, store.Machines, "m-4f7c21aa", func(m *store.Machine) error { m.Name = "renamed"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range taps {
+		s.until("renamed")
+	}
+	// One for the change, and one more for each pulse that came meanwhile.
+	if n := h.appliance.reports.Load() - before; n < 1 || n > 3 {
+		t.Errorf("%d browsers that look at 8 pages were told of one change with %d reports, want 1", len(taps), n)
 	}
 }
 

@@ -37,7 +37,7 @@ func (k *Console) machine(v visit) (built, error) {
 	}
 	w := v.words
 	points, pointsErr := k.Appliance.Points(v.ctx, m.ID)
-	rep := k.Appliance.Report()
+	rep := k.report(v)
 	now := v.now
 	mr := rep.Machines[m.ID]
 	mv := view.Machine{Now: now, ID: string(m.ID), Name: m.Name, Route: route(m), Activity: activity(w, m, mr),

@@ -17,7 +17,7 @@ func (k *Console) machines(v visit) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
-	rep := k.Appliance.Report()
+	rep := k.report(v)
 	w := v.words
 	f := machineFilterOf(v.query)
 	m := view.Machines{Now: v.now, Search: f.search, Health: f.health, Sort: f.sort, Hide: strings.Join(f.hide, ","), Total: len(r.machines), CanProtect: v.may("POST /protect"),

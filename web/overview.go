@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"riparo/replication/lifecycle"
-	"riparo/replication/report"
 	"riparo/store"
 	"riparo/web/view"
 )
@@ -21,16 +20,13 @@ const (
 )
 
 func (k *Console) overview(v visit) (built, error) {
-	r, err := k.records()
+	sv, err := k.survey(v)
 	if err != nil {
 		return built{}, err
 	}
-	rep := k.Appliance.Report()
+	r, rep, s := sv.records, sv.report, sv.summary
 	w := v.words
-	o := view.Overview{Now: rep.Time}
-	if o.Now.IsZero() {
-		o.Now = v.now
-	}
+	o := view.Overview{Now: sv.now}
 	b := built{title: w.T("nav.overview"), place: "overview", live: true, on: []string{"machine/", "job/", "event", "site/", "report"}}
 	if len(r.machines) == 0 {
 		start := k.start(v, r)
@@ -40,11 +36,10 @@ func (k *Console) overview(v visit) (built, error) {
 		b.parts = []part{{"overview-head", view.OverviewHead(o)}, {"overview-start", view.OverviewStart(start)}}
 		return b, nil
 	}
-	s := summarize(r, rep, o.Now)
 	o.Headline, o.Sub, o.Tone = headline(w, s)
 	o.Figures = k.figures(v, r, rep, s)
-	o.RPO, o.Sent = rpoChart(w, r, rep, s), sentChart(w, rep)
-	o.Needs = needs(v, r, rep, k.clockNeeds(v))
+	o.RPO, o.Sent = rpoChart(w, sv), sentChart(w, rep)
+	o.Needs = needs(v, sv, k.clockNeeds(v))
 	o.Calm = w.T("overview.calm")
 	if s.drillDue > 0 {
 		o.Calm = w.N("overview.calm-drills", s.drillDue)
@@ -62,61 +57,6 @@ func (k *Console) overview(v visit) (built, error) {
 		{"overview-needs", view.OverviewNeeds(o)}, {"overview-running", view.OverviewRunning(o)}, {"overview-sent", view.OverviewSent(o)},
 		{"overview-events", view.OverviewEvents(o)}}
 	return b, nil
-}
-
-// summary is what the overview counts.
-type summary struct {
-	total, needy   int // machines; those that need attention
-	protected      int // those that have a point and can fail over now
-	elsewhere      int // those that run on their replica
-	worst          *store.Machine
-	worstAge       time.Duration
-	unknown        int // machines whose RPO should be known and is not
-	tested         int // with a passed test failover in the last six months
-	drillDue       int
-	late, critical int
-}
-
-func summarize(r records, rep Report, now time.Time) summary {
-	s := summary{total: len(r.machines)}
-	for i := range r.machines {
-		m := &r.machines[i]
-		age, known := rpo(*m, rep.Machines[m.ID], now)
-		late := counted(*m) && r.late(*m, age, known)
-		if late {
-			s.late++
-		}
-		if m.Health.Level == store.Critical {
-			s.critical++
-		}
-		if needy(*m, late) {
-			s.needy++
-		}
-		if known && counted(*m) {
-			s.protected++
-			if s.worst == nil || age > s.worstAge {
-				s.worst, s.worstAge = m, age
-			}
-		}
-		if !known && counted(*m) {
-			s.unknown++
-		}
-		if m.Failover != nil {
-			s.elsewhere++
-		}
-		switch d := m.LastDrill; {
-		case d != nil && d.Passed && now.Sub(d.Finished) <= lifecycle.DrillInterval:
-			s.tested++
-		case counted(*m):
-			s.drillDue++
-		}
-	}
-	return s
-}
-
-func needy(m store.Machine, late bool) bool {
-	return late || m.Health.Level == store.Warning || m.Health.Level == store.Critical || m.Drill == lifecycle.DrillUnhealthy ||
-		m.State == lifecycle.CommitPending || m.State == lifecycle.ResyncRequired
 }
 
 // headline tells the state in a sentence.
@@ -167,7 +107,7 @@ func (k *Console) figures(v visit, r records, rep Report, s summary) []view.Figu
 func (k *Console) vaultFigure(v visit) view.Figure {
 	w := v.words
 	f := view.Figure{Label: w.T("vault"), Href: "/infrastructure", Value: w.T("unknown")}
-	u, err := k.Appliance.Vault(v.ctx)
+	u, err := k.vault(v)
 	if err != nil {
 		f.Tone, f.Note = view.Bad, w.T("figure.vault-problem")
 		return f
@@ -187,40 +127,58 @@ func freeBytes(w *view.Words, u VaultUsage) string {
 	return w.Bytes(u.FreeBytes)
 }
 
+// need is what a person should look at. It is put into words when it is shown: of a
+// thousand machines, telling all would be most of the work of the page.
+type need struct {
+	tone view.Tone
+	tell func() view.Finding
+}
+
 // needs is what a person should look at: findings, worst first, and decisions that
 // wait for somebody.
-func needs(v visit, r records, rep Report, list []view.Finding) []view.Finding {
-	w := v.words
+func needs(v visit, sv survey, first []view.Finding) []view.Finding {
+	w, r := v.words, sv.records
+	var list []need
+	add := func(tone view.Tone, tell func() view.Finding) { list = append(list, need{tone, tell}) }
+	for _, f := range first {
+		add(f.Tone, func() view.Finding { return f })
+	}
 	for i := range r.unfinished {
-		if j := r.unfinished[i]; j.State == store.WaitingForInput {
-			list = append(list, view.Finding{Tone: view.Warn, Name: j.Name, Href: "/jobs/" + j.ID, Cause: w.Said(j.Question), Since: j.Created,
-				Mend: &view.Action{Href: "/jobs/" + j.ID, Text: w.T("answer"), Kind: "small"}})
+		if j := &r.unfinished[i]; j.State == store.WaitingForInput {
+			add(view.Warn, func() view.Finding {
+				return view.Finding{Tone: view.Warn, Name: j.Name, Href: "/jobs/" + j.ID, Cause: w.Said(j.Question), Since: j.Created,
+					Mend: &view.Action{Href: "/jobs/" + j.ID, Text: w.T("answer"), Kind: "small"}}
+			})
 		}
 	}
-	for _, m := range r.machines {
-		age, known := rpo(m, rep.Machines[m.ID], rep.Time)
-		list = append(list, machineNeeds(v, r, m, counted(m) && r.late(m, age, known))...)
+	for _, n := range sv.needy {
+		list = append(list, machineNeeds(v, r, n.machine, n.late)...)
 	}
 	for _, name := range slices.Sorted(keysOf(r.sites)) {
-		if site := r.sites[name]; site.Problem != nil {
-			f := findingOf(w, *site.Problem)
-			f.Name, f.Href = name, "/infrastructure"
-			f.Mend = &view.Action{Href: "/infrastructure", Text: w.T("nav.infrastructure"), Kind: "small"}
-			list = append(list, f)
+		if problem := r.sites[name].Problem; problem != nil {
+			add(toneOf(problem.Level), func() view.Finding {
+				f := findingOf(w, *problem)
+				f.Name, f.Href = name, "/infrastructure"
+				f.Mend = &view.Action{Href: "/infrastructure", Text: w.T("nav.infrastructure"), Kind: "small"}
+				return f
+			})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b view.Finding) int { return cmp.Compare(weight(a.Tone), weight(b.Tone)) })
-	if len(list) > maxNeeds {
-		more := len(list) - maxNeeds
-		list = append(list[:maxNeeds:maxNeeds], view.Finding{Tone: view.Info, Cause: w.N("overview.more", more),
+	slices.SortStableFunc(list, func(a, b need) int { return cmp.Compare(weight(a.tone), weight(b.tone)) })
+	var told []view.Finding
+	for _, n := range list[:min(len(list), maxNeeds)] {
+		told = append(told, n.tell())
+	}
+	if more := len(list) - maxNeeds; more > 0 {
+		told = append(told, view.Finding{Tone: view.Info, Cause: w.N("overview.more", more),
 			Mend: &view.Action{Href: "/machines?health=attention", Text: w.T("all"), Kind: "small"}})
 	}
-	return list
+	return told
 }
 
 // clockNeeds is the finding that the clock is ahead of the time that the vault trusts.
 func (k *Console) clockNeeds(v visit) []view.Finding {
-	u, err := k.Appliance.Vault(v.ctx)
+	u, err := k.vault(v)
 	if err != nil || u.Clock == nil {
 		return nil // that the vault does not answer is told in its figure
 	}
@@ -251,28 +209,33 @@ func weight(t view.Tone) int {
 }
 
 // machineNeeds are the findings of one machine with the one action that mends each.
-func machineNeeds(v visit, r records, m store.Machine, late bool) []view.Finding {
+func machineNeeds(v visit, r records, m *store.Machine, late bool) []need {
 	w := v.words
-	var list []view.Finding
-	known := map[string]bool{}
-	for _, f := range m.Health.Findings {
-		known[f.Code] = true
-		n := findingOf(w, f)
-		n.Name, n.Href = m.Name, machineHref(m)
-		n.Mend = mend(v, r, m, f.Code)
-		list = append(list, n)
+	var list []need
+	breached := false
+	for i := range m.Health.Findings {
+		f := &m.Health.Findings[i]
+		breached = breached || f.Code == "rpo.breached"
+		list = append(list, need{toneOf(f.Level), func() view.Finding {
+			n := findingOf(w, *f)
+			n.Name, n.Href = m.Name, machineHref(*m)
+			n.Mend = mend(v, r, *m, f.Code)
+			return n
+		}})
 	}
 	add := func(tone view.Tone, key string, since time.Time, verb lifecycle.Verb) {
-		f := view.Finding{Tone: tone, Name: m.Name, Href: machineHref(m), Cause: w.T("need." + key), Effect: w.T("need." + key + "-effect"), Since: since}
-		if a, ok := verbAction(v, r, m, verb); ok {
-			a.Kind = "small"
-			f.Mend = &a
-		} else {
-			f.Mend = &view.Action{Href: machineHref(m), Text: w.T("open"), Kind: "small"}
-		}
-		list = append(list, f)
+		list = append(list, need{tone, func() view.Finding {
+			f := view.Finding{Tone: tone, Name: m.Name, Href: machineHref(*m), Cause: w.T("need." + key), Effect: w.T("need." + key + "-effect"), Since: since}
+			if a, ok := verbAction(v, r, *m, verb); ok {
+				a.Kind = "small"
+				f.Mend = &a
+			} else {
+				f.Mend = &view.Action{Href: machineHref(*m), Text: w.T("open"), Kind: "small"}
+			}
+			return f
+		}})
 	}
-	if late && !known["rpo.breached"] {
+	if late && !breached {
 		add(view.Warn, "late", time.Time{}, "")
 	}
 	if m.State == lifecycle.CommitPending {
@@ -305,77 +268,14 @@ func mend(v visit, r records, m store.Machine, code string) *view.Action {
 }
 
 // rpoChart shows the worst machine at each moment and the one in the middle.
-func rpoChart(w *view.Words, r records, rep Report, s summary) view.Chart {
-	histories := [][]float64{}
-	limit := 0.0
-	for _, m := range r.machines {
-		if !counted(m) {
-			continue
-		}
-		histories = append(histories, rep.Machines[m.ID].RPO)
-		if t := r.policies[m.Policy].RPOThreshold.Seconds(); t > 0 && (limit == 0 || t < limit) {
-			limit = t
-		}
-	}
-	worst, middle := make([]float64, report.HistorySamples), make([]float64, report.HistorySamples)
-	longest := 0
-	for back := range report.HistorySamples {
-		var sample []float64
-		for _, h := range histories {
-			if i := len(h) - 1 - back; i >= 0 {
-				longest = max(longest, back+1)
-				if h[i] < 0 { // unknown is worse than anything known
-					sample = append(sample, math.Inf(1))
-					continue
-				}
-				sample = append(sample, h[i])
-			}
-		}
-		i := report.HistorySamples - 1 - back
-		worst[i], middle[i] = math.NaN(), math.NaN()
-		if len(sample) > 0 {
-			worst[i], middle[i] = slices.Max(sample), middleOf(sample)
-		}
-	}
-	worst, middle = worst[report.HistorySamples-longest:], middle[report.HistorySamples-longest:]
-	plot := rpoPlot(w, "overview-rpo-chart", longest, rep.Time, limit)
-	values := []view.Values{{Name: w.T("chart.worst"), Class: "one", Samples: worst}}
-	if len(histories) > 2 {
-		values = append(values, view.Values{Name: w.T("chart.middle"), Class: "three", Samples: middle})
+func rpoChart(w *view.Words, sv survey) view.Chart {
+	c := sv.curves
+	plot := rpoPlot(w, "overview-rpo-chart", len(c.worst), sv.report.Time, sv.limit)
+	values := []view.Values{{Name: w.T("chart.worst"), Class: "one", Samples: c.worst}}
+	if len(c.histories) > 2 {
+		values = append(values, view.Values{Name: w.T("chart.middle"), Class: "three", Samples: c.middle})
 	}
 	return view.Draw(w, plot, values...)
-}
-
-// middleOf gives the element that would stand in the middle if of was sorted, and moves
-// its elements. Of a thousand machines at each of 360 instants, sorting would be most of
-// the work of the page.
-func middleOf(of []float64) float64 {
-	k := len(of) / 2
-	for low, high := 0, len(of)-1; low < high; {
-		pivot := of[low+(high-low)/2]
-		i, j := low, high
-		for i <= j {
-			for of[i] < pivot {
-				i++
-			}
-			for of[j] > pivot {
-				j--
-			}
-			if i <= j {
-				of[i], of[j] = of[j], of[i]
-				i, j = i+1, j-1
-			}
-		}
-		switch { // what is left of i is at most the pivot, right of j at least
-		case k <= j:
-			high = j
-		case k >= i:
-			low = i
-		default:
-			return of[k]
-		}
-	}
-	return of[k]
 }
 
 // rpoPlot is a logarithmic plot: seconds and hours must both be readable.

@@ -29,6 +29,7 @@ type visit struct {
 	zone  string
 	theme string
 	now   time.Time
+	fresh time.Time // what was read after this instant is new enough; zero: read it now
 }
 
 // may reports whether the visitor may use a route.

@@ -13,8 +13,8 @@ import (
 	"riparo/web/view"
 )
 
-// renderPage prints the parts of a page, and all of it in case its shape changed.
-func (k *Console) renderPage(p page, v visit) (*renderedPage, error) {
+// renderPage prints the parts of a page, and, when its shape changed, all of it.
+func (k *Console) renderPage(p page, v visit, whole bool) (*renderedPage, error) {
 	v.now = k.Now()
 	b, err := p.build(k, v)
 	if replication.AsProblem(err) != nil { // it has gone, or cannot be read now
@@ -40,11 +40,14 @@ func (k *Console) renderPage(p page, v visit) (*renderedPage, error) {
 		}
 		out.parts = append(out.parts, renderedPart{id: each.id, html: html.Bytes(), sum: maphash.Bytes(seed, html.Bytes())})
 	}
-	var whole bytes.Buffer
-	if err := view.Main(b.body).Render(ctx, &whole); err != nil {
+	if !whole {
+		return out, nil
+	}
+	var html bytes.Buffer
+	if err := view.Main(b.body).Render(ctx, &html); err != nil {
 		return nil, err
 	}
-	out.whole = append([]renderedPart{{id: "main", html: whole.Bytes(), sum: maphash.Bytes(seed, whole.Bytes())}}, out.parts[max(0, len(out.parts)-2):]...)
+	out.whole = append([]renderedPart{{id: "main", html: html.Bytes(), sum: maphash.Bytes(seed, html.Bytes())}}, out.parts[max(0, len(out.parts)-2):]...)
 	return out, nil
 }
 
@@ -64,7 +67,7 @@ type renderedPage struct {
 	mu    sync.Mutex // held while the page is printed
 	at    time.Time  // when printing began
 	parts []renderedPart
-	whole []renderedPart
+	whole []renderedPart // nil: it was not asked for
 	shape string
 	on    []string
 
@@ -144,17 +147,4 @@ func (f *frames) of(asOf string, parts []renderedPart) (*websocket.PreparedMessa
 		f.made[h.Sum64()] = frame
 	}
 	return frame, err
-}
-
-// watches gives the changes that concern a page that was printed before.
-func (r *rendered) watches(key string) ([]string, bool) {
-	r.mu.Lock()
-	kept := r.pages[key]
-	r.mu.Unlock()
-	if kept == nil {
-		return nil, false
-	}
-	kept.mu.Lock()
-	defer kept.mu.Unlock()
-	return kept.on, !kept.at.IsZero()
 }
