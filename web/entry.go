@@ -50,11 +50,7 @@ func (k *Console) claim(w http.ResponseWriter, r *http.Request) {
 		_, err = k.Identity.Claim(r.Context(), token, name, password, k.catalog.Match(language), addressOf(r))
 	}
 	if err != nil {
-		status := http.StatusUnprocessableEntity
-		if replication.AsProblem(err).Code == "login.locked" {
-			status = http.StatusTooManyRequests
-		}
-		k.entry(w, v, status, v.words.T("setup.title"), view.SetupPage(k.setupForm(v, token, name, err)))
+		k.entry(w, v, entryStatus(w, err), v.words.T("setup.title"), view.SetupPage(k.setupForm(v, token, name, err)))
 		return
 	}
 	k.enter(w, r, name, k.unfinished(r))
@@ -112,7 +108,7 @@ func (k *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		if failed != nil {
 			k.Logger.Error("the sign-in services cannot be read", "error", failed)
 		}
-		k.entry(w, v, k.signInStatus(err), v.words.T("login.title"), view.LoginPage(view.Login{Name: name, Next: next, Problem: k.problem(v, err), Service: label}))
+		k.entry(w, v, k.signInStatus(w, err), v.words.T("login.title"), view.LoginPage(view.Login{Name: name, Next: next, Problem: k.problem(v, err), Service: label}))
 		return
 	}
 	if err := k.Identity.SweepSessions(); err != nil {

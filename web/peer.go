@@ -29,7 +29,7 @@ func peerAsk(v visit, p api.Peer) *view.PeerAsk {
 			a.Facts = append(a.Facts, view.Fact{Label: w.T("peer.doubt"), Value: w.T("peer.doubt-" + p.Doubt), Tone: view.Warn, Across: true})
 		}
 	}
-	a.Facts = append(a.Facts, view.Fact{Label: w.T("certificate.fingerprint"), Value: p.Fingerprint, Across: true})
+	a.Facts = append(a.Facts, view.Fact{Label: w.T("certificate.fingerprint"), Value: p.Fingerprint, Across: true, Bytes: true})
 	return a
 }
 

@@ -83,7 +83,7 @@ func (k *Console) takeBackup(w http.ResponseWriter, r *http.Request) {
 		gate.open(drained)
 		io.Copy(io.Discard, gate) // what does not come makes no difference
 		m := messageOf(k.visitOf(r).words, replication.AsProblem(err))
-		page.Problem, status = &m, http.StatusUnprocessableEntity
+		page.Problem, status = &m, entryStatus(w, err)
 	} else {
 		page.Taken = k.takenFacts(r, taken)
 	}
@@ -200,7 +200,7 @@ func (k *Console) restore(w http.ResponseWriter, r *http.Request) {
 	status := 0
 	if err != nil {
 		m := messageOf(words, replication.AsProblem(err))
-		page.Problem, status = &m, http.StatusUnprocessableEntity
+		page.Problem, status = &m, entryStatus(w, err)
 	} else {
 		page.Done = words.T("restore.done", "Machines", done.Machines, "Jobs", done.Jobs, "Created", words.Time(done.Created))
 	}

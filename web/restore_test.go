@@ -8,6 +8,7 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,6 +93,35 @@ func TestABackupIsRestoredOnTheFirstScreen(t *testing.T) {
 		"a passphrase": b.post("/setup/restore", "token", h.token, "file", file, "passphrase", password)} {
 		if got.status != http.StatusSeeOther {
 			t.Errorf("a claimed appliance answers to %s of a restore with %d", what, got.status)
+		}
+	}
+}
+
+// TestGuessingTheSetupTokenIsSlowedDown on every door of the first screen, and by the
+// API: 429, and how many seconds to wait. The right token does not help meanwhile.
+func TestGuessingTheSetupTokenIsSlowedDown(t *testing.T) {
+	h := newHouse(t, false)
+	b := h.browser()
+	tries := 0
+	for ; tries < 40; tries++ {
+		if got := b.post("/setup/restore", "token", "WRONG", "file", "/x", "passphrase", password); got.status == http.StatusTooManyRequests {
+			break
+		} else if got.status != http.StatusUnprocessableEntity {
+			t.Fatalf("try %d: got %d, want 422", tries, got.status)
+		}
+	}
+	if tries == 0 || tries == 40 {
+		t.Fatalf("slowed down after %d tries", tries)
+	}
+	for what, got := range map[string]reply{
+		"a restore":  b.post("/setup/restore", "token", h.token, "file", "/x", "passphrase", password),
+		"a backup":   b.send("token", h.token, "backup", "a backup"),
+		"the claim":  b.post("/setup", "token", h.token, "name", user, "password", password, "again", password),
+		"by the API": b.do("POST", "/api/v1/setup", strings.NewReader(`{"setup_token":"`+h.token+`","name":"`+user+`","password":"`+password+`"}`), "application/json"),
+	} {
+		wait, err := strconv.Atoi(got.header.Get("Retry-After"))
+		if got.status != http.StatusTooManyRequests || err != nil || wait < 1 {
+			t.Errorf("%s: got %d and Retry-After %q, want 429 and some seconds", what, got.status, got.header.Get("Retry-After"))
 		}
 	}
 }

@@ -68,24 +68,32 @@ func (k *Console) finishSignIn(w http.ResponseWriter, r *http.Request) {
 	api.AuditOf(r.Context()).Object = name
 	if err := k.Identity.CheckSecond(name, r.PostFormValue("code"), addressOf(r)); err != nil {
 		v := k.visitOf(r)
-		k.entry(w, v, k.signInStatus(err), v.words.T("second.login"), view.SecondLoginPage(view.SecondLogin{Name: name, Next: next, Problem: k.problem(v, err)}))
+		k.entry(w, v, k.signInStatus(w, err), v.words.T("second.login"), view.SecondLoginPage(view.SecondLogin{Name: name, Next: next, Problem: k.problem(v, err)}))
 		return
 	}
 	k.enter(w, r, name, next)
 }
 
+// entryStatus is the HTTP status of what a stranger asked for in vain. Whoever has tried
+// too often is told how long to wait, too.
+func entryStatus(w http.ResponseWriter, err error) int {
+	if !api.TooMany(err) {
+		return http.StatusUnprocessableEntity
+	}
+	api.RetryAfter(w.Header(), err)
+	return http.StatusTooManyRequests
+}
+
 // signInStatus is the HTTP status of a refused sign-in.
-func (k *Console) signInStatus(err error) int {
+func (k *Console) signInStatus(w http.ResponseWriter, err error) int {
 	switch replication.AsProblem(err).Code {
-	case "login.locked":
-		return http.StatusTooManyRequests
 	case "signon.unreachable":
 		return http.StatusServiceUnavailable
 	case "internal":
 		k.Logger.Error("a sign-in went wrong", "error", err)
 		return http.StatusInternalServerError
 	}
-	return http.StatusUnprocessableEntity
+	return entryStatus(w, err)
 }
 
 // beginSecond asks for the password again and makes an offer.
@@ -129,7 +137,7 @@ func (k *Console) confirmSecond(w http.ResponseWriter, r *http.Request) {
 	name := userOf(r).Name
 	codes, err := k.Identity.ConfirmSecond(name, k.Identity.Sessions().GetString(r.Context(), sessionOffer), r.PostFormValue("code"))
 	if err != nil {
-		k.showOffer(w, r, k.signInStatus(err), err)
+		k.showOffer(w, r, k.signInStatus(w, err), err)
 		return
 	}
 	k.Identity.Sessions().Remove(r.Context(), sessionOffer)

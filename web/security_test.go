@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -117,6 +118,9 @@ func TestGuessingIsSlowedDownAndSaidSo(t *testing.T) {
 	got := b.post("/login", "name", strings.ToUpper(user), "password", password)
 	if got.status != http.StatusTooManyRequests || !strings.Contains(got.body, "Try again in") {
 		t.Errorf("the right password after five wrong ones: got %d, want 429 and how long to wait", got.status)
+	}
+	if wait, err := strconv.Atoi(got.header.Get("Retry-After")); err != nil || wait < 1 || wait > 60 {
+		t.Errorf("Retry-After is %q, want some seconds", got.header.Get("Retry-After"))
 	}
 	if got := h.browser().lang("it").post("/login", "name", user, "password", password); !strings.Contains(got.body, "iprovare tra") {
 		t.Error("the wait is not told in Italian")

@@ -76,7 +76,7 @@ func (k *Console) refuseSignIn(w http.ResponseWriter, r *http.Request, err error
 	if failed != nil {
 		k.Logger.Error("the sign-in services cannot be read", "error", failed)
 	}
-	k.entry(w, v, k.signInStatus(err), v.words.T("login.title"), view.LoginPage(view.Login{Next: "/", Problem: k.problem(v, err), Service: label}))
+	k.entry(w, v, k.signInStatus(w, err), v.words.T("login.title"), view.LoginPage(view.Login{Next: "/", Problem: k.problem(v, err), Service: label}))
 }
 
 // signOn is the page of the services that know people.

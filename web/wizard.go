@@ -263,7 +263,7 @@ func certificateCard(v visit, c api.Certificate) view.CertificateCard {
 		kind = w.T("certificate.brought")
 	}
 	return view.CertificateCard{Now: v.now, Own: c.Own, Facts: []view.Fact{{Label: w.T("certificate.kind"), Value: kind, Note: c.Subject}, {Label: w.T("certificate.ends"), Value: w.Time(c.Ends)},
-		{Label: w.T("certificate.names"), Value: strings.Join(c.Names, ", ")}, {Label: w.T("certificate.fingerprint"), Value: c.Fingerprint, Across: true}}}
+		{Label: w.T("certificate.names"), Value: strings.Join(c.Names, ", ")}, {Label: w.T("certificate.fingerprint"), Value: c.Fingerprint, Across: true, Bytes: true}}}
 }
 
 func (k *Console) applyCertificate(r *http.Request, actor string) error {

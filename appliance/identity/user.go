@@ -77,9 +77,17 @@ func (i *Identity) refuseLogin(known, account, place, address string) error {
 		Action: "try again", Remedy: replication.Stop}
 }
 
+// Locked is below the problem of whoever has tried too often.
+type Locked struct{ wait time.Duration }
+
+func (l *Locked) Error() string { return "locked for " + l.wait.String() }
+
+// RetryAfter is how long another try is of no use.
+func (l *Locked) RetryAfter() time.Duration { return l.wait }
+
 func locked(wait time.Duration) error {
 	return &replication.Problem{Code: "login.locked", Cause: "too many wrong tries",
-		Action: fmt.Sprintf("try again in %s", wait.Round(time.Second)), Remedy: replication.Stop}
+		Action: fmt.Sprintf("try again in %s", wait.Round(time.Second)), Remedy: replication.Stop, Err: &Locked{wait}}
 }
 
 // ChangePassword replaces the password of an account that knows the old one.

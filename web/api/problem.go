@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"riparo/replication"
 	"riparo/store"
 )
@@ -87,6 +89,10 @@ func (a *API) failed(err error) error {
 	}
 	if status == http.StatusInternalServerError {
 		a.Logger.Error("an API call went wrong", "error", err)
+	}
+	header := http.Header{}
+	if RetryAfter(header, err); len(header) > 0 {
+		return huma.ErrorWithHeaders(told(status, p), header)
 	}
 	return told(status, p)
 }

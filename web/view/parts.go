@@ -69,6 +69,9 @@ type Fact struct {
 	Href  string
 	// Across takes the whole width.
 	Across bool
+	// Bytes says that the value is bytes with colons between them, such as a
+	// fingerprint, which wraps between two of them.
+	Bytes bool
 }
 
 // Finding is something that is not good: cause, effect and what to do.
