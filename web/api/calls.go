@@ -1,8 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"riparo/replication"
 	"riparo/replication/lifecycle"
@@ -21,9 +24,33 @@ func (c *Client) Setup(ctx context.Context, b SetupBody) (Claimed, error) {
 	return out, err
 }
 
-// Machines lists the protected machines.
+// Machines lists all protected machines by name, page after page. One that is taken
+// under protection meanwhile may be missing.
 func (c *Client) Machines(ctx context.Context) ([]Machine, error) {
-	return get[[]Machine](ctx, c, "/api/v1/machines", nil)
+	all := []Machine{}
+	for after := ""; ; {
+		page, err := c.MachinePage(ctx, after, pageSize)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if len(page) < pageSize {
+			break
+		}
+		after = string(page[len(page)-1].ID)
+	}
+	slices.SortFunc(all, func(x, y Machine) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID)) })
+	return all, nil
+}
+
+// pageSize is how many machines the client asks for at a time: their figures of an hour
+// are a megabyte or two.
+const pageSize = 500
+
+// MachinePage gives up to limit protected machines after the one of an ID, by ID. Fewer
+// than limit are the last ones.
+func (c *Client) MachinePage(ctx context.Context, after string, limit int) ([]Machine, error) {
+	return get[[]Machine](ctx, c, "/api/v1/machines", queryOf("after", after, "limit", number(limit)))
 }
 
 // Machine gives one protected machine.
@@ -156,9 +183,28 @@ func (c *Client) Vault(ctx context.Context) (VaultUsage, error) {
 	return get[VaultUsage](ctx, c, "/api/v1/vault", nil)
 }
 
-// Report gives the figures of replication.
+// Report gives the figures of replication, those of the machines page after page. The
+// figures of the whole are those of the last page.
 func (c *Client) Report(ctx context.Context) (Figures, error) {
-	return get[Figures](ctx, c, "/api/v1/report", nil)
+	all := map[replication.MachineID]MachineFigures{}
+	for after := ""; ; {
+		page, err := c.ReportPage(ctx, after, pageSize)
+		if err != nil {
+			return page, err
+		}
+		maps.Copy(all, page.Machines)
+		if len(page.Machines) < pageSize {
+			page.Machines = all
+			return page, nil
+		}
+		after = string(slices.Max(slices.Collect(maps.Keys(page.Machines))))
+	}
+}
+
+// ReportPage gives the figures of replication with those of up to limit machines after
+// the one of an ID, by ID. Fewer than limit are the last ones.
+func (c *Client) ReportPage(ctx context.Context, after string, limit int) (Figures, error) {
+	return get[Figures](ctx, c, "/api/v1/report", queryOf("after", after, "limit", number(limit)))
 }
 
 // Tokens lists the API tokens.

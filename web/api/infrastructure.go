@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"riparo/hypervisor"
@@ -78,8 +80,10 @@ func (a *API) infrastructure() {
 			return answer(About{Version: a.Version, Time: a.Now(), User: c.Name, Role: c.Role}, nil)
 		})
 	add(a, operation{id: "report", method: "GET", path: "/api/v1/report", tag: tag, summary: "The figures of replication now and during the last hour"},
-		func(ctx context.Context, _ *none) (*body[Figures], error) {
-			return answer(figures(a.Appliance.Report()), nil)
+		func(ctx context.Context, in *pageInput) (*body[Figures], error) {
+			r := a.Appliance.Report()
+			r.Machines = pageOf(r.Machines, replication.MachineID(in.After), in.Limit)
+			return answer(figures(r), nil)
 		})
 	add(a, operation{id: "vault", method: "GET", path: "/api/v1/vault", tag: tag, summary: "How full the vault is"},
 		func(ctx context.Context, _ *none) (*body[VaultUsage], error) { return answer(a.Appliance.Vault(ctx)) })
@@ -109,6 +113,17 @@ func (a *API) infrastructure() {
 		func(ctx context.Context, in *trustInput) (*body[Done], error) {
 			return answer(Done{true}, a.Appliance.TrustSite(ctx, callerOf(ctx).Name, in.Name, in.Body.Fingerprint))
 		})
+}
+
+// pageOf gives up to limit machines after one, by ID. What it is given stays as it is.
+func pageOf[V any](all map[replication.MachineID]V, after replication.MachineID, limit int) map[replication.MachineID]V {
+	page := map[replication.MachineID]V{}
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if id > after && len(page) < limit {
+			page[id] = all[id]
+		}
+	}
+	return page
 }
 
 func (a *API) discovered(ctx context.Context, refresh bool) (*body[[]Discovered], error) {

@@ -1,11 +1,9 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"reflect"
-	"slices"
 	"time"
 
 	"riparo/hypervisor"
@@ -88,6 +86,12 @@ var verbs = []struct {
 	{lifecycle.DisableProtection, "End the protection of the machine"},
 }
 
+// pageInput asks for a page of what has no order in time: by ID.
+type pageInput struct {
+	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	After string `query:"after" doc:"Only machines after the one of this ID. A page with fewer than limit is the last one."`
+}
+
 type idInput struct {
 	ID string `path:"id"`
 }
@@ -100,7 +104,7 @@ type verbInput struct {
 type protectInput struct{ Body ProtectBody }
 
 func (a *API) machines() {
-	add(a, operation{id: "list-machines", method: "GET", path: "/api/v1/machines", tag: "Machines", summary: "All protected machines"}, a.listMachines)
+	add(a, operation{id: "list-machines", method: "GET", path: "/api/v1/machines", tag: "Machines", summary: "Protected machines, by ID"}, a.listMachines)
 	add(a, operation{id: "get-machine", method: "GET", path: "/api/v1/machines/{id}", tag: "Machines", summary: "One protected machine"}, a.getMachine)
 	add(a, operation{id: "list-points", method: "GET", path: "/api/v1/machines/{id}/points", tag: "Machines", summary: "The recovery points of a machine, newest first"}, a.listPoints)
 	add(a, operation{id: "protect", method: "POST", path: "/api/v1/machines", tag: "Machines", summary: "Protect a discovered machine", status: http.StatusAccepted}, a.protect)
@@ -112,14 +116,15 @@ func (a *API) machines() {
 	}
 }
 
-func (a *API) listMachines(ctx context.Context, _ *none) (*body[[]Machine], error) {
+func (a *API) listMachines(ctx context.Context, in *pageInput) (*body[[]Machine], error) {
 	report := a.Appliance.Report()
 	list := []Machine{}
 	err := a.Store.View(func(tx *store.Tx) error {
-		for m, err := range tx.Machines().All() {
-			if err != nil {
-				return err
-			}
+		page, err := tx.Machines().Page(in.After, in.Limit, false)
+		if err != nil {
+			return err
+		}
+		for _, m := range page {
 			full, err := describe(tx, m, report)
 			if err != nil {
 				return err
@@ -128,7 +133,6 @@ func (a *API) listMachines(ctx context.Context, _ *none) (*body[[]Machine], erro
 		}
 		return nil
 	})
-	slices.SortFunc(list, func(x, y Machine) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.ID, y.ID)) })
 	return answer(list, err)
 }
 
