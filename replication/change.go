@@ -31,6 +31,9 @@ type Batch struct {
 	Epoch    Epoch
 	Sequence Sequence
 	Changes  []Change
+	// Taken, if set, is called by a sink that has no more need of the data while Write
+	// still waits for its turn or for the disk. A sink need not call it.
+	Taken func()
 }
 
 // Check reports what makes b unacceptable for a disk of size bytes, or nil.

@@ -2,6 +2,7 @@ package processserver
 
 import (
 	"context"
+	"sync"
 
 	"golang.org/x/time/rate"
 
@@ -17,6 +18,7 @@ type shipment struct {
 	read    int64 // from the source for this batch, bytes
 	data    int   // bytes of data in the batch
 	outcome chan error
+	once    sync.Once // gives its buffers back
 }
 
 // build makes batches of the loads, in order, and starts their writes.
@@ -144,8 +146,18 @@ func (c *carrier) ship(ctx context.Context, s *shipment) error {
 	}
 	s.batch.Disk, s.batch.Epoch, s.batch.Sequence = c.disk, c.options.Epoch, c.next
 	c.next++
+	s.batch.Taken = func() { c.giveBack(s) }
 	c.group.Go(func() error { s.outcome <- c.sink.Write(ctx, s.batch); return nil })
 	return nil
+}
+
+// giveBack makes the buffers of a shipment free for reads.
+func (c *carrier) giveBack(s *shipment) {
+	s.once.Do(func() {
+		for _, l := range s.loads {
+			c.free <- l.buffer
+		}
+	})
 }
 
 // wait lets n bytes pass the limit, in portions that its burst allows.

@@ -11,22 +11,24 @@ import (
 )
 
 const (
-	// readsInFlight: eight reads of 1 MiB keep a disk or an NBD link busy while
+	// readsInFlight: four reads of 512 KiB keep a disk or an NBD link busy while
 	// earlier ones are searched for zeroes; more only costs memory.
-	readsInFlight = 8
+	readsInFlight = 4
 	// writesInFlight: the sink compresses some on all cores and makes others durable
 	// meanwhile, and one fsync serves those that wait.
 	writesInFlight = 8
 	// loadBytes is how much one read job fetches, if the options say nothing else. A
-	// change may not be longer.
-	loadBytes = replication.MaxChangeBytes
-	// batchLoads is how many buffers one batch may hold on to. Batches of 1 MiB, a
-	// quarter of what a sink has to take, keep all cores at work with little memory; a
+	// change may be twice as long.
+	loadBytes = 512 << 10
+	// batchLoads is how many buffers one batch may hold on to. Batches of 512 KiB, an
+	// eighth of what a sink has to take, keep all cores at work with little memory; a
 	// sink that appends joins those that wait.
 	batchLoads = 1
-	// buffers is their number in all: those being read, those in batches under
-	// way, and those of the batch that is being built.
-	buffers = readsInFlight + batchLoads*(writesInFlight+1)
+	// buffers is their number in all: those being read, and those of batches that the
+	// sink has not taken yet. A sink that takes its batches early, as a vault does once
+	// it has compressed them, has all its writes in flight with these few, and they stay
+	// in the caches of the processor.
+	buffers = 2 * readsInFlight
 
 	// MaxMemory is the most data, in bytes, that one Carry holds at any time.
 	MaxMemory = buffers * loadBytes
@@ -39,7 +41,7 @@ type Options struct {
 	// Limit, if set, is waited for before data goes to the sink, by the byte. One
 	// limiter may serve many carries. Its burst may be any size above zero.
 	Limit *rate.Limiter
-	// LoadBytes is how much one read fetches, and a batch carries: 0 stands for 1 MiB,
+	// LoadBytes is how much one read fetches, and a batch carries: 0 stands for 512 KiB,
 	// which is also the most. Less costs speed, and loses less when a slow link breaks.
 	LoadBytes int64
 	// Progress, if set, is told after each acknowledged batch, in order and never
@@ -157,9 +159,7 @@ func (c *carrier) acknowledged(ctx context.Context, s *shipment) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	for _, l := range s.loads {
-		c.free <- l.buffer
-	}
+	c.giveBack(s)
 	r := &c.result
 	if len(s.batch.Changes) > 0 {
 		r.Batches++

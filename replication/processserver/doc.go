@@ -3,8 +3,8 @@
 // builds batches, keeps several of them under way and obeys a limit of bytes per
 // second.
 //
-//	regions ─▶ loads of 1 MiB ─▶ reads, 8 at once ─▶ batches ─▶ writes, 8 at once ─▶ sink
-//	 plan       one buffer each    find zeroes         in order     in order of sequence
+//	regions ─▶ loads of 512 KiB ─▶ reads, 4 at once ─▶ batches ─▶ writes, 8 at once ─▶ sink
+//	 plan       one buffer each      find zeroes         in order     in order of sequence
 //
 // [Carry] is the whole interface. It keeps nothing between two calls: what is
 // durable is told by the sink, what changed by the source. Interrupted anywhere it
@@ -12,5 +12,7 @@
 // without a mark; the caller prepares again and compares.
 //
 // It promises a bound on memory: no more than [MaxMemory] bytes of data are held,
-// whatever the size of the disk and however slow the sink.
+// whatever the size of the disk and however slow the sink. A sink that says when it needs
+// the data of a batch no more ([replication.Batch.Taken]) lets its buffer be read into again
+// while the batch waits for the disk.
 package processserver

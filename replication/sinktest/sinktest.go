@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -152,8 +153,21 @@ func (s *sender) mark(c *copied, members ...replication.DiskID) replication.Mark
 	return m
 }
 
+// write sends a batch. Its data is spoiled as soon as the Sink says that it needs it no
+// more.
 func (s *sender) write(t *testing.T, b replication.Batch) {
 	t.Helper()
+	b.Changes = slices.Clone(b.Changes)
+	for i, x := range b.Changes {
+		b.Changes[i].Data = bytes.Clone(x.Data)
+	}
+	b.Taken = func() {
+		for _, x := range b.Changes {
+			for i := range x.Data {
+				x.Data[i] = 0xA5
+			}
+		}
+	}
 	if err := s.sink.Write(t.Context(), b); err != nil {
 		t.Fatalf("write batch %d of %s: %v", b.Sequence, b.Disk, err)
 	}

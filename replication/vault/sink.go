@@ -89,7 +89,13 @@ func (v *Vault) Write(ctx context.Context, b replication.Batch) error {
 		}
 		return nil
 	}
-	err = d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) { return d.draftBatch(b) })
+	err = d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) {
+		r, err := d.draftBatch(b)
+		if err == nil && b.Taken != nil {
+			b.Taken()
+		}
+		return r, err
+	})
 	leave(err == nil)
 	return err
 }
