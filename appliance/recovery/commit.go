@@ -60,6 +60,8 @@ func (r *Recovery) replicaRuns(ctx context.Context, m store.Machine) error {
 	case err == nil && seen.Power == hypervisor.PowerUnknown: // which is no reason to give it up
 		return &replication.Problem{Code: "replica.unclear", Cause: fmt.Sprintf("whether the replica of %s runs cannot be seen just now", m.Name),
 			Effect: "nothing was changed", Action: "it is looked at again by itself", Remedy: replication.Retry}
+	case err == nil && m.Target.Ref != "": // what it wrote is there still
+		return replication.Stopf("replica.stopped", "start it at its site, then commit; or change the recovery point, which makes it anew without what it wrote since", "the replica of %s is stopped", m.Name)
 	}
 	return replication.Stopf("replica.down", "change the recovery point, which makes the replica anew, then commit", "the replica of %s does not run", m.Name)
 }
