@@ -119,6 +119,9 @@ func TestAPageWithoutMachinesTeachesTheNextStep(t *testing.T) {
 	if a := b.get("/machines"); !strings.Contains(a.body, "No site yet") {
 		t.Error("the machines of an empty appliance do not lead to a site")
 	}
+	if a := b.get("/setup/site"); !strings.Contains(a.body, "Site to protect") || strings.Contains(a.body, "the sites above") {
+		t.Error("the setup speaks of sites above where there are none")
+	}
 }
 
 func TestAnUnknownRPOIsNeverShownAsZero(t *testing.T) {

@@ -326,7 +326,7 @@ func (k *Console) siteBody(v visit, s api.Setup, form *http.Request) (templ.Comp
 	if err != nil {
 		return nil, err
 	}
-	b := view.SiteStep{Now: v.now, Optional: true}
+	b := view.SiteStep{Now: v.now}
 	for _, name := range slices.Sorted(keysOf(r.sites)) {
 		site := r.sites[name]
 		b.Sites = append(b.Sites, view.Fact{Label: w.Named("site-kind", site.Kind), Value: name, Note: site.Address})

@@ -63,8 +63,6 @@ type SiteStep struct {
 	Sites []Fact
 	Now   time.Time
 	Form  SiteForm
-
-	Optional bool
 }
 
 // CheckRow is a prerequisite check.

@@ -1148,7 +1148,7 @@ func SiteFields(s SiteStep) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if s.Optional {
+		if len(s.Sites) > 0 {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 96, "<p class=\"nil\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
