@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,17 +30,24 @@ import (
 const leastRatio = 0.95
 
 // TestBrowsersDoNotSlowReplication replicates a machine again and again, with browsers
-// that follow it live and without, in pairs. They are a process of their own. By itself it
-// has some of them, two of which never read, and sees that every other one learns of the
-// last change. RIPARO_BROWSERS=200 is the goal: among 1,000 machines, with ratios of
-// throughput and of the daemon's processor time in Markdown.
+// that follow it live and without, in pairs. They are a process of their own, which takes
+// what it is sent and does not look into it. By itself the test has some of them, two of
+// which never read, and sees that every other one learns of the last change.
+// RIPARO_BROWSERS=200 is the goal: among 1,000 machines, with ratios of throughput and
+// seconds of the daemon's processor time in Markdown.
 //
 //	RIPARO_BROWSERS=200 go test -run TestBrowsersDoNotSlowReplication -v -timeout 30m ./appliance
 //
-// RIPARO_PAIRS is the number of pairs, RIPARO_DISK_MIB the size of the disk.
+// RIPARO_DISK_MIB is the size of the disk. 512 MiB take half a second, of which the
+// beginning and the end, which every page shows, are the most: browsers weigh there more
+// than in a longer transfer. RIPARO_PAIRS is the number of pairs. One pair is off by a
+// tenth even on a quiet machine; the median of 25 is off by a fortieth (1.25 × 0.1 / √25),
+// which tells the 0.99 that we expect from the 0.95 that is the goal. Whoever begins
+// changes from pair to pair, and each turn begins with a collected heap and a disk that
+// has written everything, so that none pays for what the one before it left.
 func TestBrowsersDoNotSlowReplication(t *testing.T) {
 	size := crowd{machines: 50, jobs: 200, events: 200, policies: 2, sites: 2, asleep: true}
-	browsers, stuck, pairs, mib := envInt(t, "RIPARO_BROWSERS", 0), 0, envInt(t, "RIPARO_PAIRS", 7), envInt(t, "RIPARO_DISK_MIB", 2048)
+	browsers, stuck, pairs, mib := envInt(t, "RIPARO_BROWSERS", 0), 0, envInt(t, "RIPARO_PAIRS", 25), envInt(t, "RIPARO_DISK_MIB", 512)
 	long := browsers > 0
 	if long {
 		size.machines, size.jobs, size.events = 1000, 10_000, 20_000
@@ -47,9 +55,10 @@ func TestBrowsersDoNotSlowReplication(t *testing.T) {
 		browsers, stuck, pairs, mib = 12, 2, 1, 24
 	}
 	r := newReplay(t, size, int64(mib)<<20)
+	r.calm = long
 	audience := browsing{URL: strings.TrimSuffix(r.URL, "/"), Cookies: r.cookies, Pages: []string{"/", "/machines/" + string(r.id), "/jobs"}, Count: browsers, Stuck: stuck}
-	var speed, work []float64 // ratios, with browsers to without
-	var share []float64       // of the time, what the browsers themselves took of one processor
+	var speed, work []float64        // ratios, with browsers to without
+	var without, with, own []float64 // seconds of processors: the daemon's, and the browsers'
 	var frames int64
 	for pair := range pairs {
 		var alone, watched turn
@@ -66,7 +75,7 @@ func TestBrowsersDoNotSlowReplication(t *testing.T) {
 		one()
 		other()
 		speed, work = append(speed, alone.took.Seconds()/watched.took.Seconds()), append(work, watched.cpu.Seconds()/alone.cpu.Seconds())
-		share = append(share, watched.browsers.CPU.Seconds()/watched.took.Seconds())
+		without, with, own = append(without, alone.cpu.Seconds()), append(with, watched.cpu.Seconds()), append(own, watched.browsers.CPU.Seconds())
 		t.Logf("pair %d: alone %.2f s, %.2f s of the processor; with %d browsers %.2f s, %.2f s, they took %.2f s and had %d frames of %d KiB", pair, alone.took.Seconds(), alone.cpu.Seconds(), browsers,
 			watched.took.Seconds(), watched.cpu.Seconds(), watched.browsers.CPU.Seconds(), watched.browsers.Frames, watched.browsers.Bytes>>10)
 		frames += watched.browsers.Frames
@@ -77,8 +86,9 @@ func TestBrowsersDoNotSlowReplication(t *testing.T) {
 	if frames < int64(browsers) {
 		t.Errorf("%d browsers had %d frames in all: nothing was live", browsers, frames)
 	}
-	t.Logf("\n| %d browsers, %d pairs of %d MiB | median | least | most |\n|---|---:|---:|---:|\n| throughput of replication, with to without | %s |\n| processor time of the daemon, with to without | %s |\n| processors that the browsers themselves took | %s |\n",
-		browsers, pairs, mib, spread(speed), spread(work), spread(share))
+	t.Logf("\n| %d browsers, %d pairs of %d MiB | median | least | most |\n|---|---:|---:|---:|\n| throughput of replication, with to without | %s |\n| processor time of the daemon, with to without | %s |\n"+
+		"| processor time of the daemon without, s | %s |\n| processor time of the daemon with, s | %s |\n| processor time of the browsers themselves, s | %s |\n",
+		browsers, pairs, mib, spread(speed), spread(work), spread(without), spread(with), spread(own))
 	if ratio := middle(speed); ratio < leastRatio {
 		t.Errorf("with %d browsers replication has %.3f of its throughput: want at least %.2f", browsers, ratio, leastRatio)
 	}
@@ -112,6 +122,7 @@ type replay struct {
 	id      replication.MachineID
 	bytes   int64 // of its disk
 	cookies []string
+	calm    bool // a turn waits until nothing of the one before it is left to do
 }
 
 func newReplay(t *testing.T, size crowd, bytes int64) *replay {
@@ -185,6 +196,10 @@ func (r *replay) turn(b *browsers) (out turn) {
 	r.Helper()
 	if err := r.place.Encrypt(r.Context(), r.ref, "vda", replication.Extent{Length: r.bytes}); err != nil {
 		r.Fatal(err)
+	}
+	if r.calm {
+		syscall.Sync()
+		runtime.GC()
 	}
 	if b != nil {
 		out.browsers = b.stats()
