@@ -93,11 +93,15 @@ func (t *meter) sample(p *Protector) {
 		workers = append(workers, w)
 	}
 	p.mu.Unlock()
+	machines, policies, err := p.byName()
+	if err != nil {
+		p.log.Warn("a sample lacks the machines", "error", err)
+	}
 	rates := map[replication.MachineID]float64{}
 	var total float64
 	for _, w := range workers {
-		m, policy, err := p.machine(w.id)
-		if err != nil {
+		m, policy := machines[w.id], policies[machines[w.id].Policy]
+		if m.ID == "" {
 			continue
 		}
 		p.watchRPO(m, policy)
@@ -119,6 +123,20 @@ func (t *meter) sample(p *Protector) {
 	t.rate, t.total = rates, total
 	t.throughput = report.Append(t.throughput, total)
 	t.mu.Unlock()
+}
+
+// byName gives all machines by their IDs and all policies by their names.
+func (p *Protector) byName() (map[replication.MachineID]store.Machine, map[string]replication.Policy, error) {
+	machines, err := p.machines.All()
+	policies, policiesErr := p.policies.All()
+	byID, named := make(map[replication.MachineID]store.Machine, len(machines)), make(map[string]replication.Policy, len(policies))
+	for _, m := range machines {
+		byID[m.ID] = m
+	}
+	for _, policy := range policies {
+		named[policy.Name] = policy.Policy
+	}
+	return byID, named, errors.Join(err, policiesErr)
 }
 
 // Report gives the state of replication now. Histories are shared: nobody changes them.
