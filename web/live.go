@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -133,13 +134,13 @@ func (s *socket) write(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	// The page may have changed since it was printed: the first frame has it all.
-	due, ready := true, false
+	due, ready, pulse := true, false, true
 	for {
 		if due && ready {
-			if !s.alive() || s.frame(noticed) != nil {
+			if s.frame(noticed, pulse) != nil {
 				return
 			}
-			due, ready = false, false
+			due, ready, pulse = false, false, false
 			pause.Reset(frameEvery)
 		}
 		select {
@@ -148,7 +149,7 @@ func (s *socket) write(ctx context.Context) {
 			return
 		case <-box.nudge:
 			if n := box.take(); n.pulse || s.concerns(n.names) {
-				noticed, due = n.noticed, true
+				noticed, due, pulse = n.noticed, true, pulse || n.pulse
 			}
 		case <-log.nudge:
 			noticed, due = log.take().noticed, true
@@ -203,8 +204,12 @@ func keyOf(p page, v visit) string {
 	return strings.Join([]string{v.path, string(v.user.Role), who, v.words.Lang(), v.zone}, "\x00")
 }
 
-// frame sends the parts of the page that the browser does not have yet.
-func (s *socket) frame(noticed time.Time) error {
+// errEnded is that the session of a socket does not hold any more.
+var errEnded = errors.New("the session has ended")
+
+// frame sends the parts of the page that the browser does not have yet. When it has them
+// all there is nothing to say, but at a pulse that we are there.
+func (s *socket) frame(noticed time.Time, pulse bool) error {
 	k := s.console
 	page, err := s.print(s.key, noticed, false)
 	if err == nil && s.began && s.shape != page.shape {
@@ -221,14 +226,10 @@ func (s *socket) frame(noticed time.Time) error {
 		parts = page.whole
 	}
 	parts = slices.DeleteFunc(slices.Clone(parts), func(p renderedPart) bool { return s.sent[p.id] == p.sum })
-	frame, err := page.frames.of(page.asOf, parts)
-	if err != nil {
-		return err
-	}
-	s.conn.SetWriteDeadline(time.Now().Add(writeLimit))
-	k.feed.spent.Add(int64(frameCost))
-	if err := s.conn.WritePreparedMessage(frame); err != nil {
-		return err
+	if len(parts) > 0 || pulse {
+		if err := s.send(page, parts); err != nil {
+			return err
+		}
 	}
 	clear(s.sent) // what is not on the page any more is not remembered
 	s.began, s.shape, s.on = true, page.shape, page.on
@@ -236,6 +237,20 @@ func (s *socket) frame(noticed time.Time) error {
 		s.sent[p.id] = p.sum
 	}
 	return nil
+}
+
+// send sends parts of a page to somebody who may still see it.
+func (s *socket) send(page *renderedPage, parts []renderedPart) error {
+	if !s.alive() {
+		return errEnded
+	}
+	frame, err := page.frames.of(page.asOf, parts)
+	if err != nil {
+		return err
+	}
+	s.console.feed.spent.Add(int64(frameCost))
+	s.conn.SetWriteDeadline(time.Now().Add(writeLimit))
+	return s.conn.WritePreparedMessage(frame)
 }
 
 // print gives the page of this socket, printed after a change was noticed: its parts, and

@@ -3,6 +3,7 @@ package web_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"riparo/store"
+	"riparo/web"
 	"riparo/web/browsertest"
 )
 
@@ -194,6 +196,40 @@ func TestASlowBrowserHoldsUpNobody(t *testing.T) {
 	// At most one frame per quarter of a second, and what lay in the pipe.
 	if most := int(took/(250*time.Millisecond)) + 6; frames > most {
 		t.Errorf("2,001 changes in %s came as %d frames: want at most %d", took, frames, most)
+	}
+}
+
+// TestNothingIsSentWhenNothingDiffers moves a job on, which concerns every page as far as
+// the navigation counts jobs, while a browser looks at policies, where nothing changes.
+func TestNothingIsSentWhenNothingDiffers(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	b := h.signedIn("")
+	job, _ := b.dial("/jobs/"+runningJob, nil)
+	policies, _ := b.dial("/policies", nil)
+	policies.until("data-as-of")
+	began := time.Now()
+	for i := range 5 {
+		if err := h.appliance.change(runningJob, func(j *store.Job) { j.Steps[2].Done = int64(20+i) * gib }); err != nil {
+			t.Fatal(err)
+		}
+		job.until(fmt.Sprintf("%d GiB", 20+i))
+	}
+	if _, err := store.Change(h.store, store.Policies, "gold", func(p *store.Policy) error { p.RPOThreshold = 77 * time.Minute; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	frames := 0
+	for {
+		frame, err := policies.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frames++; strings.Contains(frame, `id="policies-list"`) {
+			break
+		}
+	}
+	// At each pulse it is told that the server is there.
+	if most := 1 + int(time.Since(began)/web.SampleEvery) + 1; frames > most {
+		t.Errorf("it had %d frames until something differed, want at most %d", frames, most)
 	}
 }
 
