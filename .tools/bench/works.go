@@ -70,8 +70,13 @@ func initial() []contestant {
 		{name: "qemu-img convert, raw", needs: "qemu-img", prepare: freshOut, command: `qemu-img convert -f raw -O raw "$IMG" "$OUT" && sync "$OUT"`, bytes: allocated, check: sameOut},
 		{name: "qemu-img convert, raw, direct", needs: "qemu-img", prepare: freshOut, command: `qemu-img convert -m 16 -W -t none -T none -f raw -O raw "$IMG" "$OUT" && sync "$OUT"`, bytes: allocated},
 		{name: "nbdcopy between two qemu-nbd, raw", needs: "nbdcopy qemu-nbd", prepare: freshOut + `; truncate -s "$(stat -c %s "$IMG")" "$OUT"`, command: `nbdcopy --flush --destination-is-zero -- [ qemu-nbd -r -f raw "$IMG" ] [ qemu-nbd -f raw --cache=none --aio=native "$OUT" ]`, bytes: allocated},
+		{name: "limit: write about as much once, directly", limit: true, prepare: freshOut, command: writeOnce, bytes: allocated},
 	}
 }
+
+// writeOnce writes six tenths of the image's data, in pieces of 4 MiB, and makes them
+// durable: what a store does at least that appends.
+const writeOnce = `dd if="$IMG" of="$OUT" bs=4M count=$(($(stat -c %b "$IMG") * 512 * 6 / 10 / 4194304)) iflag=fullblock oflag=direct conv=fdatasync status=none`
 
 const allocated = `echo $(($(stat -c %b "$OUT") * 512))`
 

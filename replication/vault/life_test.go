@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"riparo/replication"
@@ -215,10 +217,9 @@ func (l *life) boot() error {
 				}
 				// There is room again, and who wants to write finds it.
 				failed = nil
-				for id := range v.disks {
-					if _, err := v.findToWrite(l.ctx, id); err != nil {
-						failed = err
-					}
+				for _, id := range slices.Sorted(maps.Keys(v.disks)) { // in map order a seed is two lives
+					_, err := v.findToWrite(l.ctx, id)
+					failed = errors.Join(failed, err) // that one is unknown hides no failure of another
 				}
 			}
 			if errors.Is(failed, vfs.ErrIO) {
