@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -17,16 +16,11 @@ import (
 	"riparo/replication/vfs"
 )
 
-// diskGCPercent keeps the memory of a command near what it uses: almost all of that are
-// buffers that are used again, so that collecting often costs next to nothing.
-const diskGCPercent = 10
-
 func newDisk(t *terminal) *cobra.Command {
 	c := &cobra.Command{
-		Use:              "disk",
-		Short:            "Replicate, look at, export, serve and verify single disks",
-		GroupID:          groupDisk,
-		PersistentPreRun: func(*cobra.Command, []string) { debug.SetGCPercent(diskGCPercent) },
+		Use:     "disk",
+		Short:   "Replicate, look at, export, serve and verify single disks",
+		GroupID: groupDisk,
 	}
 	c.AddCommand(
 		newDiskReplicate(t),
