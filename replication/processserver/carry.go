@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// readsInFlight: four reads of 512 KiB keep a disk or an NBD link busy while
+	// readsInFlight: six reads of 512 KiB keep a disk or an NBD link busy while
 	// earlier ones are searched for zeroes; more only costs memory.
-	readsInFlight = 4
+	readsInFlight = 6
 	// writesInFlight: the sink compresses some on all cores and makes others durable
 	// meanwhile, and one fsync serves those that wait.
-	writesInFlight = 8
+	writesInFlight = 10
 	// loadBytes is how much one read job fetches, if the options say nothing else. A
 	// change may be twice as long.
 	loadBytes = 512 << 10
@@ -28,7 +28,7 @@ const (
 	// sink has not taken yet. A sink that takes its batches early, as a vault does once
 	// it has compressed them, has all its writes in flight with these few, and they stay
 	// in the caches of the processor.
-	buffers = 2 * readsInFlight
+	buffers = readsInFlight + 4
 
 	// MaxMemory is the most data, in bytes, that one Carry holds at any time.
 	MaxMemory = buffers * loadBytes
