@@ -92,11 +92,7 @@ func New(ctx context.Context, conn net.Conn) (*Conn, error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	reader := bufio.NewReaderSize(conn, 64<<10)
-	greeting, err := readMessage(reader)
-	if err == nil && greeting.Greeting == nil {
-		err = errors.New("the peer's first line is not a QMP greeting")
-	}
-	if err != nil {
+	if err := awaitGreeting(reader); err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("no greeting from QEMU (does another program hold the socket?): %w", context.Cause(ctx))
@@ -114,6 +110,22 @@ func New(ctx context.Context, conn net.Conn) (*Conn, error) {
 		return nil, context.Cause(ctx)
 	}
 	return c, nil
+}
+
+// awaitGreeting reads up to the greeting. What QEMU says before it belongs to the
+// session before: see the package comment.
+func awaitGreeting(reader *bufio.Reader) error {
+	for {
+		m, err := readMessage(reader)
+		switch {
+		case err != nil:
+			return err
+		case m.Greeting != nil:
+			return nil
+		case m.Event == "" && m.ID == nil:
+			return errors.New("the peer does not begin with a QMP greeting")
+		}
+	}
 }
 
 // Execute runs one command. arguments is encoded as a JSON object, nil for none;

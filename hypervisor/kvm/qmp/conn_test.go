@@ -166,6 +166,27 @@ func TestASocketThatAnotherHoldsGivesUpWithTheContext(t *testing.T) {
 	}
 }
 
+// QEMU 7.2 was seen to tell a job's event to a client that it had not greeted yet.
+func TestWhatComesBeforeTheGreetingIsOfTheSessionBefore(t *testing.T) {
+	near, far := net.Pipe()
+	p := &peer{t, far, bufio.NewReader(far)}
+	go func() {
+		p.say(`{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "JOB_STATUS_CHANGE", "data": {"status": "standby", "id": "stream"}}`,
+			`{"return": {"status": "paused"}, "id": 3}`, greeting)
+		p.answer("qmp_capabilities", `{}`)
+		p.answer("query-status", `{"status": "running"}`)
+	}()
+	c, err := qmp.New(t.Context(), near)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var status struct{ Status string }
+	if err := c.Execute(t.Context(), "query-status", nil, &status); err != nil || status.Status != "running" {
+		t.Errorf("the first command: %+v, %v", status, err)
+	}
+}
+
 func TestAStrangerIsNotQEMU(t *testing.T) {
 	for _, said := range []string{"SSH-2.0-OpenSSH_9.2", `{"return": {}}`, `{`, strings.Repeat("x", 100)} {
 		near, far := net.Pipe()
@@ -183,6 +204,7 @@ func TestAStrangerIsNotQEMU(t *testing.T) {
 func FuzzWhatQEMUSays(f *testing.F) {
 	f.Add([]byte(greeting + "\n" + `{"return": {}, "id": 1}` + "\n" + `{"event": "STOP", "data": {}}` + "\n"))
 	f.Add([]byte(greeting + "\n" + `{"error": {}, "id": 1}` + "\n"))
+	f.Add([]byte(`{"event": "STOP", "data": {}}` + "\n" + greeting + "\n" + `{"return": {}, "id": 1}` + "\n"))
 	f.Add([]byte(`{"QMP": null}` + "\n\x00"))
 	f.Fuzz(func(t *testing.T, said []byte) {
 		near, far := net.Pipe()
