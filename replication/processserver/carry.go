@@ -16,7 +16,7 @@ const (
 	readsInFlight = 6
 	// writesInFlight: the sink compresses some on all cores and makes others durable
 	// meanwhile, and one fsync serves those that wait.
-	writesInFlight = 10
+	writesInFlight = 16
 	// loadBytes is how much one read job fetches, if the options say nothing else. A
 	// change may be twice as long.
 	loadBytes = 512 << 10

@@ -3,7 +3,7 @@
 // builds batches, keeps several of them under way and obeys a limit of bytes per
 // second.
 //
-//	regions ─▶ loads of 512 KiB ─▶ reads, 6 at once ─▶ batches ─▶ writes, 10 at once ─▶ sink
+//	regions ─▶ loads of 512 KiB ─▶ reads, 6 at once ─▶ batches ─▶ writes, 16 at once ─▶ sink
 //	 plan       one buffer each      find zeroes         in order     in order of sequence
 //
 // [Carry] is the whole interface. It keeps nothing between two calls: what is

@@ -2,7 +2,6 @@ package vault
 
 import (
 	"fmt"
-	"sync"
 
 	"riparo/replication"
 )
@@ -27,7 +26,7 @@ type press struct {
 	scratch sealScratch
 }
 
-var presses = sync.Pool{New: func() any { return new(press) }}
+var presses = newSpares(keptPresses, func() *press { return new(press) })
 
 // content is the content of a batch, ready for a record.
 type content struct {
@@ -59,9 +58,9 @@ func encode(by codec, s *sealer, changes []replication.Change) (content, error) 
 		total += (total/blockBytes + 2*len(changes)) * sealedExtra
 	}
 	out.payload = takePayload(total)
-	z := presses.Get().(*press)
+	z := presses.get()
 	z.sealer = s
-	defer presses.Put(z)
+	defer presses.put(z)
 	for _, c := range changes {
 		if c.Zero() {
 			out.zero(c.Extent)
@@ -80,7 +79,7 @@ func encode(by codec, s *sealer, changes []replication.Change) (content, error) 
 
 // payloads are used again, those of large batches: they would be most of what the
 // vault allocates.
-var payloads = sync.Pool{New: func() any { return new([]byte) }}
+var payloads = newSpares(window, func() []byte { return nil })
 
 const (
 	// smallPayload and anything below is left to the garbage collector.
@@ -93,16 +92,16 @@ func takePayload(size int) []byte {
 	if size <= smallPayload {
 		return make([]byte, 0, size)
 	}
-	p := payloads.Get().(*[]byte)
-	if cap(*p) < size {
-		*p = make([]byte, 0, (size+payloadStep-1)/payloadStep*payloadStep)
+	p := payloads.get()
+	if cap(p) < size {
+		p = make([]byte, 0, (size+payloadStep-1)/payloadStep*payloadStep)
 	}
-	return (*p)[:0]
+	return p[:0]
 }
 
 func returnPayload(p []byte) {
 	if cap(p) > smallPayload {
-		payloads.Put(&p)
+		payloads.put(p)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 const (
 	// window is how many batches may wait for their predecessors: more would hold
 	// memory without making the disk faster.
-	window = 10
+	window = 16
 	// maxAhead is how far a sequence may lie ahead of what is durable and still be
 	// believed; a sender has far fewer calls under way.
 	maxAhead = 1 << 16

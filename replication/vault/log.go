@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 
 	"riparo/replication"
 	"riparo/replication/vfs"
@@ -78,7 +77,7 @@ func (d *draft) size() int64 { return int64(len(d.meta) + len(d.payload)) }
 
 var (
 	// appends are the buffers of appends, used again.
-	appends = sync.Pool{New: func() any { return new([]byte) }}
+	appends = newSpares(keptAppends, func() *[]byte { return new([]byte) })
 	zeroes  [alignment]byte
 )
 
@@ -98,8 +97,8 @@ func (l *log) append(drafts []*draft) error {
 	}
 	w := l.current
 	fresh := w == nil
-	pooled := appends.Get().(*[]byte)
-	defer appends.Put(pooled)
+	pooled := appends.get()
+	defer appends.put(pooled)
 	buffer := room(pooled, segmentHeaderSize+roundUp(total))
 	if fresh {
 		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}
