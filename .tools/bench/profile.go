@@ -17,6 +17,8 @@ type cost struct {
 	Seconds float64            `json:"seconds"`
 	CPU     float64            `json:"cpu_seconds"` // of the process, as the system counts it
 	Share   map[string]float64 `json:"share"`       // of what the profile saw, by kind
+	Waiting float64            `json:"waiting"`     // share of the processors that had nothing to do but wait for the disk
+	Idle    float64            `json:"idle"`        // share that had nothing at all to do
 }
 
 // costsKey names the table of where the processor time goes.
@@ -55,7 +57,15 @@ func (b *bench) cost(codec string) (c cost, err error) {
 	if _, err := b.sh(w, warm+"; "+newVault); err != nil {
 		return c, err
 	}
+	before, err := processorTime()
+	if err != nil {
+		return c, err
+	}
 	o, err := b.sh(w, "RIPARO_PROFILE='"+name+"' "+replicate+" --compression "+codec)
+	if err != nil {
+		return c, err
+	}
+	after, err := processorTime()
 	if err != nil {
 		return c, err
 	}
@@ -72,7 +82,28 @@ func (b *bench) cost(codec string) (c cost, err error) {
 		return c, err
 	}
 	c = cost{Codec: codec, Seconds: o.seconds, CPU: o.cpu, Share: portions(p)}
+	all := after.all - before.all
+	c.Waiting, c.Idle = (after.waiting-before.waiting)/all, (after.idle-before.idle)/all
 	return c, nil
+}
+
+// processors is what the system has counted of all its processors since its start, in
+// its own unit.
+type processors struct{ all, idle, waiting float64 }
+
+func processorTime() (p processors, err error) {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return p, err
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	var name string
+	var user, nice, system, irq, soft, steal float64
+	if _, err := fmt.Sscan(line, &name, &user, &nice, &system, &p.idle, &p.waiting, &irq, &soft, &steal); err != nil {
+		return p, fmt.Errorf("read /proc/stat: %w", err)
+	}
+	p.all = user + nice + system + p.idle + p.waiting + irq + soft + steal
+	return p, nil
 }
 
 // portions is how much of the time was spent in stacks of each kind.
@@ -110,13 +141,13 @@ func (b *bench) printCosts(w io.Writer) {
 	if len(b.spent) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n**Where the processor time of an initial replication goes**\n\n| codec | seconds | CPU s | cores busy |")
+	fmt.Fprintf(w, "\n**Where the processor time of an initial replication goes**\n\n| codec | seconds | CPU s | cores busy | waiting for the disk | idle |")
 	for _, k := range kinds {
 		fmt.Fprintf(w, " %s |", k.name)
 	}
-	fmt.Fprintf(w, " compression alone, on all cores |\n|---|---|---|---|%s---|\n", strings.Repeat("---|", len(kinds)))
+	fmt.Fprintf(w, " compression alone, on all cores |\n|---|---|---|---|---|---|%s---|\n", strings.Repeat("---|", len(kinds)))
 	for _, c := range b.spent {
-		fmt.Fprintf(w, "| %s | %.2f | %.2f | %.0f %% |", c.Codec, c.Seconds, c.CPU, 100*c.CPU/c.Seconds/float64(b.machine.Cores))
+		fmt.Fprintf(w, "| %s | %.2f | %.2f | %.0f %% | %.0f %% | %.0f %% |", c.Codec, c.Seconds, c.CPU, 100*(1-c.Waiting-c.Idle), 100*c.Waiting, 100*c.Idle)
 		for _, k := range kinds {
 			fmt.Fprintf(w, " %.0f %% |", 100*c.Share[k.name])
 		}
