@@ -27,6 +27,7 @@ type appliance struct {
 	store   *store.Store
 	now     func() time.Time
 	reports atomic.Int64 // that were asked for
+	panics  atomic.Bool  // when it is next asked about the vault
 
 	mu      sync.Mutex // guards the rest
 	points  map[replication.MachineID][]replication.RecoveryPoint
@@ -101,6 +102,9 @@ func (a *appliance) Points(_ context.Context, id replication.MachineID) ([]repli
 }
 
 func (a *appliance) Vault(context.Context) (api.VaultUsage, error) {
+	if a.panics.Swap(false) {
+		panic("told to by the test")
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return api.VaultUsage{StoredBytes: 212 << 30, LogicalBytes: 1400 << 30, FreeBytes: 610 << 30, Points: 3412, Clock: a.clock}, a.vault

@@ -292,6 +292,28 @@ func TestClosingTheConsoleEndsEverySocket(t *testing.T) {
 	closing.Wait()
 }
 
+func TestAPanicEndsOneSocketAndNothingElse(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	b := h.signedIn("")
+	s, _ := b.dial("/", nil)
+	s.until("data-as-of")
+	other, _ := b.dial("/jobs/"+runningJob, nil)
+	other.until("data-as-of")
+	h.appliance.panics.Store(true)
+	for err := error(nil); err == nil; {
+		if err = h.appliance.change(runningJob, func(j *store.Job) { j.Steps[2].Done += gib }); err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.frame()
+	}
+	if h.appliance.panics.Load() {
+		t.Error("the socket ended by something else")
+	}
+	other.until(`id="job-steps"`)
+	again, _ := b.dial("/", nil)
+	again.until("data-as-of")
+}
+
 func TestTheLanguageOfAFragmentIsThatOfItsReader(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	english := h.signedIn("")
