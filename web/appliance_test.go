@@ -27,7 +27,7 @@ type appliance struct {
 	store   *store.Store
 	now     func() time.Time
 	reports atomic.Int64 // that were asked for
-	panics  atomic.Bool  // when it is next asked about the vault
+	panics  atomic.Bool  // when it is next asked for points
 
 	mu      sync.Mutex // guards the rest
 	points  map[replication.MachineID][]replication.RecoveryPoint
@@ -96,15 +96,15 @@ func (a *appliance) Discovered(context.Context, bool) ([]api.DiscoveredSite, err
 }
 
 func (a *appliance) Points(_ context.Context, id replication.MachineID) ([]replication.RecoveryPoint, error) {
+	if a.panics.Swap(false) {
+		panic("told to by the test")
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.points[id]), nil
 }
 
 func (a *appliance) Vault(context.Context) (api.VaultUsage, error) {
-	if a.panics.Swap(false) {
-		panic("told to by the test")
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return api.VaultUsage{StoredBytes: 212 << 30, LogicalBytes: 1400 << 30, FreeBytes: 610 << 30, Points: 3412, Clock: a.clock}, a.vault

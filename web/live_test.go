@@ -295,23 +295,35 @@ func TestClosingTheConsoleEndsEverySocket(t *testing.T) {
 func TestAPanicEndsOneSocketAndNothingElse(t *testing.T) {
 	h := newHouse(t, true).claimed()
 	b := h.signedIn("")
-	s, _ := b.dial("/", nil)
+	const machine = "m-4f7c21aa"
+	s, _ := b.dial("/machines/"+machine, nil)
 	s.until("data-as-of")
 	other, _ := b.dial("/jobs/"+runningJob, nil)
 	other.until("data-as-of")
 	h.appliance.panics.Store(true)
-	for err := error(nil); err == nil; {
-		if err = h.appliance.change(runningJob, func(j *store.Job) { j.Steps[2].Done += gib }); err != nil {
-			t.Fatal(err)
+	rename := func(tx *store.Tx) error {
+		m, err := tx.Machines().Get(machine)
+		if err != nil {
+			return err
 		}
+		m.Name = "renamed"
+		return tx.Machines().Put(m)
+	}
+	if err := h.store.Update(rename); err != nil {
+		t.Fatal(err)
+	}
+	for err := error(nil); err == nil; {
 		_, err = s.frame()
 	}
 	if h.appliance.panics.Load() {
 		t.Error("the socket ended by something else")
 	}
-	other.until(`id="job-steps"`)
-	again, _ := b.dial("/", nil)
-	again.until("data-as-of")
+	if err := h.appliance.change(runningJob, func(j *store.Job) { j.Steps[2].Done = 20 * gib }); err != nil {
+		t.Fatal(err)
+	}
+	other.until("20 GiB")
+	again, _ := b.dial("/machines/"+machine, nil)
+	again.until("renamed")
 }
 
 func TestTheLanguageOfAFragmentIsThatOfItsReader(t *testing.T) {
