@@ -41,6 +41,8 @@ func (d *disk) encode(changes []replication.Change) (content, error) {
 	if err != nil {
 		return content{}, err
 	}
+	encoders <- struct{}{}
+	defer func() { <-encoders }()
 	return encode(d.vault.options.Compression.codec(), s, changes)
 }
 

@@ -90,9 +90,7 @@ func (v *Vault) Write(ctx context.Context, b replication.Batch) error {
 		return nil
 	}
 	err = d.submit(ctx, b.Sequence, b.Epoch, known, func() (*draft, error) {
-		encoders <- struct{}{}
 		r, err := d.draftBatch(b)
-		<-encoders
 		if err == nil && b.Taken != nil {
 			b.Taken()
 		}
