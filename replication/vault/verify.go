@@ -124,8 +124,13 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	segments := slices.Clone(d.segments)
 	numbers, err = d.segmentFiles()
 	tails = map[uint32]tail{}
+	var previous, last uint32 // of a log that is only read
 	if w := d.log.current; w != nil {
 		tails[w.number] = tail{w.end, w.footer, d.log.chain, true} // the footer is only added to
+	} else if n := len(segments); n > 0 && segments[n-1].number > d.log.previous {
+		// The last segment was only read. The chain of the log is of that one, and it says
+		// where the one before ends.
+		previous, last = d.log.previous, segments[n-1].number
 	} else {
 		// Without room the log goes on behind this place, by what is in doubt.
 		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: !d.roomless}
@@ -135,9 +140,13 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	if err != nil {
 		return nil, nil, err
 	}
+	if last > 0 {
+		tails[previous] = c.goesOn(previous, last)
+	}
 	for _, n := range unsealed {
-		if _, known := tails[n]; !known {
-			tails[n] = c.goesOn(numbers, n)
+		i, found := slices.BinarySearch(numbers, n)
+		if _, known := tails[n]; !known && found && i+1 < len(numbers) {
+			tails[n] = c.goesOn(n, numbers[i+1])
 		}
 	}
 	c.report.Disks++
@@ -151,12 +160,8 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 }
 
 // goesOn is what the segment that follows says of the end of one.
-func (c *check) goesOn(numbers []uint32, number uint32) tail {
-	i, found := slices.BinarySearch(numbers, number)
-	if !found || i+1 == len(numbers) {
-		return tail{}
-	}
-	next, err := openSegment(c.disk.vault.fs, c.disk.folder, numbers[i+1])
+func (c *check) goesOn(number, following uint32) tail {
+	next, err := openSegment(c.disk.vault.fs, c.disk.folder, following)
 	if err != nil {
 		return tail{} // told where it is verified itself
 	}
