@@ -44,7 +44,7 @@ func must[T any](t *testing.T, args ...string) T {
 	status, out, errs := call(t.Context(), append(args, "--json")...)
 	var v T
 	if status != 0 {
-		t.Fatalf("riparo %q: status %d\n%s", args, status, errs)
+		t.Fatalf("riparo %q: status %d\n%s%s", args, status, out, errs)
 	}
 	if err := json.Unmarshal([]byte(out), &v); err != nil {
 		t.Fatalf("riparo %q: %v in %q", args, err, out)
