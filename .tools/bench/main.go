@@ -106,7 +106,7 @@ func (b *bench) run(asJSON bool, dir string) (err error) {
 	e.SetIndent("", "  ")
 	return errors.Join(err, e.Encode(map[string]any{
 		"machine": b.machine, "image_bytes": b.scale.size, "data_bytes": b.scale.data, "rounds": b.scale.rounds,
-		"works": b.results, "profile": b.spent, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
+		"works": b.results, "profile": b.spent, "disk": b.rates, "growth": b.grown, "points": b.aged, "seconds": time.Since(b.began).Seconds(),
 	}))
 }
 

@@ -28,6 +28,8 @@ type bench struct {
 	grown   []growth
 	aged    []age
 	spent   []cost
+	device  device
+	rates   rates
 }
 
 type workResult struct {

@@ -11,14 +11,15 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-// cost is where the processor time of an initial replication goes.
+// cost is where the processor time of a work of ours goes, and what it was held up by.
 type cost struct {
-	Codec   string             `json:"codec"`
+	Work    string             `json:"work"`
 	Seconds float64            `json:"seconds"`
 	CPU     float64            `json:"cpu_seconds"` // of the process, as the system counts it
 	Share   map[string]float64 `json:"share"`       // of what the profile saw, by kind
 	Waiting float64            `json:"waiting"`     // share of the processors that had nothing to do but wait for the disk
 	Idle    float64            `json:"idle"`        // share that had nothing at all to do
+	Limits  limits             `json:"limits"`
 }
 
 // costsKey names the table of where the processor time goes.
@@ -31,45 +32,81 @@ var kinds = []struct {
 	marks []string
 }{
 	{"compression", []string{"pierrec/lz4", "klauspost/compress"}},
-	{"sealing", []string{"crypto/", "golang.org/x/crypto"}},
+	{"sealing, keyed sums", []string{"crypto/", "golang.org/x/crypto"}},
 	{"checksums", []string{"hash/crc32", "zeebo/", "blake3"}},
 	{"kernel: reading", []string{"syscall.Pread", "syscall.pread", "Preadv"}},
 	{"kernel: writing", []string{"syscall.Pwrite", "syscall.pwrite", "Fdatasync", "Fsync", "Fallocate"}},
 	{"other", []string{""}},
 }
 
-// costs replicates the image with each codec under the profiler of the program.
-func (b *bench) costs() error {
-	for _, codec := range []string{"lz4", "s2", "zstd"} {
-		fmt.Fprintf(os.Stderr, "%5.0f s  measuring: where the time of %s goes\n", time.Since(b.began).Seconds(), codec)
-		c, err := b.cost(codec)
-		if err != nil {
-			return fmt.Errorf("where the time of %s goes: %w", codec, err)
+// looked are the works that are looked into.
+var looked = []struct {
+	name, options string
+	image         string
+	cold          bool
+	again         bool // the vault has the disk of before already
+}{
+	{name: "initial, LZ4", image: "disk.raw"},
+	{name: "initial, S2", options: withS2, image: "disk.raw"},
+	{name: "initial, zstd", options: withZstd, image: "disk.raw"},
+	{name: "initial, LZ4, source on disk", image: "disk.raw", cold: true},
+	{name: "initial, S2, source on disk", options: withS2, image: "disk.raw", cold: true},
+	{name: "a day, not known which", image: "day.raw", again: true},
+	{name: "a day, not known which, source on disk", image: "day.raw", again: true, cold: true},
+}
+
+// costs does each of them under the profiler of the program.
+func (b *bench) costs() (err error) {
+	if b.device, err = deviceOf(b.dir); err != nil {
+		return err
+	}
+	if b.device.known() {
+		if b.rates, err = b.probe(); err != nil {
+			return err
 		}
+	}
+	for _, l := range looked {
+		if l.cold && !canCool() {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%5.0f s  measuring: where the time goes: %s\n", time.Since(b.began).Seconds(), l.name)
+		w := &work{old: "disk.raw", image: l.image}
+		before := newVault
+		if l.again {
+			before = `[ -d "$BASE" ] || { ` + baseVault + `; }; ` + copyVault
+		}
+		c, err := b.cost(w, before, replicate+l.options, l.cold)
+		if err != nil {
+			return fmt.Errorf("where the time goes, %s: %w", l.name, err)
+		}
+		c.Work = l.name
 		b.spent = append(b.spent, c)
 	}
+	b.clean(&work{})
 	return nil
 }
 
-func (b *bench) cost(codec string) (c cost, err error) {
+// cost does a command of ours under the profiler.
+func (b *bench) cost(w *work, before, command string, cold bool) (c cost, err error) {
 	name := b.path("profile")
-	w := &work{image: "disk.raw"}
-	if _, err := b.sh(w, warm+"; "+newVault); err != nil {
+	if _, err := b.sh(w, before); err != nil {
 		return c, err
 	}
-	before, err := processorTime()
+	// What was written is on disk before anything is measured.
+	if _, err := b.sh(w, warm+"; sync"); err != nil {
+		return c, err
+	}
+	if cold {
+		if err := cool(); err != nil {
+			return c, err
+		}
+	}
+	var o outcome
+	c.Limits, c.Waiting, c.Idle, err = watch(b.device, b.rates, func() (err error) {
+		o, err = b.sh(w, "RIPARO_PROFILE='"+name+"' "+command)
+		return err
+	})
 	if err != nil {
-		return c, err
-	}
-	o, err := b.sh(w, "RIPARO_PROFILE='"+name+"' "+replicate+" --compression "+codec)
-	if err != nil {
-		return c, err
-	}
-	after, err := processorTime()
-	if err != nil {
-		return c, err
-	}
-	if _, err := b.sh(w, newVault); err != nil {
 		return c, err
 	}
 	f, err := os.Open(name)
@@ -81,29 +118,8 @@ func (b *bench) cost(codec string) (c cost, err error) {
 	if err != nil {
 		return c, err
 	}
-	c = cost{Codec: codec, Seconds: o.seconds, CPU: o.cpu, Share: portions(p)}
-	all := after.all - before.all
-	c.Waiting, c.Idle = (after.waiting-before.waiting)/all, (after.idle-before.idle)/all
+	c.Seconds, c.CPU, c.Share = o.seconds, o.cpu, portions(p)
 	return c, nil
-}
-
-// processors is what the system has counted of all its processors since its start, in
-// its own unit.
-type processors struct{ all, idle, waiting float64 }
-
-func processorTime() (p processors, err error) {
-	data, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return p, err
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	var name string
-	var user, nice, system, irq, soft, steal float64
-	if _, err := fmt.Sscan(line, &name, &user, &nice, &system, &p.idle, &p.waiting, &irq, &soft, &steal); err != nil {
-		return p, fmt.Errorf("read /proc/stat: %w", err)
-	}
-	p.all = user + nice + system + p.idle + p.waiting + irq + soft + steal
-	return p, nil
 }
 
 // portions is how much of the time was spent in stacks of each kind.
@@ -141,13 +157,25 @@ func (b *bench) printCosts(w io.Writer) {
 	if len(b.spent) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n**Where the processor time of an initial replication goes**\n\n| codec | seconds | CPU s | cores busy | waiting for the disk | idle |")
+	fmt.Fprintf(w, "\n**What a work of ours is held up by**\n\n")
+	if b.device.known() {
+		fmt.Fprintf(w, "The disk reads %.0f MB/s, writes %.0f MB/s, and does %.0f MB/s when it reads and writes at once: measured in the same run, past the page cache, in pieces of %d MiB, %d at a time. Each work was looked at every %.0f ms: the processors are its limit while they are busy for %.0f %% or more; otherwise the disk is, while it does %.0f %% or more of that.\n\n",
+			b.rates.Read/1e6, b.rates.Written/1e6, b.rates.Both/1e6, probePiece>>20, probeDepth, 1000*stretch.Seconds(), 100*busyFrom, 100*fullFrom)
+	} else {
+		fmt.Fprintf(w, "What the disk does is not known here: its file system tells no device.\n\n")
+	}
+	fmt.Fprintf(w, "| | seconds | CPU s | held up by the processors | by the disk | by neither | cores busy | waiting for the disk | idle |\n|---|---|---|---|---|---|---|---|---|\n")
+	for _, c := range b.spent {
+		fmt.Fprintf(w, "| %s | %.2f | %.2f | %.0f %% | %.0f %% | %.0f %% | %.0f %% | %.0f %% | %.0f %% |\n", c.Work, c.Seconds, c.CPU,
+			100*c.Limits.Processors, 100*c.Limits.Disk, 100*c.Limits.Neither, 100*(1-c.Waiting-c.Idle), 100*c.Waiting, 100*c.Idle)
+	}
+	fmt.Fprintf(w, "\n**Where the processor time of it goes**\n\n| |")
 	for _, k := range kinds {
 		fmt.Fprintf(w, " %s |", k.name)
 	}
-	fmt.Fprintf(w, " compression alone, on all cores |\n|---|---|---|---|---|---|%s---|\n", strings.Repeat("---|", len(kinds)))
+	fmt.Fprintf(w, " compression alone, on all cores |\n|---|%s---|\n", strings.Repeat("---|", len(kinds)))
 	for _, c := range b.spent {
-		fmt.Fprintf(w, "| %s | %.2f | %.2f | %.0f %% | %.0f %% | %.0f %% |", c.Codec, c.Seconds, c.CPU, 100*(1-c.Waiting-c.Idle), 100*c.Waiting, 100*c.Idle)
+		fmt.Fprintf(w, "| %s |", c.Work)
 		for _, k := range kinds {
 			fmt.Fprintf(w, " %.0f %% |", 100*c.Share[k.name])
 		}

@@ -84,6 +84,8 @@ const allocated = `echo $(($(stat -c %b "$OUT") * 512))`
 func resync() []contestant {
 	return []contestant{
 		{name: "riparo", ours: true, setup: baseVault, prepare: copyVault, command: replicate, bytes: storedBytes, check: sameVault},
+		{name: "riparo, S2", ours: true, prepare: copyVault, command: replicate + withS2, bytes: storedBytes, check: sameVault},
+		{name: "riparo, zstd", ours: true, prepare: copyVault, command: replicate + withZstd, bytes: storedBytes, check: sameVault},
 		{name: "rsync --inplace --no-whole-file", needs: "rsync", prepare: copyOld, command: `rsync --inplace --no-whole-file --fsync --stats "$IMG" copy.img`, bytes: sentBytes, check: `cmp copy.img "$IMG"`},
 		{name: "the same, zstd", needs: "rsync", prepare: copyOld, command: `rsync --inplace --no-whole-file --fsync --stats -z --zc=zstd --zl=1 "$IMG" copy.img`, bytes: sentBytes, check: `cmp copy.img "$IMG"`},
 		{name: "restic", needs: "restic", setup: namedOld + "; " + resticInit + "; " + resticRun + "; du -sb restic | cut -f1 > restic.size; mv restic restic.first", prepare: `rm -rf restic; cp -al restic.first restic; ` + named, command: resticRun, bytes: resticGrew},

@@ -131,8 +131,9 @@ func (l *life) run(boots int) error {
 			return fmt.Errorf("without a fault: %w", err)
 		}
 		l.shut()
-		l.disk = l.disk.Restart()
-		l.cuts++
+		if err := l.restart(); err != nil {
+			return err
+		}
 		l.note("power cut")
 	}
 	return l.boot()
@@ -178,8 +179,9 @@ func (v *Vault) kill() {
 func (l *life) boot() error {
 	l.shut()
 	if l.disk.PowerIsCut() { // while views were closed
-		l.disk = l.disk.Restart()
-		l.cuts++
+		if err := l.restart(); err != nil {
+			return err
+		}
 	}
 	if l.random.IntN(5) == 0 {
 		l.disk.CutPower(1 << 30)
@@ -234,8 +236,9 @@ func (l *life) boot() error {
 			}
 		}
 		if err != nil && l.disk.PowerIsCut() {
-			l.disk = l.disk.Restart()
-			l.cuts++
+			if err := l.restart(); err != nil {
+				return err
+			}
 			l.faults["cut in recovery"]++
 			l.note("power cut in recovery")
 			continue
@@ -246,8 +249,9 @@ func (l *life) boot() error {
 		l.vault = v
 		if l.disk.PowerIsCut() {
 			l.shut()
-			l.disk = l.disk.Restart()
-			l.cuts++
+			if err := l.restart(); err != nil {
+				return err
+			}
 			l.faults["cut in recovery"]++
 			l.note("power cut in recovery")
 			continue
@@ -258,10 +262,14 @@ func (l *life) boot() error {
 	l.disk.FailSync(1 << 30)
 	l.disk.FailSyncDir(1 << 30)
 	m, err := l.shown(l.vault)
-	if err == nil {
-		l.model, l.later = m, nil
+	if err != nil {
+		return err
 	}
-	return err
+	l.model, l.later = m, nil
+	if l.cuts%onlookEvery == 0 {
+		return l.sound(l.vault)
+	}
+	return nil
 }
 
 // shown is what the vault shows: what was acknowledged, or also what was under way.

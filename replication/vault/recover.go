@@ -154,7 +154,7 @@ func (r *replayer) findInventory() error {
 			return r.unreadable(n, err)
 		}
 		for i := range records {
-			if records[i].kind == kindInventory && (found == nil || records[i].serial > found.serial) {
+			if records[i].kind == kindInventory && (found == nil || records[i].serial >= found.serial) {
 				found = &records[i]
 			}
 			r.witness = max(r.witness, records[i].settled)

@@ -54,6 +54,10 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 			if err := r.take(&doubtful[i]); err != nil {
 				return err
 			}
+			end = doubtful[i].position + doubtful[i].size()
+		}
+		if keep+len(doubtful) > 0 { // what lies behind does not count
+			r.log.previous, r.log.previousEnd = s.number, end
 		}
 		return nil
 	}

@@ -124,14 +124,9 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	segments := slices.Clone(d.segments)
 	numbers, err = d.segmentFiles()
 	tails = map[uint32]tail{}
-	var previous, last uint32 // of a log that is only read
 	if w := d.log.current; w != nil {
 		tails[w.number] = tail{w.end, w.footer, d.log.chain, true} // the footer is only added to
-	} else if n := len(segments); n > 0 && segments[n-1].number > d.log.previous {
-		// The last segment was only read. The chain of the log is of that one, and it says
-		// where the one before ends.
-		previous, last = d.log.previous, segments[n-1].number
-	} else {
+	} else if d.log.previous > 0 {
 		// Without room the log goes on behind this place, by what is in doubt.
 		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: !d.roomless}
 	}
@@ -140,8 +135,14 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	if err != nil {
 		return nil, nil, err
 	}
-	if last > 0 {
-		tails[previous] = c.goesOn(previous, last)
+	if d.vault.options.ReadOnly {
+		// It is as it was left. What a recovery would remove is none of the log, and what it
+		// would seal is open.
+		known := func(n uint32) bool {
+			return slices.ContainsFunc(segments, func(g segmentInfo) bool { return g.number == n })
+		}
+		numbers = slices.DeleteFunc(numbers, func(n uint32) bool { return !known(n) })
+		unsealed = numbers
 	}
 	for _, n := range unsealed {
 		i, found := slices.BinarySearch(numbers, n)
@@ -377,7 +378,7 @@ func (c *check) payload(k *checker, rec *record) bool {
 		}
 	}
 	if !replication.IsZero(p) {
-		c.damaged(rec.segment, rec.position+rec.size()-int64(len(p)), errors.New("the padding is not zero"))
+		c.repeated(rec.segment, rec.position+rec.size()-int64(len(p)), errors.New("the padding is not zero; nothing is kept in it"))
 	}
 	return true
 }
