@@ -14,7 +14,7 @@ import (
 var rareSights = []sight{
 	{name: "second-code", path: "/account", then: func(c *chrome) {
 		c.Do("the password", chromedp.SendKeys("#second-password", password))
-		c.Click(`form[action="/account/second/begin"] button`)
+		c.Leave("the second step", func() { c.Click(`form[action="/account/second/begin"] button`) })
 		c.Until("the picture", `location.pathname === "/account/second" && document.querySelector(".offer img")?.complete`)
 	}},
 	{name: "account-passkeys", path: "/account"},
@@ -23,8 +23,7 @@ var rareSights = []sight{
 	{name: "dialog-alarm", path: "/machines/m-4f7c21aa", then: dialog("dismiss-alarm")},
 	{name: "bulk", path: "/machines", then: func(c *chrome) {
 		c.Click("#bulk-all")
-		c.Click(`#bulk button[value="test-failover"]`)
-		c.Until("what would be done", `location.pathname === "/machines/bulk" && document.readyState === "complete"`)
+		c.Leave("what would be done", func() { c.Click(`#bulk button[value="test-failover"]`) })
 	}},
 	{name: "columns", path: "/machines?hide=drill", then: func(c *chrome) { c.Click("#machines-columns summary") }},
 	{name: "seeds", path: "/protect?site=Milano&ref=r-9", then: func(c *chrome) { c.Click(".seeds summary") }},

@@ -228,21 +228,22 @@ func (h *house) shootRestore(p *photographer) {
 	for _, l := range []look{{1440, "en", "light"}, {390, "it", "dark"}} {
 		p.Size(l.width, 900)
 		p.Visit("/setup/restore?token=" + h.token)
-		p.JS(fmt.Sprintf(`(document.querySelector('.prefs button[name="language"][value=%q]').click(), 0)`, l.lang))
-		p.Until("the language", fmt.Sprintf(`document.documentElement.lang === %q && document.readyState === "complete"`, l.lang))
+		p.Leave("the language", func() {
+			p.JS(fmt.Sprintf(`(document.querySelector('.prefs button[name="language"][value=%q]').click(), 0)`, l.lang))
+		})
 		p.Visit("/setup/restore?token=" + h.token)
 		p.take("restore", l, "200")
 		p.Do("choose the file", chromedp.SetUploadFiles("#backup", []string{file}))
-		p.Click(`form[enctype] footer button`)
+		p.Leave("the second form", func() { p.Click(`form[enctype] footer button`) })
 		p.Until("the passphrase", `document.activeElement.id === "passphrase"`)
 		p.take("restore-came", l, "200")
 		p.Do("a passphrase", chromedp.Focus("#passphrase"))
-		p.Press("wrong" + kb.Enter)
+		p.Leave("the answer", func() { p.Press("wrong" + kb.Enter) })
 		p.Until("the problem", `document.querySelector(".message.bad")`)
 		p.take("restore-wrong", l, "422")
 		p.Do("the passphrase", chromedp.Focus("#passphrase"))
-		p.Press(password + kb.Enter)
-		p.Until("the end", `document.querySelector('form[action="/login"]')`)
+		p.Leave("the end", func() { p.Press(password + kb.Enter) })
+		p.Until("to be asked to sign in", `document.querySelector('form[action="/login"]')`)
 		p.take("restore-done", l, "200")
 	}
 }

@@ -90,11 +90,25 @@ func (b *Browser) Do(what string, actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// Leave does something that leads to another document, such as a click on a link or a
+// form that is sent, and waits until that one has come and its script has run.
+//
+// The old document stands there until the first bytes of the new one come, and much
+// that is true of the new one is true of the old one too: whoever waits for that alone
+// goes on too early. The next step then meets a navigation under way, which aborts it
+// or takes the page from under it. So the old window gets a mark, which goes with it.
+func (b *Browser) Leave(what string, act func()) {
+	b.Helper()
+	b.JS("(window.left = true)")
+	act()
+	// Scripts are deferred: they have run when a document is complete.
+	b.Until(what, `!window.left && document.readyState === "complete" && document.querySelector("main")`)
+}
+
 // Visit opens a page and waits for its script.
 func (b *Browser) Visit(path string) {
 	b.Helper()
-	b.Do("visit "+path, chromedp.Navigate(b.base+path), chromedp.WaitReady("main"))
-	b.Until("the script", `document.readyState === "complete"`)
+	b.Leave("the page "+path, func() { b.Do("visit "+path, chromedp.Navigate(b.base+path)) })
 }
 
 // JS evaluates an expression to a text.
@@ -130,7 +144,8 @@ func (b *Browser) Until(what, expression string) {
 	}
 }
 
-// Click clicks on the first element that a selector finds.
+// Click clicks on the first element that a selector finds. What leads to another
+// document is clicked on within Leave.
 func (b *Browser) Click(selector string) {
 	b.Helper()
 	b.Do("click on "+selector, chromedp.Click(selector))
