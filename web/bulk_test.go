@@ -71,7 +71,7 @@ func TestMarksSurviveAnUpdate(t *testing.T) {
 		t.Error("one box does not mark all")
 	}
 	c.JS(`(document.querySelector('#bulk button[value="pause"]').focus(), 0)`)
-	c.Press(kb.Enter)
+	c.Leave("the question", func() { c.Press(kb.Enter) })
 	c.Until("to be asked", `document.querySelector("#bulk-ask button.primary")`)
 	if browsertest.HasAxe() {
 		for _, fault := range c.Axe() {
@@ -84,7 +84,7 @@ func TestMarksSurviveAnUpdate(t *testing.T) {
 			t.Errorf("at %d px it scrolls sideways: %s", width, what)
 		}
 	}
-	c.Click("#bulk-ask button.primary")
+	c.Leave("the answer", func() { c.Click("#bulk-ask button.primary") })
 	c.Until("what came of it", `document.querySelector("#bulk-ask") && !document.querySelector("#bulk-ask button.primary")`)
 	if !slices.ContainsFunc(h.appliance.asked, func(r web.Request) bool { return r.Verb == lifecycle.Pause }) {
 		t.Error("nothing was paused")

@@ -270,7 +270,7 @@ func TestNewLinesWaitWhileTheReaderLooksBack(t *testing.T) {
 	if text := c.JS(`document.activeElement.closest("li").textContent`); !strings.Contains(text, "waits one") {
 		t.Errorf("two lines up is %q", text)
 	}
-	c.Press("\r")
+	c.Leave("what was around it", func() { c.Press("\r") })
 	c.Until("the context", `document.querySelector("li.chosen")?.textContent.includes("waits one")`)
 	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))

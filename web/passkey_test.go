@@ -29,14 +29,14 @@ func TestAPasskeySignsInFromARealBrowser(t *testing.T) {
 	c.Visit("/account")
 	c.Until("the form", `!document.querySelector("[data-passkey=create]").hidden`)
 	c.Do("name", chromedp.Focus("#passkey-label"))
-	c.Press("laptop" + kb.Tab + password + kb.Enter)
+	c.Leave("what making a passkey leads to", func() { c.Press("laptop" + kb.Tab + password + kb.Enter) })
 	c.Until("the passkey", `document.querySelector("#passkeys").innerText.includes("The passkey was added")`)
 	if u, err := h.identity.User(user); err != nil || len(u.Passkeys) != 1 || u.Passkeys[0].Name != "laptop" || u.Passkeys[0].Host != "localhost" {
 		t.Fatalf("the account has %+v, %v", u.Passkeys, err)
 	}
-	c.Do("sign out", chromedp.Submit(`form[action="/logout"]`))
+	c.signOut()
 	c.Until("the sign-in", `location.pathname === "/login"`)
-	c.Click("[data-passkey=get] button")
+	c.Leave("what the passkey leads to", func() { c.Click("[data-passkey=get] button") })
 	c.Until("the overview", `location.pathname === "/"`)
 	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))

@@ -217,14 +217,14 @@ func TestARestoreByKeyboard(t *testing.T) {
 	c.Until("the page", `document.activeElement.id === "token"`)
 	c.Press(h.token)
 	c.Do("choose the file", chromedp.SetUploadFiles("#backup", []string{file}))
-	c.Do("send it", chromedp.Click(`form[enctype] footer button`))
+	c.Leave("the second form", func() { c.Click(`form[enctype] footer button`) })
 	c.Until("the passphrase", `document.activeElement.id === "passphrase" && document.body.innerText.includes("Milano 1")`)
 	if browsertest.HasAxe() {
 		for _, said := range c.Axe() {
 			t.Errorf("axe: %s", said)
 		}
 	}
-	c.Press(password + "\r")
+	c.Leave("the answer", func() { c.Press(password + "\r") })
 	c.Until("the end", `document.querySelector('form[action="/login"]') && document.body.innerText.includes("Machines: 6")`)
 	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))
