@@ -120,9 +120,10 @@ func (v *visitor) claim() {
 	v.fill("#token", v.th.a.SetupToken)
 	v.fill("#name", "anna")
 	v.fill("#password", consolePassword)
+	v.Until("how strong the password is", `document.querySelector("#strength").innerText`)
 	v.fill("#again", consolePassword)
 	v.choose("#language", v.lang)
-	v.act("main form .btn.primary")
+	v.leave("main form .btn.primary")
 	v.Until("to be inside", `document.querySelector("#nav")`)
 	v.Until("the first step of the setup", `location.pathname === "/setup/appliance"`)
 	v.act(fmt.Sprintf(`[data-theme-switch] button[value=%q]`, v.theme))
@@ -142,7 +143,7 @@ func (v *visitor) protect() {
 	v.Visit("/machines")
 	v.act(`a[href^="/protect?"]`)
 	v.Until("what to protect", `document.querySelector("#ask #target, #dialog #target")`)
-	v.act("#ask footer .btn.primary")
+	v.leave("#ask footer .btn.primary")
 	v.Until("the job", `location.pathname.startsWith("/jobs/") && document.querySelector("#live").textContent`)
 	v.JS("(window.notReloaded = true)")
 	moved := `[...document.querySelectorAll("#job-steps progress")].some(p => p.value > 0 && p.value < p.max)`
@@ -179,7 +180,6 @@ func (v *visitor) drill() {
 
 func (v *visitor) failOver() {
 	v.Helper()
-	v.Until("points to choose from", `true`)
 	v.th.points(4)
 	v.verb(lifecycle.UnplannedFailover)
 	first := v.th.machine().Failover
@@ -238,7 +238,7 @@ func (v *visitor) verb(verb lifecycle.Verb) {
 	if v.JS(`document.querySelector("#dialog #confirm") !== null`) == "true" {
 		v.fill("#dialog #confirm", "WEB01")
 	}
-	v.act("#dialog footer button")
+	v.leave("#dialog footer button")
 	v.Until("the job of "+string(verb), `location.pathname.startsWith("/jobs/")`)
 	v.Until("the job to end", `document.querySelector("#job-head .badge.ok, #job-head .badge.bad")`)
 	if v.JS(`document.querySelector("#job-head .badge.bad") !== null`) == "true" {
@@ -264,6 +264,12 @@ func (v *visitor) act(selector string) {
 	}
 	v.focus(selector)
 	v.Press(kb.Enter)
+}
+
+// leave does that with what leads to another page, and waits until that one is there.
+func (v *visitor) leave(selector string) {
+	v.Helper()
+	v.Leave("what "+selector+" leads to", func() { v.act(selector) })
 }
 
 // farthest is how many times a person would press Tab before giving up.
