@@ -137,7 +137,7 @@ func (v *visitor) protect() {
 	site := v.th.provider(v.th.primary).(interface {
 		SlowDisk(ref hypervisor.Ref, key string, delay time.Duration) error
 	})
-	if err := site.SlowDisk(v.th.ref, "vda", 60*time.Millisecond); err != nil {
+	if err := site.SlowDisk(v.th.ref, "vda", 300*time.Millisecond); err != nil {
 		v.Fatal(err)
 	}
 	v.Visit("/machines")
