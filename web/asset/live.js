@@ -286,7 +286,8 @@
 		html.dataset.theme = theme;
 		for (const b of $$("button", form)) b.setAttribute("aria-pressed", String(b.value === theme));
 		const body = new URLSearchParams(new FormData(form, event.submitter));
-		fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
+		// keepalive: it arrives also when the page is left at once.
+		fetch(form.action, { method: "POST", body, redirect: "manual", keepalive: true }).catch(() => {});
 	}
 
 	// picker joins a slider to the list of recovery points. The slider moves in time,
