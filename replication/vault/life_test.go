@@ -293,6 +293,9 @@ func (l *life) shown(v *Vault) (*model, error) {
 // under way.
 func (l *life) showsAny(v *Vault) error {
 	_, err := l.shown(v)
+	if err == nil && l.cuts%onlookEvery == 0 {
+		err = l.sound(v)
+	}
 	if l.disk.PowerIsCut() {
 		return nil
 	}

@@ -31,6 +31,10 @@ type log struct {
 	previous    uint32
 	previousEnd int64
 	repeating   bool // the next append repeats what lies behind that place
+	// The newest segment, if it is read where it is and not written once more, and where the
+	// records end that count.
+	onlyRead    uint32
+	onlyReadEnd int64
 }
 
 // segmentWriter is the segment that is appended to.

@@ -43,7 +43,7 @@ var plantedBugs = []plantedBug{
 	{"a repetition that was cut off counts", "recover.go", `return newest.serial >= s.header.repeats, nil`, `return true, nil`, ""},
 	{"segments before the first one of the log count", "recover.go", `if bounded = s.header != nil; bounded {`, `if bounded = s.header != nil && s.header.previous > 0; bounded {`,
 		"TestADiskWhoseBeginningWasWrittenTwiceBeginsOnce"},
-	{"what a cut-off append left counts where it is only read", "rescue.go", `if keep+len(doubtful) > 0 {`, `if false {`, ""},
+	{"what a cut-off append left counts where it is only read", "rescue.go", `r.log.onlyRead, r.log.onlyReadEnd = s.number, end`, ``, ""},
 	{"a segment that a recovery would remove is verified", "verify.go", `return !known(n)`, `return !known(n) && false`, ""},
 	{"the first of two copies of an inventory counts", "recover.go", `records[i].serial >= found.serial`, `records[i].serial > found.serial`,
 		"TestAnInventoryThatWasWrittenOnceMoreCountsWhereItIs"},

@@ -50,16 +50,7 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 		return nil
 	}
 	if r.vault.options.ReadOnly {
-		for i := range doubtful {
-			if err := r.take(&doubtful[i]); err != nil {
-				return err
-			}
-			end = doubtful[i].position + doubtful[i].size()
-		}
-		if keep+len(doubtful) > 0 { // what lies behind does not count
-			r.log.previous, r.log.previousEnd = s.number, end
-		}
-		return nil
+		return r.onlyRead(s, doubtful, end)
 	}
 	if keep > 0 {
 		r.log.previous, r.log.previousEnd = s.number, end
@@ -73,19 +64,27 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 	if errors.Is(err, vfs.ErrNoSpace) {
 		// They can be read where they are. Nothing more is acknowledged until the vault
 		// is opened with space to write them again.
-		for i := range doubtful {
-			if err := r.take(&doubtful[i]); err != nil {
-				return err
-			}
-		}
 		r.broken, r.uncertain = err, true
 		r.noteRoom(err)
-		return nil
+		return r.onlyRead(s, doubtful, end)
 	}
 	if err != nil {
 		return err
 	}
 	return r.sealOld(s, records, end)
+}
+
+// onlyRead takes what is in doubt from where it is, behind the end of what is certain.
+// What lies behind it does not count.
+func (r *replayer) onlyRead(s *segmentReader, doubtful []record, end int64) error {
+	for i := range doubtful {
+		if err := r.take(&doubtful[i]); err != nil {
+			return err
+		}
+		end = doubtful[i].position + doubtful[i].size()
+	}
+	r.log.onlyRead, r.log.onlyReadEnd = s.number, end
+	return nil
 }
 
 // reopen goes on in a segment that was closed in good order.

@@ -126,16 +126,17 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	tails = map[uint32]tail{}
 	if w := d.log.current; w != nil {
 		tails[w.number] = tail{w.end, w.footer, d.log.chain, true} // the footer is only added to
+	} else if d.log.onlyRead > 0 {
+		tails[d.log.onlyRead] = tail{end: d.log.onlyReadEnd, chain: d.log.chain, bound: true}
 	} else if d.log.previous > 0 {
-		// Without room the log goes on behind this place, by what is in doubt.
-		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: !d.roomless}
+		tails[d.log.previous] = tail{end: d.log.previousEnd, chain: d.log.chain, bound: true}
 	}
 	unsealed := slices.Clone(d.unsealed)
 	d.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}
-	if d.vault.options.ReadOnly {
+	if d.vault.options.ReadOnly || d.roomless {
 		// It is as it was left. What a recovery would remove is none of the log, and what it
 		// would seal is open.
 		known := func(n uint32) bool {
