@@ -17,8 +17,8 @@ type limits struct {
 
 const (
 	stretch  = 100 * time.Millisecond // the system counts ten to the stretch
-	busyFrom = 0.85                   // of the processors
-	fullFrom = 0.85                   // of what the disk does at most
+	busyFrom = 0.8                    // of the processors
+	fullFrom = 0.8                    // of what the disk does at most
 )
 
 // watch does a command and finds out what it was held up by.
