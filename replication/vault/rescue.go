@@ -83,7 +83,9 @@ func (r *replayer) onlyRead(s *segmentReader, doubtful []record, end int64) erro
 		}
 		end = doubtful[i].position + doubtful[i].size()
 	}
-	r.log.onlyRead, r.log.onlyReadEnd = s.number, end
+	if end > segmentHeaderSize { // otherwise the log ends in the segment before
+		r.log.onlyRead, r.log.onlyReadEnd = s.number, end
+	}
 	return nil
 }
 
