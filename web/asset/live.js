@@ -173,6 +173,7 @@
 			dialog.replaceChildren(document.adoptNode(form));
 			dialog.setAttribute("aria-label", form.dataset.title);
 			arm(dialog);
+			enter = false;
 			if (!dialog.open) dialog.showModal();
 			$("[autofocus], input:not([type=hidden], [hidden]), select, textarea, button", dialog)?.focus();
 		} catch {
@@ -194,6 +195,15 @@
 		}
 	});
 	dialog?.addEventListener("close", () => dialog.replaceChildren());
+
+	// The Enter key that opened a dialog does not answer it too, however long it is held.
+	let enter = false; // it was pressed here
+	dialog?.addEventListener("keydown", (event) => {
+		if (event.key !== "Enter") return;
+		if (event.repeat && !enter) event.preventDefault();
+		else enter = true;
+	});
+	dialog?.addEventListener("keypress", (event) => { if (event.key === "Enter" && !enter) event.preventDefault(); });
 
 	document.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) print(); });
 
