@@ -83,8 +83,14 @@ const (
 )
 
 // probe finds out the rates: it reads the image and writes a file past the page cache,
-// each alone and both at once.
+// each alone and both at once. What the page cache holds of the image is dropped before:
+// direct access has to give it up page by page.
 func (b *bench) probe() (r rates, err error) {
+	if canCool() {
+		if err := cool(); err != nil {
+			return r, err
+		}
+	}
 	from, err := os.OpenFile(b.path("disk.raw"), os.O_RDONLY|syscall.O_DIRECT, 0)
 	if err != nil {
 		return r, err
