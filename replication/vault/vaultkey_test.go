@@ -109,18 +109,13 @@ func TestWithoutKeyAVaultTellsItsPointsAndNotTheirContent(t *testing.T) {
 		t.Error("no region was told")
 	}
 	// The stored bytes can be checked, and damage to them be found.
-	real := func() (n int) {
+	real := func() int {
 		t.Helper()
 		report, err := v.Verify(t.Context(), VerifyOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, d := range report.Damage {
-			if !d.Harmless {
-				n++
-			}
-		}
-		return n
+		return harm(report)
 	}
 	if n := real(); n != 0 {
 		t.Errorf("verify reports damage %d times, want none", n)
