@@ -36,7 +36,9 @@ func writeRaw(ctx context.Context, f *os.File, source replication.Source, o Expo
 	w := vfs.NewWriter(f)
 	defer w.Close() // it only closes a second handle
 	var done atomic.Int64
-	buffers := sync.Pool{New: func() any { b := make([]byte, copyPiece); return &b }}
+	memory := vfs.NewPieces(copyPiece)
+	defer memory.Free()
+	buffers := sync.Pool{New: func() any { b := memory.Take(); return &b }}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(copiers)
 	err := func() error {

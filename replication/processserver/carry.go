@@ -8,6 +8,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 	// sink has not taken yet. A sink that takes its batches early, as a vault does once
 	// it has compressed them, has all its writes in flight with these few, and they stay
 	// in the caches of the processor.
-	buffers = readsInFlight + 4
+	buffers = readsInFlight + 2
 
 	// MaxMemory is the most data, in bytes, that one Carry holds at any time.
 	MaxMemory = buffers * loadBytes
@@ -90,11 +91,13 @@ func Carry(ctx context.Context, sink replication.Sink, state replication.DiskSta
 		disk: state.Disk.ID, size: state.Disk.Size,
 		next: state.Sequence + 1, fresh: state.Sequence == 0,
 		result: Result{Sequence: state.Sequence},
+		memory: vfs.NewPieces(int(o.LoadBytes)),
 		free:   make(chan []byte, buffers),
 		// One more is in the hands of the loop that receives.
 		loads:   make(chan *load, readsInFlight-1),
 		batches: make(chan *shipment, writesInFlight-1),
 	}
+	defer c.memory.Free()
 	g, ctx := errgroup.WithContext(ctx)
 	c.group = g
 	g.Go(func() error { return c.plan(ctx) })
@@ -127,6 +130,7 @@ type carrier struct {
 	result  Result               // written by settle only, until all loops have ended
 	made    int                  // buffers made so far; used by plan only
 	cutOff  error                // that ended the regions of the source; written by plan only
+	memory  *vfs.Pieces          // of the buffers
 	free    chan []byte          // buffers to be used again
 	loads   chan *load           // plan → build
 	batches chan *shipment       // build → settle

@@ -111,7 +111,7 @@ func (c *carrier) buffer(ctx context.Context) ([]byte, error) {
 	}
 	if c.made < buffers {
 		c.made++
-		return make([]byte, c.options.LoadBytes), nil
+		return c.memory.Take(), nil
 	}
 	select {
 	case b := <-c.free:

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 const (
@@ -77,7 +78,7 @@ func Differences(source replication.Source, holder Hasher, disk replication.Disk
 	if o == nil {
 		o = &Options{}
 	}
-	return &Comparison{source: source, holder: holder, disk: disk, options: *o, buffers: make(chan []byte, windowsInFlight)}
+	return &Comparison{source: source, holder: holder, disk: disk, options: *o}
 }
 
 // Comparison is a [replication.Source] that yields only what differs.
@@ -86,6 +87,7 @@ type Comparison struct {
 	holder  Hasher
 	disk    replication.DiskID
 	options Options
+	memory  *vfs.Pieces       // of the buffers
 	buffers chan []byte       // of windowBytes, free to be used again
 	judge   replication.Judge // nil: the holder is asked for checksums
 
@@ -155,6 +157,8 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 			yield(replication.Region{}, fmt.Errorf("compare disk %s: %w", c.disk, err))
 			return
 		}
+		c.memory, c.buffers = vfs.NewPieces(windowBytes), make(chan []byte, windowsInFlight)
+		defer c.memory.Free()
 		g, ctx := errgroup.WithContext(ctx)
 		windows := make(chan *window, windowsInFlight-1) // and one in settle's hand
 		g.Go(func() error { return c.cut(ctx, g, windows) })

@@ -131,7 +131,7 @@ func (c *Comparison) buffer() []byte {
 	case b := <-c.buffers:
 		return b
 	default:
-		return make([]byte, windowBytes)
+		return c.memory.Take()
 	}
 }
 

@@ -87,7 +87,7 @@ const (
 	// smallPayload and anything below is left to the garbage collector.
 	smallPayload = 256 << 10
 	// payloadStep: few sizes, so that one fits the next batch.
-	payloadStep = 128 << 10
+	payloadStep = 32 << 10
 )
 
 func takePayload(size int) []byte {

@@ -223,8 +223,7 @@ func (d *disk) grown() error {
 // finish ends the wait for p. The caller holds mu.
 func (p *pending) finish(d *disk, err error) {
 	p.done, p.err = true, err
-	returnPayload(p.draft.payload)
-	p.draft.payload = nil
+	p.draft.release()
 	delete(d.queue, p.head.sequence)
 }
 

@@ -77,6 +77,12 @@ func newDraft(k kind, table []row, payload, body []byte) *draft {
 	return d
 }
 
+// release gives the payload back: it is in the log, or never will be.
+func (d *draft) release() {
+	returnPayload(d.payload)
+	d.payload = nil
+}
+
 func (d *draft) size() int64 { return int64(len(d.meta) + len(d.payload)) }
 
 var (
@@ -131,6 +137,7 @@ func (l *log) append(drafts []*draft) error {
 		d.record.recordHeader, d.record.segment, d.record.position = d.head, w.number, position
 		footer = appendFooter(footer, position, d.meta, d.head.body)
 		buffer = append(append(buffer, d.meta...), d.payload...)
+		d.release()
 	}
 	buffer = append(buffer, zeroes[:roundUp(int64(len(buffer)))-int64(len(buffer))]...)
 	if fresh {
@@ -156,22 +163,23 @@ func (l *log) append(drafts []*draft) error {
 	return nil
 }
 
+// appendBytes are room for all that one append takes, if not one batch alone is more.
+const appendBytes = commitBytes + 1<<20
+
 // room gives an empty buffer for size bytes. Those of usual size are kept in the pool.
-// They begin at a page, as the allocator does it for large ones, so that they can be
-// written directly.
+// They begin at a page, so that they can be written directly.
 func room(pooled *[]byte, size int64) []byte {
-	const step = 1 << 20
-	if int64(cap(*pooled)) >= size {
+	switch {
+	case int64(cap(*pooled)) >= size:
 		return (*pooled)[:0]
+	case size > appendBytes:
+		return vfs.Memory(int(size))[:0]
+	case size > 256<<10:
+		*pooled = vfs.Memory(appendBytes)[:0]
+	default:
+		*pooled = make([]byte, 0, size)
 	}
-	if size > step/4 {
-		size = (size + step - 1) / step * step
-	}
-	buffer := make([]byte, 0, size)
-	if size <= commitBytes+2*step {
-		*pooled = buffer
-	}
-	return buffer
+	return *pooled
 }
 
 // reserve announces the appends that will follow a large one: the segment grows to

@@ -46,7 +46,7 @@ func (w *lookahead) slice(offset, n int64) ([]byte, error) {
 	}
 	length := min(max(lookaheadBytes, roundUp(offset-start+n)), w.size-start)
 	if int64(cap(w.p)) < length {
-		w.p = append(make([]byte, 0, roundUp(length)), kept...)
+		w.p = append(vfs.Memory(int(roundUp(length)))[:0], kept...)
 	} else {
 		w.p = append(w.p[:0], kept...)
 	}
