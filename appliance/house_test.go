@@ -37,11 +37,13 @@ var floors = []room{
 		"replication/vfs"}}, // all files are reached through the seam
 	{path: "replication/keyring", floor: 1}, // master keys, as the vault asks for them
 	{path: "replication/mobility", floor: 1},
-	{path: "replication/processserver", floor: 1},
+	{path: "replication/processserver", floor: 1, neighbors: []string{
+		"replication/vfs"}}, // memory that disks are read into fastest
 	{path: "replication/transport", floor: 1},
 	{path: "replication/mastertarget", floor: 1, neighbors: []string{
 		"replication/vault", "replication/nbd"}}, // it offers the vault's points as NBD disks
-	{path: "replication/resync", floor: 1},
+	{path: "replication/resync", floor: 1, neighbors: []string{
+		"replication/vfs"}}, // the same
 	{path: "replication/noise", floor: 1}, // what points are made of says whether a disk is being encrypted
 	{path: "replication/sinktest", floor: 1},
 	{path: "replication/sim", floor: 1, neighbors: []string{

@@ -152,11 +152,13 @@ func (b *bench) probe() (r rates, err error) {
 func turns(sum *atomic.Int64, count int64, do func(p []byte, n int64) error) func(until time.Time) error {
 	var next atomic.Int64
 	return func(until time.Time) error {
-		// Memory of its own mapping lies as direct access wants it.
+		// Memory of its own mapping lies as direct access wants it, and in large pages if
+		// there are some: a disk is read and written faster then.
 		p, err := unix.Mmap(-1, 0, probePiece, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 		if err != nil {
 			return err
 		}
+		_ = unix.Madvise(p, unix.MADV_HUGEPAGE)
 		for err == nil && time.Now().Before(until) {
 			if err = do(p, (next.Add(1)-1)%count); err == nil {
 				sum.Add(probePiece)

@@ -35,7 +35,7 @@ func columns(names []string, format string) string {
 func (b *bench) print(w io.Writer) {
 	m := b.machine
 	fmt.Fprintf(w, "Measured on %s by `./build.sh bench` in %.0f minutes: %s, %d cores, %s, %s, %s; %s. Peers: %s.\n\n", m.Date, time.Since(b.began).Minutes(), m.Processor, m.Cores, m.Memory, m.System, m.FileSystem, m.Riparo, strings.Join(m.Peers, "; "))
-	fmt.Fprintf(w, "W1 is a disk of %d MiB with about %d MiB of data, real files and generated ones; W2 is the same disk after a day; W3 is a database of %d MiB of which 1 %% (a) or 5 %% (b) of the pages changed. Medians of %d rounds (least–most). A ratio is paired within its round: above 1, it takes longer than Riparo with LZ4, S2 or zstd. CPU counts all processes, the peak is that of the largest one.\n", b.scale.size>>20, b.scale.data>>20, b.scale.database>>20, b.scale.rounds)
+	fmt.Fprintf(w, "W1 is a disk of %d MiB with about %d MiB of data, real files and generated ones; W2 is the same disk after a day; W3 is a database of %d MiB of which 1 %% (a) or 5 %% (b) of the pages changed. Medians of %d rounds (least–most). A ratio is paired within its round: above 1, it takes longer than Riparo with LZ4, MinLZ or zstd. CPU counts all processes, the peak is that of the largest one.\n", b.scale.size>>20, b.scale.data>>20, b.scale.database>>20, b.scale.rounds)
 	for _, r := range b.results {
 		fmt.Fprintf(w, "\n**%s**\n\n", r.Work)
 		var ours []string

@@ -31,7 +31,7 @@ var kinds = []struct {
 	name  string
 	marks []string
 }{
-	{"compression", []string{"pierrec/lz4", "klauspost/compress"}},
+	{"compression", []string{"pierrec/lz4", "klauspost/compress", "minio/minlz"}},
 	{"sealing, keyed sums", []string{"crypto/", "golang.org/x/crypto"}},
 	{"checksums", []string{"hash/crc32", "zeebo/", "blake3"}},
 	{"kernel: reading", []string{"syscall.Pread", "syscall.pread", "Preadv"}},
@@ -47,10 +47,10 @@ var looked = []struct {
 	again         bool // the vault has the disk of before already
 }{
 	{name: "initial, LZ4", image: "disk.raw"},
-	{name: "initial, S2", options: withS2, image: "disk.raw"},
+	{name: "initial, MinLZ", options: withMinLZ, image: "disk.raw"},
 	{name: "initial, zstd", options: withZstd, image: "disk.raw"},
 	{name: "initial, LZ4, source on disk", image: "disk.raw", cold: true},
-	{name: "initial, S2, source on disk", options: withS2, image: "disk.raw", cold: true},
+	{name: "initial, MinLZ, source on disk", options: withMinLZ, image: "disk.raw", cold: true},
 	{name: "a day, not known which", image: "day.raw", again: true},
 	{name: "a day, not known which, source on disk", image: "day.raw", again: true, cold: true},
 }

@@ -36,7 +36,7 @@ const (
 	baseVault = `rm -rf "$BASE"; "$RIPARO" disk replicate "$OLD" --vault "$BASE" --disk d --json`
 	copyVault = `rm -rf "$VAULT"; cp -a "$BASE" "$VAULT"; sync`
 	replicate = `"$RIPARO" disk replicate "$IMG" --vault "$VAULT" --disk d --json`
-	withS2    = ` --compression s2`
+	withMinLZ = ` --compression minlz`
 	withZstd  = ` --compression zstd`
 	// What the vault holds is exported and compared with the image.
 	sameVault   = `rm -f "$OUT"; "$RIPARO" disk export --vault "$VAULT" --disk d --json "$OUT" && cmp "$OUT" "$IMG" && rm -f "$OUT"`
@@ -60,7 +60,7 @@ const (
 func initial() []contestant {
 	return []contestant{
 		{name: "riparo", ours: true, prepare: newVault, command: replicate, bytes: storedBytes, check: sameVault},
-		{name: "riparo, S2", ours: true, prepare: newVault, command: replicate + withS2, bytes: storedBytes, check: sameVault},
+		{name: "riparo, MinLZ", ours: true, prepare: newVault, command: replicate + withMinLZ, bytes: storedBytes, check: sameVault},
 		{name: "riparo, zstd", ours: true, prepare: newVault, command: replicate + withZstd, bytes: storedBytes, check: sameVault},
 		{name: "restic", needs: "restic", prepare: named + "; " + resticInit, command: resticRun, bytes: `du -sb restic | cut -f1`},
 		{name: "borg, lz4, fixed chunks of 4 MiB", needs: "borg", prepare: named + "; " + borgInit, command: borgFixed, bytes: `du -sb borg | cut -f1`},
@@ -84,7 +84,7 @@ const allocated = `echo $(($(stat -c %b "$OUT") * 512))`
 func resync() []contestant {
 	return []contestant{
 		{name: "riparo", ours: true, setup: baseVault, prepare: copyVault, command: replicate, bytes: storedBytes, check: sameVault},
-		{name: "riparo, S2", ours: true, prepare: copyVault, command: replicate + withS2, bytes: storedBytes, check: sameVault},
+		{name: "riparo, MinLZ", ours: true, prepare: copyVault, command: replicate + withMinLZ, bytes: storedBytes, check: sameVault},
 		{name: "riparo, zstd", ours: true, prepare: copyVault, command: replicate + withZstd, bytes: storedBytes, check: sameVault},
 		{name: "rsync --inplace --no-whole-file", needs: "rsync", prepare: copyOld, command: `rsync --inplace --no-whole-file --fsync --stats "$IMG" copy.img`, bytes: sentBytes, check: `cmp copy.img "$IMG"`},
 		{name: "the same, zstd", needs: "rsync", prepare: copyOld, command: `rsync --inplace --no-whole-file --fsync --stats -z --zc=zstd --zl=1 "$IMG" copy.img`, bytes: sentBytes, check: `cmp copy.img "$IMG"`},
@@ -98,7 +98,7 @@ func delta() []contestant {
 	const overlay = `rm -f overlay.qcow2; qemu-img create -q -f qcow2 -b "$IMG" -F raw overlay.qcow2; qemu-img rebase -b "$OLD" -F raw overlay.qcow2`
 	return []contestant{
 		{name: "riparo", ours: true, setup: baseVault, prepare: copyVault, command: replicate + ` --changed "$CHANGED"`, bytes: storedBytes, check: sameVault},
-		{name: "riparo, S2", ours: true, prepare: copyVault, command: replicate + ` --changed "$CHANGED"` + withS2, bytes: storedBytes, check: sameVault},
+		{name: "riparo, MinLZ", ours: true, prepare: copyVault, command: replicate + ` --changed "$CHANGED"` + withMinLZ, bytes: storedBytes, check: sameVault},
 		{name: "qemu-img convert of an overlay", needs: "qemu-img", setup: overlay, prepare: freshOut, command: `qemu-img convert -O qcow2 -B "$OLD" -F raw overlay.qcow2 "$OUT" && sync "$OUT"`, bytes: sizeOfOut},
 		{name: "the same, zstd", needs: "qemu-img", prepare: freshOut, command: `qemu-img convert -c -o compression_type=zstd -O qcow2 -B "$OLD" -F raw overlay.qcow2 "$OUT" && sync "$OUT"`, bytes: sizeOfOut},
 	}
@@ -146,7 +146,7 @@ func (b *bench) works() []work {
 	}
 	return []work{
 		first(work{key: "initial", share: 36, name: "Initial replication, source in memory (W1)", contestants: initial()}),
-		first(work{key: "initial-cold", share: 8, name: "Initial replication, source on disk (W1)", cold: true, contestants: only(initial(), "riparo", "riparo, S2", "cp --sparse=always, raw", "qemu-img convert, raw, direct")}),
+		first(work{key: "initial-cold", share: 8, name: "Initial replication, source on disk (W1)", cold: true, contestants: only(initial(), "riparo", "riparo, MinLZ", "cp --sparse=always, raw", "qemu-img convert, raw, direct")}),
 		disk(work{key: "resync", share: 22, name: "A day of changes, not known which (W2)", contestants: resync()}),
 		disk(work{key: "resync-cold", share: 6, name: "A day of changes, not known which, source on disk (W2)", cold: true, contestants: append(only(resync(), "riparo", "rsync --inplace --no-whole-file"),
 			contestant{name: "limit: read the source once", limit: true, command: `cat "$IMG" > /dev/null`})}),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
+	"github.com/minio/minlz"
 	"github.com/pierrec/lz4/v4"
 )
 
@@ -14,13 +15,14 @@ import (
 type Compression string
 
 const (
-	LZ4  Compression = "lz4"  // the default
-	S2   Compression = "s2"   // faster than LZ4, about as small
-	Zstd Compression = "zstd" // about an eighth smaller than LZ4, at two thirds of its speed
+	LZ4   Compression = "lz4"   // the default
+	MinLZ Compression = "minlz" // compresses three times as fast as LZ4, a tenth larger
+	S2    Compression = "s2"    // between the two, also in size
+	Zstd  Compression = "zstd"  // about an eighth smaller than LZ4, at half of its speed
 )
 
 // Compressions are all that there are.
-var Compressions = []Compression{LZ4, S2, Zstd}
+var Compressions = []Compression{LZ4, MinLZ, S2, Zstd}
 
 // ParseCompression reads the name of a compression.
 func ParseCompression(name string) (Compression, error) {
@@ -34,6 +36,8 @@ func ParseCompression(name string) (Compression, error) {
 
 func (c Compression) codec() codec {
 	switch c {
+	case MinLZ:
+		return codecMinLZ
 	case S2:
 		return codecS2
 	case Zstd:
@@ -60,6 +64,9 @@ func (z *compressors) compress(by codec, room, data []byte) (int, error) {
 			return 0, nil
 		}
 		return n, err
+	case codecMinLZ:
+		// In room, or elsewhere if room and what lies behind it were too small.
+		return fit(room, minlz.TryEncode(room, data, minlz.LevelSuperFast)), nil
 	case codecS2:
 		if z.s2 == nil {
 			z.s2 = make([]byte, s2.MaxEncodedLen(blockBytes))
@@ -80,10 +87,13 @@ func (z *compressors) compress(by codec, room, data []byte) (int, error) {
 	return 0, fmt.Errorf("codec %d does not compress", by)
 }
 
-// fit copies p into room, if it fits.
+// fit copies p into room, if it fits and is not there.
 func fit(room, p []byte) int {
 	if len(p) > len(room) {
 		return 0
+	}
+	if len(p) > 0 && &p[0] == &room[0] {
+		return len(p)
 	}
 	return copy(room, p)
 }
@@ -107,6 +117,10 @@ func (e *entry) decode(p, stored []byte) error {
 		return nil
 	case codecLZ4:
 		n, err = lz4.UncompressBlock(stored, p)
+	case codecMinLZ:
+		if n, err = minlz.DecodedLen(stored); err == nil && n == len(p) {
+			_, err = minlz.Decode(p[:n:n], stored)
+		}
 	case codecS2:
 		if n, err = s2.DecodedLen(stored); err == nil && n == len(p) {
 			_, err = s2.Decode(p, stored)

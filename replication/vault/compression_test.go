@@ -95,7 +95,7 @@ func TestAVaultHoldsBlocksOfAllCompressions(t *testing.T) {
 		t.Errorf("zstd stored %d bytes and LZ4 %d: want less", stored[Zstd], stored[LZ4])
 	}
 	v := open(t, vfs.OS(), dir, Options{ReadOnly: true})
-	if got, want := v.version(), uint32(sealedVersion+codecVersions); got != want {
+	if got, want := v.version(), uint32(formatVersion); got != want {
 		t.Errorf("the vault has version %d, want %d: an older program must not touch it", got, want)
 	}
 	view, err := v.View(t.Context(), "d", replication.PointID(Zstd))

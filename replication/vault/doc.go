@@ -33,7 +33,7 @@
 // It does not promise to survive damage of several places at once, nor to notice
 // that a whole older copy of the folder was put in its place.
 //
-// # Layout of the folder (format versions 1 to 4)
+// # Layout of the folder (format versions 1 to 6)
 //
 //	vault                          identity and session counter; derived but for the identity
 //	scrub                          where the scrub is; derived
@@ -53,8 +53,8 @@
 //
 // Version 1 is a vault without encryption: there are no files of keys, no block is
 // sealed, and all else is the same. It is opened as it is and stays as it is. Version 2
-// is one with. Either becomes 3 or 4, for good, when it is first opened with another
-// compression than LZ4: an older program knows no blocks of that kind.
+// is one with. Either becomes 3 or 4, for good, when it is first opened with S2 or zstd
+// as compression, and 5 or 6 with MinLZ: an older program knows no blocks of that kind.
 //
 // The vault file has 64 bytes: magic "RIPAROVT", version (4), 4 bytes unused,
 // identity of the vault (16), session (8), unused, CRC (4). The session is raised
@@ -148,7 +148,7 @@
 //	20  4  CRC of the stored bytes
 //	24  8  CRC32C and CRC32 (IEEE) of the content; of a sealed block, a keyed hash of it
 //	32  1  codec: 0 no data, all zero; 1 raw; 2 one LZ4 block; 3 one S2 block; 4 one
-//	       zstd frame
+//	       zstd frame; 5 one MinLZ block
 //	36  4  number of the data key that the block is sealed with; 0: it is not
 //
 // Kinds of records and their bodies (numbers are varints, texts have their length

@@ -54,7 +54,7 @@ func (v *Vault) beginSession() error {
 	v.session++
 	// An older program refuses the vault from here on, rather than take blocks that it
 	// does not know for damage.
-	v.codecs = v.codecs || v.options.Compression.codec() > codecLZ4
+	v.codecs = max(v.codecs, v.options.Compression.codec().generation())
 	if err := v.makeFolder(filepath.Join(v.dir, disksName)); err != nil {
 		return fmt.Errorf("make vault %s: %w", v.dir, err)
 	}
@@ -70,16 +70,13 @@ func (v *Vault) version() uint32 {
 	if v.sealed {
 		n = sealedVersion
 	}
-	if v.codecs {
-		n += codecVersions
-	}
-	return n
+	return n + v.codecs*codecVersions
 }
 
 // learn takes over what the version of a file says of the vault.
 func (v *Vault) learn(version uint32) {
 	v.sealed = v.sealed || version%2 == 0
-	v.codecs = v.codecs || version > sealedVersion
+	v.codecs = max(v.codecs, (version-plainVersion)/codecVersions)
 }
 
 func (v *Vault) encodeHeader() []byte {

@@ -155,15 +155,30 @@ func (h *recordHeader) size() int64 { return h.meta() + int64(h.payload) + int64
 type codec uint8
 
 const (
-	codecZero codec = 0 // not at all: every byte is zero
-	codecRaw  codec = 1
-	codecLZ4  codec = 2 // one LZ4 block
-	codecS2   codec = 3 // one S2 block
-	codecZstd codec = 4 // one zstd frame
+	codecZero  codec = 0 // not at all: every byte is zero
+	codecRaw   codec = 1
+	codecLZ4   codec = 2 // one LZ4 block
+	codecS2    codec = 3 // one S2 block
+	codecZstd  codec = 4 // one zstd frame
+	codecMinLZ codec = 5 // one MinLZ block
+
+	newestCodec = codecMinLZ
 )
 
 // known reports whether this version reads blocks that are stored so.
-func (c codec) known() bool { return c <= codecZstd }
+func (c codec) known() bool { return c <= newestCodec }
+
+// generation tells who knows a codec: programs of generation 0 know raw and LZ4, of 1
+// also S2 and zstd, of 2 all.
+func (c codec) generation() uint32 {
+	switch {
+	case c <= codecLZ4:
+		return 0
+	case c <= codecZstd:
+		return 1
+	}
+	return 2
+}
 
 // row is one block of a record: where it lies on the disk and how it is stored.
 // The blocks of a record follow each other in its payload.
@@ -221,7 +236,7 @@ func (r row) check() error {
 	case r.codec == codecZero:
 		return fmt.Errorf("block %s without data has %d bytes", e, r.stored)
 	case !r.codec.known():
-		return fmt.Errorf("block %s is stored by codec %d: this version knows 0 to %d", e, r.codec, codecZstd)
+		return fmt.Errorf("block %s is stored by codec %d: this version knows 0 to %d", e, r.codec, newestCodec)
 	case e.Length > blockBytes || r.stored == 0 || int64(r.stored) > maxStoredBytes:
 		return fmt.Errorf("block %s is stored in %d bytes: beyond the limits", e, r.stored)
 	}

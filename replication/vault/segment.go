@@ -15,8 +15,8 @@ import (
 const (
 	// formatVersion is the newest one. It is raised when an older program would misread
 	// the files. Encrypted vaults have sealedVersion and others plainVersion, and
-	// codecVersions more once they may hold blocks of another codec than raw and LZ4.
-	formatVersion = sealedVersion + codecVersions
+	// codecVersions more for each generation of the codecs that they may hold.
+	formatVersion = sealedVersion + 2*codecVersions
 	plainVersion  = 1
 	sealedVersion = 2
 	codecVersions = 2

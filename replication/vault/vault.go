@@ -50,7 +50,7 @@ type Vault struct {
 	id      vaultID
 	session uint64 // counts the openings for writing
 	sealed  bool   // the vault is encrypted
-	codecs  bool   // it may hold blocks of any codec
+	codecs  uint32 // newest generation of the codecs of its blocks
 	unnamed bool   // id is new, for want of any file that has the old one
 	keys    *vaultKeys
 

@@ -62,7 +62,7 @@ func (f *compression) Set(name string) error {
 
 func (f *compression) add(c *cobra.Command) {
 	*f = compression(vault.LZ4)
-	c.Flags().Var(f, "compression", "how new data is compressed: lz4, s2 (faster) or zstd (smaller)")
+	c.Flags().Var(f, "compression", "how new data is compressed: lz4, minlz or s2 (faster), or zstd (smaller)")
 }
 
 // check judges what can be judged before anything is opened.
