@@ -223,7 +223,8 @@ func (d *disk) grown() error {
 // finish ends the wait for p. The caller holds mu.
 func (p *pending) finish(d *disk, err error) {
 	p.done, p.err = true, err
-	p.draft.release()
+	returnPayload(p.draft.payload)
+	p.draft.payload = nil
 	delete(d.queue, p.head.sequence)
 }
 

@@ -77,12 +77,6 @@ func newDraft(k kind, table []row, payload, body []byte) *draft {
 	return d
 }
 
-// release gives the payload back: it is in the log, or never will be.
-func (d *draft) release() {
-	returnPayload(d.payload)
-	d.payload = nil
-}
-
 func (d *draft) size() int64 { return int64(len(d.meta) + len(d.payload)) }
 
 var (
@@ -137,7 +131,6 @@ func (l *log) append(drafts []*draft) error {
 		d.record.recordHeader, d.record.segment, d.record.position = d.head, w.number, position
 		footer = appendFooter(footer, position, d.meta, d.head.body)
 		buffer = append(append(buffer, d.meta...), d.payload...)
-		d.release()
 	}
 	buffer = append(buffer, zeroes[:roundUp(int64(len(buffer)))-int64(len(buffer))]...)
 	if fresh {
