@@ -37,7 +37,6 @@ func writeRaw(ctx context.Context, f *os.File, source replication.Source, o Expo
 	defer w.Close() // it only closes a second handle
 	var done atomic.Int64
 	memory := vfs.NewPieces(copyPiece)
-	defer memory.Free()
 	buffers := sync.Pool{New: func() any { b := memory.Take(); return &b }}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(copiers)
@@ -69,6 +68,7 @@ func writeRaw(ctx context.Context, f *os.File, source replication.Source, o Expo
 	if failed := group.Wait(); failed != nil {
 		return failed
 	}
+	memory.Free() // what failed may hold on to some
 	return err
 }
 

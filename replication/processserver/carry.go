@@ -97,7 +97,6 @@ func Carry(ctx context.Context, sink replication.Sink, state replication.DiskSta
 		loads:   make(chan *load, readsInFlight-1),
 		batches: make(chan *shipment, writesInFlight-1),
 	}
-	defer c.memory.Free()
 	g, ctx := errgroup.WithContext(ctx)
 	c.group = g
 	g.Go(func() error { return c.plan(ctx) })
@@ -105,6 +104,7 @@ func Carry(ctx context.Context, sink replication.Sink, state replication.DiskSta
 	g.Go(func() error { return c.settle(ctx) })
 	err := g.Wait()
 	if err == nil {
+		c.memory.Free() // what failed may hold on to some
 		err = c.cutOff
 	}
 	if err != nil {

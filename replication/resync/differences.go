@@ -158,7 +158,6 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 			return
 		}
 		c.memory, c.buffers = vfs.NewPieces(windowBytes), make(chan []byte, windowsInFlight)
-		defer c.memory.Free()
 		g, ctx := errgroup.WithContext(ctx)
 		windows := make(chan *window, windowsInFlight-1) // and one in settle's hand
 		g.Go(func() error { return c.cut(ctx, g, windows) })
@@ -170,6 +169,8 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 		// the context.
 		if cause := g.Wait(); cause != nil {
 			err = cause
+		} else {
+			c.memory.Free() // what failed may hold on to some
 		}
 		if c.judge != nil {
 			err = errors.Join(err, c.judge.Close())
