@@ -71,6 +71,9 @@ func (b *blocks) acquire(number uint32) (*handle, error) {
 		if b.open == nil {
 			b.open = map[uint32]*handle{}
 		}
+		if once, ok := f.(vfs.Streamer); ok {
+			once.Stream()
+		}
 		h = &handle{file: f}
 		b.open[number] = h
 	}
@@ -124,21 +127,22 @@ func (b *blocks) close() error {
 
 var buffers = sync.Pool{New: func() any { return new([maxStoredBytes]byte) }}
 
-// read reads the bytes of e into p, which has its length.
-func (b *blocks) read(e *entry, p []byte) error {
+// read reads the bytes of e into p, which has its length. Its block may be in what was
+// read of its segment already.
+func (b *blocks) read(e *entry, p []byte, read *stretch) error {
 	if e.codec == codecZero {
 		clear(p)
 		return nil
 	}
 	if len(p) == int(e.plain) {
-		return b.load(e, p)
+		return b.load(e, p, read)
 	}
 	if content := b.cached(e.location()); content != nil {
 		copy(p, content[e.inner:])
 		return nil
 	}
 	content := make([]byte, e.plain)
-	if err := b.load(e, content); err != nil {
+	if err := b.load(e, content, read); err != nil {
 		return err
 	}
 	b.remember(e.location(), content)
@@ -147,26 +151,18 @@ func (b *blocks) read(e *entry, p []byte) error {
 }
 
 // load reads the whole block of e into p.
-func (b *blocks) load(e *entry, p []byte) (err error) {
-	damaged := func(err error) error {
-		return damagedProblem(b.disk, replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, e.segment, int64(e.position), err)
-	}
-	h, err := b.acquire(e.segment)
-	if errors.Is(err, errViewClosed) {
-		return fmt.Errorf("read disk %s: %w", b.disk, err)
-	}
-	if err != nil {
-		return damaged(err)
-	}
-	defer func() { err = errors.Join(err, b.release(h)) }()
-	buffer := buffers.Get().(*[maxStoredBytes]byte)
-	defer buffers.Put(buffer)
-	stored := buffer[:e.stored]
-	if err := readFull(h.file, stored, int64(e.position)); err != nil {
-		return damaged(err)
+func (b *blocks) load(e *entry, p []byte, read *stretch) error {
+	stored := read.stored(e)
+	if stored == nil {
+		buffer := buffers.Get().(*[maxStoredBytes]byte)
+		defer buffers.Put(buffer)
+		stored = buffer[:e.stored]
+		if err := b.fetch(e, stored); err != nil {
+			return err
+		}
 	}
 	if checksum(stored) != e.crc {
-		return damaged(errors.New("a block has a wrong checksum"))
+		return b.damaged(e, errors.New("a block has a wrong checksum"))
 	}
 	inner, err := b.keys.unseal(e, stored)
 	if problem, ok := errors.AsType[*replication.Problem](err); ok {
@@ -176,9 +172,29 @@ func (b *blocks) load(e *entry, p []byte) (err error) {
 		err = e.decode(p, inner)
 	}
 	if err != nil {
-		return damaged(err)
+		return b.damaged(e, err)
 	}
 	return nil
+}
+
+// fetch reads the stored bytes of the block of e.
+func (b *blocks) fetch(e *entry, stored []byte) (err error) {
+	h, err := b.acquire(e.segment)
+	if errors.Is(err, errViewClosed) {
+		return fmt.Errorf("read disk %s: %w", b.disk, err)
+	}
+	if err != nil {
+		return b.damaged(e, err)
+	}
+	defer func() { err = errors.Join(err, b.release(h)) }()
+	if err := readFull(h.file, stored, int64(e.position)); err != nil {
+		return b.damaged(e, err)
+	}
+	return nil
+}
+
+func (b *blocks) damaged(e *entry, err error) error {
+	return damagedProblem(b.disk, replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, e.segment, int64(e.position), err)
 }
 
 func (b *blocks) cached(at location) []byte {

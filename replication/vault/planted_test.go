@@ -191,6 +191,18 @@ var plantedBugs = []plantedBug{
 	{"a verification does not look how the log goes on", "verify.go", `t.bound && at+rec.size() >= end && rec.sum != t.chain:`, `false:`, "TestAVerificationKnowsHowTheLogGoesOn"},
 	{"the scrub goes by the log alone", "scrub.go", `return c.scrubNamed(ctx, sound)`, `return nil`, "TestAVerificationKnowsHowTheLogGoesOn"},
 	{"a try that failed ends the log", "replay.go", `return rec.serial == r.known && rec.sum != r.knownSum`, `return false`, "TestATryThatFailedIsNotTakenForTheEndOfTheLog"},
+	{"a batch gives its memory back while it waits", "commit.go", `p = &pending{draft: r}`, `p = &pending{draft: r}
+		returnPayload(r.payload)`, "TestABatchThatWaitsKeepsItsMemory"},
+	{"an append gives memory back that a compaction has", "log.go", `buffer = append(append(buffer, d.meta...), d.payload...)`, `buffer = append(append(buffer, d.meta...), d.payload...)
+		returnPayload(d.payload)`, "TestABatchAndACompactionShareNoMemory"},
+	{"a run goes on in another segment", "runs.go", `e.segment != first.segment || `, ``, ""},
+	{"a run that cannot be read is taken for read", "runs.go", `if err := errors.Join(readFull(h.file, r.p, from), b.release(h)); err != nil {`,
+		`_ = readFull(h.file, r.p, from)
+	if err := b.release(h); err != nil {`, "TestABadSectorHidesNothingAroundIt"},
+	{"the memory of a run is given back before its blocks are opened", "runs.go", `return b.ahead(list[0].segment, int64(list[0].position), end, memory), func() { runs <- memory }`,
+		`read = b.ahead(list[0].segment, int64(list[0].position), end, memory)
+		runs <- memory
+		return read, func() {}`, "TestLargeReadsOfAViewSideBySide"},
 	{"a vault file of version 1 ends the encryption", "vaultkey.go", `	v.sealed = true
 	for`, `	if !v.sealed {
 		return nil

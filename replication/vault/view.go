@@ -106,17 +106,10 @@ func (w *View) ReadAt(p []byte, offset int64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	at := offset
-	for i := range list {
-		e := &list[i]
-		clear(p[at-offset : e.offset-offset])
-		if err := w.blocks.read(e, p[e.offset-offset:e.end()-offset]); err != nil {
-			w.disk.noteDamage(e, err)
-			return int(e.offset - offset), err
-		}
-		at = e.end()
+	if e, err := w.blocks.readAll(list, p[:n], offset); err != nil {
+		w.disk.noteDamage(e, err)
+		return int(e.offset - offset), err
 	}
-	clear(p[at-offset : n])
 	if n < len(p) {
 		return n, io.EOF
 	}
