@@ -22,9 +22,10 @@ const (
 // pending is a batch or mark that waits for its turn.
 type pending struct {
 	*draft
-	taken bool // the leader has it
-	done  bool
-	err   error
+	taken  bool // the leader has it
+	staged bool // it is copied for the next append; see stage.go
+	done   bool
+	err    error
 }
 
 // submit brings a record of the sender into the log, in the order of sequences. The
@@ -62,6 +63,7 @@ func (d *disk) submit(ctx context.Context, sequence replication.Sequence, epoch 
 		p = &pending{draft: r}
 		d.queue[sequence] = p
 	}
+	d.prepare()
 	for !p.done {
 		if d.queue[d.sequence+1] != nil && !d.leading {
 			d.commit()
@@ -154,6 +156,7 @@ func (d *disk) commit() {
 	var drafts []*draft
 	size := int64(0)
 	marks := d.marks()
+	staged := d.take()
 	for next := d.sequence + 1; ; next++ {
 		p := d.queue[next]
 		if p == nil || len(group) > 0 && size+p.size() > commitBytes {
@@ -168,16 +171,18 @@ func (d *disk) commit() {
 		p.head.time = now
 		group = append(group, p)
 		drafts = append(drafts, p.draft)
+		d.reach = next
 	}
 	if len(group) == 0 {
 		return
 	}
 	d.mu.Unlock()
-	err := d.log.append(drafts)
+	err := d.log.append(drafts, staged)
 	if err != nil && !isFinal(err) && !carriesData(drafts) && d.vault.spend(err) {
-		err = d.log.append(drafts) // marks: what they close is durable
+		err = d.log.append(drafts, nil) // marks: what they close is durable
 	}
 	d.mu.Lock()
+	d.reach = 0
 	if err != nil {
 		err = d.failed(err)
 	}
@@ -223,6 +228,9 @@ func (d *disk) grown() error {
 // finish ends the wait for p. The caller holds mu.
 func (p *pending) finish(d *disk, err error) {
 	p.done, p.err = true, err
+	if p.staged {
+		d.unstage().leave()
+	}
 	returnPayload(p.draft.payload)
 	p.draft.payload = nil
 	delete(d.queue, p.head.sequence)

@@ -28,8 +28,10 @@ type disk struct {
 	changed chan struct{} // closed and replaced when something below changed
 	leading bool          // somebody appends to the log; see commit.go
 	queue   map[replication.Sequence]*pending
-	pins    map[uint64]bool // the open views, by the clock of their opening
-	clock   uint64          // counts views and deaths of segments
+	reach   replication.Sequence // of the commit under way
+	stage   *stage               // of the commit after it; nil: none
+	pins    map[uint64]bool      // the open views, by the clock of their opening
+	clock   uint64               // counts views and deaths of segments
 	dead    []deadSegment
 	// Segments that the last opening could not seal for want of space.
 	unsealed     []uint32
@@ -152,9 +154,9 @@ func (d *disk) write(drafts ...*draft) error {
 		r.head.time = now
 	}
 	d.mu.Unlock()
-	err := d.log.append(drafts)
+	err := d.log.append(drafts, nil)
 	if err != nil && !isFinal(err) && !carriesData(drafts) && d.vault.spend(err) {
-		err = d.log.append(drafts)
+		err = d.log.append(drafts, nil)
 	}
 	d.mu.Lock()
 	if err != nil {

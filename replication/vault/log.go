@@ -88,8 +88,8 @@ var (
 // append writes the drafts as one, and makes them durable. When it returns nil they
 // are, and have their place. An error that wraps vfs.ErrNoSpace left everything as
 // it was, if it is not a *finalError; after a finalError the log must be opened
-// again.
-func (l *log) append(drafts []*draft) error {
+// again. The first drafts may be on a stage, whose memory is given back.
+func (l *log) append(drafts []*draft, ready *stage) error {
 	total := int64(0)
 	for _, d := range drafts {
 		total += d.size()
@@ -101,9 +101,11 @@ func (l *log) append(drafts []*draft) error {
 	}
 	w := l.current
 	fresh := w == nil
-	pooled := appends.get()
-	defer appends.put(pooled)
-	buffer := room(pooled, segmentHeaderSize+roundUp(total))
+	if ready == nil {
+		ready = newStage(segmentHeaderSize + roundUp(total))
+	}
+	defer ready.leave()
+	buffer := ready.buffer
 	if fresh {
 		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}
 		h := segmentHeader{
@@ -113,26 +115,38 @@ func (l *log) append(drafts []*draft) error {
 		if l.repeating {
 			h.repeats = l.serial + serial(len(drafts))
 		}
-		buffer = append(buffer, h.encode()...)
+		copy(buffer, h.encode())
 	}
 	start := w.end
+	if !fresh {
+		start -= segmentHeaderSize // for which there is room in the buffer
+	}
 	at, chain, footer := l.serial, l.chain, w.footer
 	settled := l.serial
+	end := int64(segmentHeaderSize) // of the drafts so far, in the buffer
 	for i, d := range drafts {
 		at++
 		d.head.serial, d.head.chain, d.head.settled = at, chain, settled
 		d.head.session, d.head.disk = l.session, l.tag
-		position := start + int64(len(buffer))
+		position := start + end
+		end += d.size()
 		if i == len(drafts)-1 {
-			d.head.pad = uint32(roundUp(int64(len(buffer))+d.size()) - int64(len(buffer)) - d.size())
+			d.head.pad = uint32(roundUp(end) - end)
 		}
 		d.head.seal(d.meta)
 		chain = d.head.sum
 		d.record.recordHeader, d.record.segment, d.record.position = d.head, w.number, position
 		footer = appendFooter(footer, position, d.meta, d.head.body)
-		buffer = append(append(buffer, d.meta...), d.payload...)
+		if i < ready.drafts {
+			copy(buffer[position-start:], d.meta) // with the header that it has now
+		} else {
+			buffer = append(append(buffer, d.meta...), d.payload...)
+		}
 	}
-	buffer = append(buffer, zeroes[:roundUp(int64(len(buffer)))-int64(len(buffer))]...)
+	buffer = append(buffer, zeroes[:roundUp(end)-end]...)
+	if !fresh {
+		buffer, start = buffer[segmentHeaderSize:], w.end
+	}
 	if fresh {
 		if err := l.create(w); err != nil {
 			return err

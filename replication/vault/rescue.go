@@ -135,7 +135,7 @@ func (r *replayer) rescue(s *segmentReader, doubtful []record) error {
 		drafts = append(drafts, n)
 	}
 	r.log.repeating = true
-	err := r.log.append(drafts)
+	err := r.log.append(drafts, nil)
 	r.log.repeating = false
 	if err != nil {
 		return r.failed(err)
