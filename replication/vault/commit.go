@@ -201,6 +201,10 @@ func (d *disk) commit() {
 		}
 		return
 	}
+	if !d.memoryFull() {
+		d.trouble = nil
+		return
+	}
 	d.wake() // those who are done need not wait for what follows
 	d.mu.Unlock()
 	err = d.grown()

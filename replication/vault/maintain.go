@@ -29,12 +29,16 @@ const (
 	thoroughShare = 8
 )
 
+// memoryFull reports whether memory is to be written to a map file. The caller holds mu.
+func (d *disk) memoryFull() bool {
+	return d.memory.entries >= d.vault.options.memoryEntries || len(d.memory.layers) >= runLayers
+}
+
 // spill writes memory to a map file when it has grown too large, or in any case.
 // The caller leads, and does not hold mu.
 func (d *disk) spill(always bool) error {
 	d.mu.Lock()
-	limit := d.vault.options.memoryEntries
-	if len(d.memory.layers) == 0 || !always && d.memory.entries < limit && len(d.memory.layers) < runLayers {
+	if len(d.memory.layers) == 0 || !always && !d.memoryFull() {
 		d.mu.Unlock()
 		return nil
 	}
