@@ -94,6 +94,10 @@ func (l *log) append(drafts []*draft, ready *stage) error {
 	for _, d := range drafts {
 		total += d.size()
 	}
+	if ready == nil {
+		ready = newStage(segmentHeaderSize + roundUp(total))
+	}
+	defer ready.leave()
 	if l.current != nil && l.current.end > segmentHeaderSize && l.current.end+total > l.limit {
 		if err := l.seal(); err != nil {
 			return err
@@ -101,10 +105,6 @@ func (l *log) append(drafts []*draft, ready *stage) error {
 	}
 	w := l.current
 	fresh := w == nil
-	if ready == nil {
-		ready = newStage(segmentHeaderSize + roundUp(total))
-	}
-	defer ready.leave()
 	buffer := ready.buffer
 	if fresh {
 		w = &segmentWriter{number: l.last + 1, first: l.serial + 1}

@@ -203,6 +203,20 @@ var plantedBugs = []plantedBug{
 		`read = b.ahead(list[0].segment, int64(list[0].position), end, memory)
 		runs <- memory
 		return read, func() {}`, "TestLargeReadsOfAViewSideBySide"},
+	{"what is staged is appended though what comes before it failed", "stage.go", `d.stage != nil && d.stage.first != d.sequence+1`, `false`, "TestAStageGoesWithTheAppendBeforeIt"},
+	{"what is withdrawn stays on the stage", "commit.go", `if p.staged {`, `if p.staged && p.taken {`, "TestWhatIsWithdrawnLeavesTheStage"},
+	{"what is staged gets no header", "log.go", `copy(buffer[position-start:], d.meta) // with the header that it has now`, `_ = buffer`, "TestWhatIsStagedIsAppended"},
+	{"the place of a stage is lost with a segment that cannot be sealed", "log.go", `defer ready.leave()
+	if l.current != nil && l.current.end > segmentHeaderSize && l.current.end+total > l.limit {
+		if err := l.seal(); err != nil {
+			return err
+		}
+	}`, `if l.current != nil && l.current.end > segmentHeaderSize && l.current.end+total > l.limit {
+		if err := l.seal(); err != nil {
+			return err
+		}
+	}
+	defer ready.leave()`, "TestAStageLeavesItsPlaceWhenTheDiskIsFull"},
 	{"a vault file of version 1 ends the encryption", "vaultkey.go", `	v.sealed = true
 	for`, `	if !v.sealed {
 		return nil
