@@ -16,7 +16,7 @@ const (
 	maxAhead = 1 << 16
 	// commitBytes is the most that one append takes, if not one batch alone is more:
 	// disks are near their full rate there.
-	commitBytes = 3 << 20
+	commitBytes = appendBytes - 128<<10
 )
 
 // pending is a batch or mark that waits for its turn.

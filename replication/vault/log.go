@@ -170,8 +170,9 @@ func (l *log) append(drafts []*draft, ready *stage) error {
 	return nil
 }
 
-// appendBytes are room for all that one append takes, if not one batch alone is more.
-const appendBytes = commitBytes + 1<<20
+// appendBytes are room for all that one append takes, if not one batch alone is more: a
+// large page.
+const appendBytes = 2 << 20
 
 // room gives an empty buffer for size bytes. Those of usual size are kept in the pool.
 // They begin at a page, so that they can be written directly.
