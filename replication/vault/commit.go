@@ -31,7 +31,7 @@ type pending struct {
 // submit brings a record of the sender into the log, in the order of sequences. The
 // calls that wait have no writer behind them: whoever finds the next record there
 // and nobody leading takes the lead, appends all that can be appended at once and
-// syncs once for all of them.
+// syncs once for all of them. Meanwhile the others put the next append together.
 //
 // make builds the record; it is called without mu when the record's turn is near.
 func (d *disk) submit(ctx context.Context, sequence replication.Sequence, epoch replication.Epoch, known func() error, make func() (*draft, error)) error {
@@ -63,7 +63,7 @@ func (d *disk) submit(ctx context.Context, sequence replication.Sequence, epoch 
 		p = &pending{draft: r}
 		d.queue[sequence] = p
 	}
-	d.prepare()
+	d.fillStage()
 	for !p.done {
 		if d.queue[d.sequence+1] != nil && !d.leading {
 			d.commit()
@@ -156,7 +156,7 @@ func (d *disk) commit() {
 	var drafts []*draft
 	size := int64(0)
 	marks := d.marks()
-	staged := d.take()
+	staged := d.takeStage()
 	for next := d.sequence + 1; ; next++ {
 		p := d.queue[next]
 		if p == nil || len(group) > 0 && size+p.size() > commitBytes {

@@ -1,12 +1,10 @@
 package vault
 
-import (
-	"riparo/replication"
-)
+import "riparo/replication"
 
 // stage is where the next append comes together while the one before it is on its way to
-// the disk. Whoever brings a record copies it there, so that the leader, whom all wait
-// for, need not. What is on the stage waits in the queue as before: if it is withdrawn,
+// the disk. Whoever brings a record copies it there, with mu held, so that the leader, whom
+// all wait for, need not. What is on the stage waits in the queue as before: if it is withdrawn,
 // or the append before it fails, the stage is dropped, and nothing else changes.
 type stage struct {
 	pooled *[]byte
@@ -22,9 +20,9 @@ var stages = make(chan struct{}, keptAppends)
 // smallStage and anything below is copied as quickly by the leader.
 const smallStage = 64 << 10
 
-// prepare brings what comes next in order to the stage, if an append is under way. The
+// fillStage brings what comes next in order to the stage, if an append is under way. The
 // caller holds mu.
-func (d *disk) prepare() {
+func (d *disk) fillStage() {
 	if !d.leading || d.broken != nil {
 		return
 	}
@@ -95,9 +93,9 @@ func (d *disk) unstage() *stage {
 	return s
 }
 
-// take gives the stage to whoever appends what is on it. There is none if something comes
+// takeStage gives the stage to whoever appends what is on it. There is none if something comes
 // before. The caller holds mu.
-func (d *disk) take() *stage {
+func (d *disk) takeStage() *stage {
 	if d.stage != nil && d.stage.first != d.sequence+1 {
 		d.unstage().leave()
 	}
