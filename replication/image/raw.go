@@ -16,12 +16,13 @@ import (
 )
 
 const (
-	// copyPiece is read and written at a time: a disk wrote a quarter faster than with
-	// pieces of 1 MiB.
-	copyPiece = 4 << 20
+	// copyPiece is read and written at a time: a disk wrote a fifth faster than with half
+	// of it. It is less than a large page, so that a vault whose data does not compress
+	// reads it into one, with what belongs to it there.
+	copyPiece = 2<<20 - 128<<10
 	// copiers work side by side: one reads while another writes, and a source
 	// behind a network is asked for more than one piece at a time. With copyPiece
-	// they bound the memory to 16 MiB.
+	// they bound the memory to 8 MiB.
 	copiers = 4
 	// sparseBlock of zeroes within data is left out of the file.
 	sparseBlock = 64 << 10

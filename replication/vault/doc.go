@@ -94,8 +94,9 @@
 //
 // Records follow. Each append, of one record or many, begins at a multiple of 4096
 // and is padded with zeroes up to the next, so that no sector with acknowledged data
-// is written a second time. Appends to one log never overlap in time: the next one is
-// written after the fsync of the one before it has returned.
+// is written a second time. Appends to one log never overlap in time: the next one comes
+// together in memory meanwhile (stage.go), and is written after the fsync of the one before
+// it has returned.
 //
 // A sealed segment ends in a footer, which repeats for each record its position (8
 // bytes) and then header, table and body as they are in the record (a body of more

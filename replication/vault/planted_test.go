@@ -199,10 +199,10 @@ var plantedBugs = []plantedBug{
 	{"a run that cannot be read is taken for read", "runs.go", `if err := errors.Join(readFull(h.file, r.p, from), b.release(h)); err != nil {`,
 		`_ = readFull(h.file, r.p, from)
 	if err := b.release(h); err != nil {`, "TestABadSectorHidesNothingAroundIt"},
-	{"the memory of a run is given back before its blocks are opened", "runs.go", `return b.ahead(list[0].segment, int64(list[0].position), end, memory), func() { runs <- memory }`,
+	{"the memory of a run is given back before its blocks are opened", "runs.go", `return b.ahead(list[0].segment, int64(list[0].position), end, memory), func() { giveRun(memory) }`,
 		`read = b.ahead(list[0].segment, int64(list[0].position), end, memory)
-		runs <- memory
-		return read, func() {}`, "TestLargeReadsOfAViewSideBySide"},
+	giveRun(memory)
+	return read, func() {}`, "TestLargeReadsOfAViewSideBySide"},
 	{"what is staged is appended though what comes before it failed", "stage.go", `d.stage != nil && d.stage.first != d.sequence+1`, `false`, "TestAStageGoesWithTheAppendBeforeIt"},
 	{"what is withdrawn stays on the stage", "commit.go", `if p.staged {`, `if p.staged && p.taken {`, "TestWhatIsWithdrawnLeavesTheStage"},
 	{"what is staged gets no header", "log.go", `copy(buffer[position-start:], d.meta) // with the header that it has now`, `_ = buffer`, "TestWhatIsStagedIsAppended"},

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"errors"
+	"sync"
 
 	"riparo/replication/vfs"
 )
@@ -11,8 +12,8 @@ import (
 // and are read together: a run.
 
 const (
-	// runBytes is the longest run in the segment: 4 MiB of a disk that do not compress.
-	runBytes = 4<<20 + 2*blockBytes
+	// runBytes is the longest run in the segment: a large page.
+	runBytes = 2 << 20
 	// runGap is how much is read for nothing at most between two blocks of a run: the
 	// table of a record and its padding are shorter, and so are some blocks that
 	// nobody asked for.
@@ -21,20 +22,44 @@ const (
 	// machine that runs from a view are shorter, and live on what the kernel reads
 	// ahead for them.
 	directRun = 128 << 10
-	// maxRuns bounds the memory, for all views together. Whoever comes when all are in
-	// use reads block by block.
-	maxRuns = 8
+	// maxRuns bounds the memory, for all views together: an export uses as many. Whoever
+	// comes when all are in use reads block by block.
+	maxRuns = 4
 )
 
-// runs has a place for each run that may be read at a time, and its memory once it was
-// used.
-var runs = func() chan []byte {
-	c := make(chan []byte, maxRuns)
-	for range maxRuns {
-		c <- nil
+// runMemory is what runs are read into. What came back last is taken first: whoever reads
+// few at a time has memory for few.
+var runMemory struct {
+	mu    sync.Mutex // guards all below
+	free  [][]byte
+	taken int
+}
+
+// takeRun gives memory of runBytes, nil if all is in use.
+func takeRun() []byte {
+	m := &runMemory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taken == maxRuns {
+		return nil
 	}
-	return c
-}()
+	m.taken++
+	if last := len(m.free) - 1; last >= 0 {
+		p := m.free[last]
+		m.free = m.free[:last]
+		return p
+	}
+	return vfs.Memory(runBytes)
+}
+
+// giveRun gives back what takeRun gave.
+func giveRun(p []byte) {
+	m := &runMemory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.taken--
+	m.free = append(m.free, p)
+}
 
 // run gives how many of the first entries are one run, and where it ends in the segment.
 // Those without a block are part of it where they are between others.
@@ -120,13 +145,9 @@ func (b *blocks) together(list []entry, end int64) (read stretch, done func()) {
 	if len(list) == 1 {
 		return read, func() {}
 	}
-	select {
-	case memory := <-runs:
-		if memory == nil {
-			memory = vfs.Memory(runBytes)
-		}
-		return b.ahead(list[0].segment, int64(list[0].position), end, memory), func() { runs <- memory }
-	default:
+	memory := takeRun()
+	if memory == nil {
 		return read, func() {}
 	}
+	return b.ahead(list[0].segment, int64(list[0].position), end, memory), func() { giveRun(memory) }
 }

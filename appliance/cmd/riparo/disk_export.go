@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,7 @@ is written by qemu-img, if that is installed.`,
 					return err
 				}
 				defer func() { err = errors.Join(err, view.Close()) }()
+				debug.SetGCPercent(streamGCPercent)
 				bar := t.progress("exporting " + flags.disk)
 				defer bar.end()
 				out, err := image.Export(c.Context(), view, args[0], format, image.ExportOptions{Overwrite: overwrite || isEmptyFile(args[0]), Progress: bar.at})

@@ -25,10 +25,10 @@ const (
 	modeResync  = "resync"
 )
 
-// replicateGCPercent keeps the memory of a replication near what it uses: almost all of
+// streamGCPercent keeps the memory of who moves whole disks near what it uses: almost all of
 // that are buffers that are used again, so that collecting often costs next to nothing. It
 // does cost while a vault is opened, whose points are many small things.
-const replicateGCPercent = 10
+const streamGCPercent = 10
 
 // replicated is the result of one replication.
 type replicated struct {
@@ -71,7 +71,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 					}
 				}
 				return flags.open(c.Context(), t, vault.Options{Create: true, Compression: vault.Compression(packed)}, func(v *vault.Vault) error {
-					debug.SetGCPercent(replicateGCPercent)
+					debug.SetGCPercent(streamGCPercent)
 					r := replicator{vault: v, disk: flags.id(), source: source, changed: extents, bar: t.progress("replicating " + flags.disk)}
 					defer r.bar.end()
 					out, err := r.run(c.Context(), began)
