@@ -25,8 +25,7 @@ func noise(at, length int64, seed uint64) replication.Change {
 func (s *sender) early(first, second replication.Change) (finish func()) {
 	s.t.Helper()
 	one, two := s.batch(first), s.batch(second)
-	sent := make(chan error, 1)
-	go func() { sent <- s.vault.Write(s.t.Context(), two) }()
+	sent := sendAside(s.t.Context(), s.vault, two)
 	d := s.vault.disks[s.id]
 	for waits := false; !waits; time.Sleep(time.Millisecond) {
 		d.mu.Lock()

@@ -4,8 +4,8 @@ import "riparo/replication"
 
 // stage is where the next append comes together while the one before it is on its way to
 // the disk. Whoever brings a record copies it there, with mu held, so that the leader, whom
-// all wait for, need not. What is on the stage waits in the queue as before: if it is withdrawn,
-// or the append before it fails, the stage is dropped, and nothing else changes.
+// all wait for, need not. What is on the stage waits in the queue as before: if it is
+// withdrawn, or the append before it fails, the stage is dropped, and nothing else changes.
 type stage struct {
 	pooled *[]byte
 	buffer []byte // room for the header of a segment, then the records, their headers still to be made
@@ -93,8 +93,8 @@ func (d *disk) unstage() *stage {
 	return s
 }
 
-// takeStage gives the stage to whoever appends what is on it. There is none if something comes
-// before. The caller holds mu.
+// takeStage gives the stage to whoever appends what is on it. There is none if something
+// comes before. The caller holds mu.
 func (d *disk) takeStage() *stage {
 	if d.stage != nil && d.stage.first != d.sequence+1 {
 		d.unstage().leave()

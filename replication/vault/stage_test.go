@@ -13,7 +13,7 @@ import (
 )
 
 // underWay takes the lead, as if the append of so many records were under way. end gives it
-// back; without durable the append has failed.
+// back: that append has failed.
 func underWay(t *testing.T, d *disk, records replication.Sequence) (end func()) {
 	t.Helper()
 	d.mu.Lock()
