@@ -25,6 +25,7 @@ type image struct {
 	regions []replication.Region
 	asked   atomic.Int64 // checksums given
 	reads   atomic.Int64 // bytes read
+	calls   atomic.Int64 // of ReadAt
 	fail    func(offset int64) error
 }
 
@@ -37,6 +38,7 @@ func (i *image) ReadAt(b []byte, offset int64) (int, error) {
 		}
 	}
 	i.reads.Add(int64(len(b)))
+	i.calls.Add(1)
 	return copy(b, i.bytes[offset:]), nil
 }
 
@@ -199,6 +201,47 @@ func TestKnownZeroesAreComparedWithoutReading(t *testing.T) {
 	}
 	if n := source.reads.Load(); n != 0 {
 		t.Errorf("%d bytes were read of a source that knows itself to be zero", n)
+	}
+}
+
+func TestIslandsOfDataAreReadTogether(t *testing.T) {
+	source := &image{bytes: make([]byte, 2<<20)}
+	r := rand.New(rand.NewPCG(5, 6))
+	for i := range source.bytes {
+		source.bytes[i] = byte(1 + r.IntN(255)) // also where the regions say zero
+	}
+	want := make([]byte, len(source.bytes))
+	add := func(length int, zero bool) {
+		at := 0
+		if n := len(source.regions); n > 0 {
+			at = int(source.regions[n-1].End())
+		}
+		source.regions = append(source.regions, replication.Region{Extent: replication.Extent{Offset: int64(at), Length: int64(length)}, Zero: zero})
+		if !zero {
+			copy(want[at:at+length], source.bytes[at:])
+		}
+	}
+	add(20<<10, true)
+	for range 10 { // islands that are near each other
+		add(4<<10, false)
+		add(20<<10, true)
+	}
+	add(readGap, true) // together with the zeroes before it too far
+	for range 4 {
+		add(4<<10, false)
+		add(readGap, true)
+	}
+	add(len(source.bytes)-int(source.regions[len(source.regions)-1].End()), true)
+	holder := &image{bytes: make([]byte, len(source.bytes))}
+	c := Differences(source, holder, disk, nil)
+	if _, err := apply(t, c, holder.bytes); err != nil || !bytes.Equal(holder.bytes, want) {
+		t.Fatalf("%v, or what the regions call zero is not zero", err)
+	}
+	if p := c.Progress(); p.Read != 14*4<<10 || p.Reread != 0 {
+		t.Errorf("progress %+v; want the %d bytes of the islands read", p, 14*4<<10)
+	}
+	if got := source.calls.Load(); got != 2 {
+		t.Errorf("the islands were read in %d pieces, want 2", got)
 	}
 }
 

@@ -170,19 +170,45 @@ func hashes(ctx context.Context, c *Comparison, e replication.Extent, chunk int6
 	return sums, nil
 }
 
+// readGap is how long a zero stretch may be that is read with the data around it: two
+// reads take longer than such zeroes.
+const readGap = 64 << 10
+
 func (w *window) readInto(data []byte, source replication.Source) error {
-	for _, part := range w.parts {
-		b := w.slice(data, part.Extent)
-		if part.Zero {
-			clear(b)
+	for parts := w.parts; len(parts) > 0; {
+		if parts[0].Zero {
+			clear(w.slice(data, parts[0].Extent))
+			parts = parts[1:]
 			continue
 		}
-		if err := replication.ReadFull(source, b, part.Offset); err != nil {
+		n := together(parts)
+		span := replication.Extent{Offset: parts[0].Offset, Length: parts[n-1].End() - parts[0].Offset}
+		if err := replication.ReadFull(source, w.slice(data, span), span.Offset); err != nil {
 			return err
 		}
-		w.read += part.Length
+		for _, part := range parts[:n] {
+			if part.Zero {
+				clear(w.slice(data, part.Extent)) // whatever the source reads there
+				continue
+			}
+			w.read += part.Length
+		}
+		parts = parts[n:]
 	}
 	return nil
+}
+
+// together is how many of the first parts are read as one: they begin and end with data.
+func together(parts []replication.Region) int {
+	n := 1
+	for i, part := range parts {
+		if !part.Zero {
+			n = i + 1
+		} else if part.End()-parts[n-1].End() > readGap {
+			break
+		}
+	}
+	return n
 }
 
 // slice is the content of an extent of the window.

@@ -147,6 +147,11 @@ func parseEntry(p []byte) entry {
 	}
 }
 
+// entryEnd is where the extent of an entry ends, without parsing the rest of it.
+func entryEnd(p []byte) int64 {
+	return int64(binary.LittleEndian.Uint64(p)) + int64(binary.LittleEndian.Uint64(p[8:]))
+}
+
 // check reports what makes the entry unacceptable: whoever reads a block by it
 // relies on its numbers.
 func (e *entry) check() error {

@@ -47,8 +47,9 @@ func (j *judge) Differ(ctx context.Context, extent replication.Extent, content [
 		return nil, err
 	}
 	// First what the map knows.
-	var unknown, differ []replication.Extent
-	blocks := 0
+	var suspects []suspect
+	var parts []entry // of the suspects
+	blocks, differ := 0, 0
 	for at := extent.Offset; at < extent.End(); blocks++ {
 		end := min((at/blockBytes+1)*blockBytes, extent.End())
 		if content == nil {
@@ -59,48 +60,43 @@ func (j *judge) Differ(ctx context.Context, extent replication.Extent, content [
 			}
 			end = min((at/blockBytes+1)*blockBytes, extent.End())
 		}
-		var here []entry
-		here, list = inside(list, at, end)
-		block := replication.Extent{Offset: at, Length: end - at}
-		var mine []byte
+		before := len(parts)
+		parts, list = inside(parts, list, at, end)
+		s := suspect{Extent: replication.Extent{Offset: at, Length: end - at}}
 		if content != nil {
-			mine = content[at-extent.Offset : end-extent.Offset]
+			s.mine = content[at-extent.Offset : end-extent.Offset]
 		}
-		same, known, err := j.byMap(here, block, mine)
-		switch {
-		case err != nil:
+		same, known, err := j.byMap(parts[before:], &s)
+		if err != nil {
 			return nil, err
-		case !known:
-			unknown = append(unknown, block)
-		case !same:
-			differ = append(differ, block)
+		}
+		if known && !same {
+			differ++
+		}
+		if known && same {
+			parts = parts[:before]
+		} else {
+			suspects = append(suspects, s)
 		}
 		at = end
 	}
 	// When every block of a longer run differs it is new content rather than
 	// scattered blocks: looking into them would only cost reads.
-	if len(differ) == blocks && blocks > 4 {
-		return replication.Union(differ), nil
+	if differ == blocks && blocks > 4 {
+		return []replication.Extent{extent}, nil
 	}
-	var out []replication.Extent
-	for _, block := range append(unknown, differ...) {
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		var mine []byte
-		if content != nil {
-			mine = content[block.Offset-extent.Offset : block.End()-extent.Offset]
-		}
-		if out, err = j.byBytes(out, block, mine); err != nil {
-			return nil, err
-		}
-	}
-	return replication.Union(out), nil
+	return j.byBytes(ctx, suspects, parts)
+}
+
+// suspect is a block, or what of it is compared, that has to be read.
+type suspect struct {
+	replication.Extent
+	mine []byte // nil: all of it is zero
 }
 
 // byMap compares without reading, as far as the map of the disk allows it.
-func (j *judge) byMap(list []entry, block replication.Extent, mine []byte) (same, known bool, err error) {
-	zero := mine == nil || replication.IsZero(mine)
+func (j *judge) byMap(list []entry, s *suspect) (same, known bool, err error) {
+	zero := s.mine == nil || replication.IsZero(s.mine)
 	if onlyZero(list) {
 		return zero, zero, nil // what is not zero here is looked at block by block
 	}
@@ -108,38 +104,78 @@ func (j *judge) byMap(list []entry, block replication.Extent, mine []byte) (same
 		return false, false, nil
 	}
 	e := &list[0]
-	if e.key == 0 || e.inner != 0 || e.length != int64(e.plain) || e.extent() != block {
+	if e.key == 0 || e.inner != 0 || e.length != int64(e.plain) || e.extent() != s.Extent {
 		return false, false, nil
 	}
-	sum, err := j.view.blocks.keys.sumOf(e.key, e.offset, mine)
+	sum, err := j.view.blocks.keys.sumOf(e.key, e.offset, s.mine)
 	return sum == e.sum, true, err
 }
 
-// byBytes reads what the disk has and adds the grains that differ.
-func (j *judge) byBytes(out []replication.Extent, block replication.Extent, mine []byte) ([]replication.Extent, error) {
+// byBytes reads what the disk has of the suspects, whose entries are parts, and gives the
+// grains that differ. What is damaged differs.
+func (j *judge) byBytes(ctx context.Context, suspects []suspect, parts []entry) ([]replication.Extent, error) {
+	var out []replication.Extent
+	if len(suspects) == 0 {
+		return nil, nil
+	}
 	buffer := buffers.Get().(*[maxStoredBytes]byte)
 	defer buffers.Put(buffer)
-	theirs := buffer[:block.Length]
-	if err := readFull(j.view, theirs, block.Offset); err != nil {
-		if p, ok := errors.AsType[*replication.Problem](err); ok && p.Code == CodeDamaged {
-			return append(out, block), nil
+	damaged := false
+	at := suspects[0].Offset // what is before it was read
+	// finish compares the first suspect, of which all was read.
+	finish := func() error {
+		s := &suspects[0]
+		theirs := buffer[:s.Length]
+		clear(theirs[at-s.Offset:])
+		if damaged {
+			out = append(out, s.Extent)
+		} else {
+			out = s.differing(out, theirs)
 		}
-		return nil, err
+		if suspects = suspects[1:]; len(suspects) > 0 {
+			at, damaged = suspects[0].Offset, false
+		}
+		return context.Cause(ctx)
 	}
-	for at := int64(0); at < block.Length; {
-		end := min(at+judgeGrain-(block.Offset+at)%judgeGrain, block.Length)
+	_, err := j.view.blocks.each(parts, func(e *entry, read *stretch) error {
+		for e.offset >= suspects[0].End() {
+			if err := finish(); err != nil {
+				return err
+			}
+		}
+		theirs := buffer[:suspects[0].Length]
+		clear(theirs[at-suspects[0].Offset : e.offset-suspects[0].Offset])
+		at = e.end()
+		err := j.view.blocks.read(e, theirs[e.offset-suspects[0].Offset:at-suspects[0].Offset], read)
+		if p, ok := errors.AsType[*replication.Problem](err); ok && p.Code == CodeDamaged {
+			j.view.disk.noteDamage(e, err)
+			damaged = true
+			return nil
+		}
+		return err
+	})
+	for err == nil && len(suspects) > 0 {
+		err = finish()
+	}
+	return replication.Union(out), err
+}
+
+// differing adds the grains of a suspect that differ from what the disk has.
+func (s *suspect) differing(out []replication.Extent, theirs []byte) []replication.Extent {
+	for at := int64(0); at < s.Length; {
+		end := min(at+judgeGrain-(s.Offset+at)%judgeGrain, s.Length)
 		equal := false
-		if mine == nil {
+		if s.mine == nil {
 			equal = replication.IsZero(theirs[at:end])
 		} else {
-			equal = bytes.Equal(theirs[at:end], mine[at:end])
+			equal = bytes.Equal(theirs[at:end], s.mine[at:end])
 		}
 		if !equal {
-			out = append(out, replication.Extent{Offset: block.Offset + at, Length: end - at})
+			out = append(out, replication.Extent{Offset: s.Offset + at, Length: end - at})
 		}
 		at = end
 	}
-	return out, nil
+	return out
 }
 
 // nextData is where the first entry with data begins at or after an offset, end if
@@ -153,9 +189,9 @@ func nextData(list []entry, at, end int64) int64 {
 	return end
 }
 
-// inside gives the entries that overlap [at, end), cut to it, and those that go on
-// from there.
-func inside(list []entry, at, end int64) (here, rest []entry) {
+// inside appends the entries that overlap [at, end), cut to it, and gives those that go
+// on from there.
+func inside(here, list []entry, at, end int64) (_, rest []entry) {
 	for len(list) > 0 && list[0].end() <= at {
 		list = list[1:]
 	}

@@ -3,6 +3,7 @@ package vault
 import (
 	"bytes"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"riparo/replication"
@@ -94,28 +95,38 @@ func TestAJudgeFindsAllThatDiffersAndLittleElse(t *testing.T) {
 	}
 }
 
-// countedReads counts what is read of segments.
+// countedReads counts what is read of segments and of maps.
 type countedReads struct {
 	vfs.FS
-	bytes int64
+	bytes    int64 // of segments
+	segments int   // reads of them
+	maps     int   // reads of them
 }
 
 type countedFile struct {
 	vfs.File
 	reads *countedReads
+	isMap bool
 }
 
 func (c *countedReads) OpenRead(name string) (vfs.File, error) {
 	f, err := c.FS.OpenRead(name)
-	if _, segment := segmentNumber(name); err != nil || !segment {
+	_, segment := segmentNumber(filepath.Base(name))
+	_, isMap := mapNumber(filepath.Base(name))
+	if err != nil || !segment && !isMap {
 		return f, err
 	}
-	return &countedFile{f, c}, nil
+	return &countedFile{f, c, isMap}, nil
 }
 
 func (f *countedFile) ReadAt(p []byte, at int64) (int, error) {
 	n, err := f.File.ReadAt(p, at)
+	if f.isMap {
+		f.reads.maps++
+		return n, err
+	}
 	f.reads.bytes += int64(n)
+	f.reads.segments++
 	return n, err
 }
 
@@ -143,6 +154,90 @@ func TestEqualBlocksAreComparedWithoutBeingRead(t *testing.T) {
 	mine[3_000_000] ^= 1
 	if different := judged(t, j, bytes.Clone(s.head), mine, 1<<20); different != judgeGrain || disk.bytes == 0 || disk.bytes > maxStoredBytes {
 		t.Errorf("after one changed byte %d bytes differ, and %d bytes were read: want one grain, and one block", different, disk.bytes)
+	}
+}
+
+// TestScatteredBlocksAreComparedTogether changes every second block of a disk, and loses a
+// sector of one of them.
+func TestScatteredBlocksAreComparedTogether(t *testing.T) {
+	sealedOnly(t)
+	sim := vfs.NewSim(1)
+	disk := &countedReads{FS: sim}
+	v := open(t, disk, "v", Options{})
+	s := newSender(t, v, "d", 1<<20)
+	s.write(change(0, 1<<20, 1))
+	s.mark()
+	mine := bytes.Clone(s.head)
+	for at := 0; at < 1<<20; at += 2 * blockBytes {
+		mine[at+10_000] ^= 1
+	}
+	j, err := v.Judge(t.Context(), "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	disk.segments = 0
+	if different := judged(t, j, bytes.Clone(s.head), mine, 1<<20); different != 8*judgeGrain || disk.segments != 1 {
+		t.Errorf("after a change in 8 blocks %d bytes differ, and there were %d reads; want 8 grains, and one read", different, disk.segments)
+	}
+	list, err := j.(*judge).view.resolve(0, 1<<20)
+	if err != nil || len(list) != 16 {
+		t.Fatalf("%d blocks, %v; want 16", len(list), err)
+	}
+	e := list[4]
+	if err := sim.LoseSector(filepath.Join(v.disks["d"].folder, segmentName(e.segment)), int64(e.position)); err != nil {
+		t.Fatal(err)
+	}
+	head := bytes.Clone(s.head)
+	if different := judged(t, j, head, mine, 1<<20); different != 7*judgeGrain+blockBytes || !bytes.Equal(head, mine) {
+		t.Errorf("with one of the 8 blocks damaged %d bytes differ; want 7 grains and a block", different)
+	}
+	if v.disks["d"].damaged[e.location()] == nil {
+		t.Error("the damage that was met is not remembered")
+	}
+}
+
+// TestPagesOfAMapAreReadOnce reads a disk from its beginning to its end, in small pieces,
+// and then anywhere.
+func TestPagesOfAMapAreReadOnce(t *testing.T) {
+	disk := &countedReads{FS: vfs.NewSim(1)}
+	v := open(t, disk, "v", Options{memoryEntries: 8, manual: true})
+	s := newSender(t, v, "d", 4<<20)
+	const step = 8 << 10
+	for at := int64(0); at < 4<<20; at += 2 * step {
+		s.write(change(at, step, byte(at/step)))
+	}
+	s.mark()
+	if err := v.Maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w, err := v.View(t.Context(), "d", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	pages := 0
+	for _, m := range w.sources {
+		if m, ok := m.(*section); ok {
+			pages += int(m.pages())
+		}
+	}
+	disk.maps = 0
+	got := make([]byte, step)
+	for at := int64(0); at < 4<<20; at += step {
+		if err := replication.ReadFull(w, got, at); err != nil || !bytes.Equal(got, s.head[at:at+step]) {
+			t.Fatalf("at %d: %v, or not what was written", at, err)
+		}
+	}
+	if disk.maps > 2*pages || pages < 4 {
+		t.Errorf("pages of maps were read %d times, there are %d", disk.maps, pages)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 300 {
+		at := r.Int64N(4<<20 - step)
+		if err := replication.ReadFull(w, got, at); err != nil || !bytes.Equal(got, s.head[at:at+step]) {
+			t.Fatalf("at %d: %v, or not what was written", at, err)
+		}
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 )
 
 // Sizes of a map file, in bytes.
@@ -88,6 +88,7 @@ type section struct {
 	start int64 // first page
 	count int64 // entries
 	fence []int64
+	last  atomic.Pointer[mapPage] // that was asked for
 }
 
 func mapName(number uint32) string { return fmt.Sprintf("%08x%s", number, mapSuffix) }
@@ -241,22 +242,41 @@ func (s *section) read(p []byte, first int64) error {
 	return nil
 }
 
-var pages = sync.Pool{New: func() any { return new([pageSize]byte) }}
+// mapPage is a page of a section that was read. It is never changed.
+type mapPage struct {
+	number  int64
+	content [pageSize]byte
+}
+
+// page gives a page of the section. The one that was asked for last is kept: who reads a
+// disk from its beginning to its end needs each many times.
+func (s *section) page(number int64) (*mapPage, error) {
+	if p := s.last.Load(); p != nil && p.number == number {
+		return p, nil
+	}
+	p := &mapPage{number: number}
+	if err := s.read(p.content[:], number); err != nil {
+		return nil, err
+	}
+	s.last.Store(p)
+	return p, nil
+}
 
 // overlapping calls visit for the entries that overlap [from, to), in order.
 func (s *section) overlapping(from, to int64, visit func(*entry)) error {
 	if s.count == 0 {
 		return nil
 	}
-	page := pages.Get().(*[pageSize]byte)
-	defer pages.Put(page)
 	// The last page that begins at or before from may hold what reaches into it.
 	first := int64(max(0, sort.Search(len(s.fence), func(i int) bool { return s.fence[i] > from })-1))
 	for n := first; n < s.pages() && s.fence[n] < to; n++ {
-		if err := s.read(page[:], n); err != nil {
+		p, err := s.page(n)
+		if err != nil {
 			return err
 		}
-		for i := range min(pageEntries, s.count-n*pageEntries) {
+		page := p.content[:]
+		count := int(min(pageEntries, s.count-n*pageEntries))
+		for i := sort.Search(count, func(i int) bool { return entryEnd(page[i*entrySize:]) > from }); i < count; i++ {
 			e := parseEntry(page[i*entrySize:])
 			if err := e.check(); err != nil {
 				return &mapError{mapName(s.file.number), err}
@@ -264,9 +284,7 @@ func (s *section) overlapping(from, to int64, visit func(*entry)) error {
 			if e.offset >= to {
 				return nil
 			}
-			if e.end() > from {
-				visit(&e)
-			}
+			visit(&e)
 		}
 	}
 	return nil

@@ -195,6 +195,9 @@ var plantedBugs = []plantedBug{
 		returnPayload(r.payload)`, "TestABatchThatWaitsKeepsItsMemory"},
 	{"an append gives memory back that a compaction has", "log.go", `buffer = append(append(buffer, d.meta...), d.payload...)`, `buffer = append(append(buffer, d.meta...), d.payload...)
 		returnPayload(d.payload)`, "TestABatchAndACompactionShareNoMemory"},
+	{"the page of a map that is kept is taken for another", "mapfile.go", `p != nil && p.number == number`, `p != nil`, "TestPagesOfAMapAreReadOnce"},
+	{"what lies behind a damaged block is called damaged", "judge.go", `at, damaged = suspects[0].Offset, false`, `at = suspects[0].Offset`, "TestScatteredBlocksAreComparedTogether"},
+	{"what was never written keeps the bytes of the block before", "judge.go", `clear(theirs[at-s.Offset:])`, ``, "TestAJudgeFindsAllThatDiffersAndLittleElse"},
 	{"a run goes on in another segment", "runs.go", `e.segment != first.segment || `, ``, ""},
 	{"a run that cannot be read is taken for read", "runs.go", `if err := errors.Join(readFull(h.file, r.p, from), b.release(h)); err != nil {`,
 		`_ = readFull(h.file, r.p, from)

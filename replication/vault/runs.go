@@ -117,27 +117,37 @@ func (b *blocks) ahead(segment uint32, from, to int64, memory []byte) stretch {
 	return r
 }
 
-// readAll reads the bytes of all entries into p, which begins at offset on the disk. What
-// no entry tells is cleared. If one cannot be read, what is before it is done.
-func (b *blocks) readAll(list []entry, p []byte, offset int64) (failed *entry, err error) {
-	at := int64(0) // of p
+// each visits the entries in order, with what was read of their segments before they are
+// asked for. The first that visit fails for ends it.
+func (b *blocks) each(list []entry, visit func(e *entry, read *stretch) error) (failed *entry, err error) {
 	for len(list) > 0 {
 		n, end := run(list)
 		read, done := b.together(list[:n], end)
 		for i := range list[:n] {
-			e := &list[i]
-			clear(p[at : e.offset-offset])
-			at = e.end() - offset
-			if err := b.read(e, p[e.offset-offset:at], &read); err != nil {
+			if err := visit(&list[i], &read); err != nil {
 				done()
-				return e, err
+				return &list[i], err
 			}
 		}
 		done()
 		list = list[n:]
 	}
-	clear(p[at:])
 	return nil, nil
+}
+
+// readAll reads the bytes of all entries into p, which begins at offset on the disk. What
+// no entry tells is cleared. If one cannot be read, what is before it is done.
+func (b *blocks) readAll(list []entry, p []byte, offset int64) (failed *entry, err error) {
+	at := int64(0) // of p
+	failed, err = b.each(list, func(e *entry, read *stretch) error {
+		clear(p[at : e.offset-offset])
+		at = e.end() - offset
+		return b.read(e, p[e.offset-offset:at], read)
+	})
+	if err == nil {
+		clear(p[at:])
+	}
+	return failed, err
 }
 
 // together reads the blocks of a run, unless it is one block or the memory is in use.
