@@ -45,6 +45,7 @@ func main() {
 	only := flag.String("only", "", "works to measure, separated by commas: "+strings.Join(workKeys(), ", "))
 	minutes := flag.Int("minutes", 17, "about how long it may take: a work that has used up its share is not repeated")
 	makeIn := flag.String("make", "", "only make the images in this folder; bench calls itself so, to stay small")
+	use := flag.Bool("use-memory", false, "only use some memory once, likewise")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: one argument too many: %q\n", flag.Arg(0))
@@ -59,10 +60,13 @@ func main() {
 	}
 	b := bench{scale: s, short: *short, only: *only, began: time.Now(), allowed: time.Duration(*minutes) * time.Minute}
 	var err error
-	if *makeIn != "" {
+	switch {
+	case *makeIn != "":
 		b.dir = *makeIn
 		err = b.makeImages()
-	} else {
+	case *use:
+		err = useMemory()
+	default:
 		err = b.run(*asJSON, *dir)
 	}
 	if err != nil {

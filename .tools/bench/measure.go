@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bench is one run.
@@ -97,6 +99,55 @@ const dropCaches = "/proc/sys/vm/drop_caches"
 func cool() error {
 	syscall.Sync()
 	return os.WriteFile(dropCaches, []byte("3"), 0o200)
+}
+
+const (
+	// usualMemory is how much memory a command finds ready: more than it takes, with what
+	// the kernel needs for its sockets and its page cache meanwhile.
+	usualMemory = 2 << 30
+	// settling is how long a machine is left alone after its page cache was emptied.
+	settling = 4 * time.Second
+)
+
+// ready brings the machine into the same state before each command. What was written is
+// on disk. The source is in the page cache, or nothing is.
+//
+// A virtual machine may give memory that it does not use back to its host, seconds after
+// it became free, and takes many times as long to use such memory again: whoever comes
+// first would pay for it. So that is over before it is measured, and some memory was
+// just in use.
+func (b *bench) ready(w *work, cold bool) error {
+	if cold {
+		if err := cool(); err != nil {
+			return err
+		}
+		time.Sleep(settling)
+	} else if _, err := b.sh(w, warm+"; sync"); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	_, err = b.sh(w, "'"+self+"' --use-memory")
+	return err
+}
+
+// useMemory uses as much memory as a command finds ready, and ends.
+func useMemory() error {
+	var s unix.Sysinfo_t
+	if err := unix.Sysinfo(&s); err != nil {
+		return err
+	}
+	p, err := unix.Mmap(-1, 0, int(min(usualMemory, uint64(s.Totalram)*uint64(s.Unit)/4)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	_ = unix.Madvise(p, unix.MADV_HUGEPAGE) // only faster
+	for at := 0; at < len(p); at += os.Getpagesize() {
+		p[at] = 1
+	}
+	return nil
 }
 
 // canCool reports whether cold reads can be measured here.
@@ -211,12 +262,7 @@ func (b *bench) once(w *work, c contestant) (o outcome, size int64, err error) {
 	if _, err := b.sh(w, "true; "+c.prepare); err != nil {
 		return o, 0, err
 	}
-	if w.cold {
-		err = cool()
-	} else {
-		_, err = b.sh(w, warm)
-	}
-	if err != nil {
+	if err := b.ready(w, w.cold); err != nil {
 		return o, 0, err
 	}
 	command := c.command

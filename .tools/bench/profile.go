@@ -92,14 +92,8 @@ func (b *bench) cost(w *work, before, command string, cold bool) (c cost, err er
 	if _, err := b.sh(w, before); err != nil {
 		return c, err
 	}
-	// What was written is on disk before anything is measured.
-	if _, err := b.sh(w, warm+"; sync"); err != nil {
+	if err := b.ready(w, cold); err != nil {
 		return c, err
-	}
-	if cold {
-		if err := cool(); err != nil {
-			return c, err
-		}
 	}
 	var o outcome
 	c.Limits, c.Waiting, c.Idle, err = watch(b.device, b.rates, func() (err error) {
