@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"riparo/replication"
@@ -32,6 +33,9 @@ type decoder struct {
 	p     []byte
 	whole string // if it is set, it ends in p, and texts are parts of it
 	err   error
+
+	members []replication.DiskID // of the point under way
+	shared  []replication.DiskID // the members of the last point, for those that have the same
 }
 
 var errShortBody = errors.New("the body of a record ends early")
@@ -172,9 +176,14 @@ func (d *decoder) point() point {
 		consistency: replication.Consistency(d.text()),
 		size:        int64(d.number()),
 	}
+	d.members = d.members[:0]
 	for range d.count() {
-		p.members = append(p.members, replication.DiskID(d.text()))
+		d.members = append(d.members, replication.DiskID(d.text()))
 	}
+	if !slices.Equal(d.members, d.shared) {
+		d.shared = append([]replication.DiskID(nil), d.members...)
+	}
+	p.members = d.shared
 	p.tag = d.text()
 	p.serial = serial(d.number())
 	p.sequence = replication.Sequence(d.number())

@@ -84,13 +84,8 @@ func (s *state) restore(d *decoder) error {
 		p := &slab[0]
 		slab = slab[1:]
 		*p = d.point()
-		if n := len(s.points); n > 0 {
-			if slices.Equal(p.members, s.points[n-1].members) {
-				p.members = s.points[n-1].members // share the memory
-			}
-			if p.serial <= s.points[n-1].serial {
-				d.fail()
-			}
+		if n := len(s.points); n > 0 && p.serial <= s.points[n-1].serial {
+			d.fail()
 		}
 		s.points = append(s.points, p)
 		s.byID[p.id] = p
