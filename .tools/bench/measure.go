@@ -109,8 +109,8 @@ const (
 	settling = 4 * time.Second
 )
 
-// ready brings the machine into the same state before each command. What was written is
-// on disk. The source is in the page cache, or nothing is.
+// ready brings the machine into the same state before each command of a work. What was
+// written is on disk. The source is in the page cache, or nothing is.
 //
 // A virtual machine may give memory that it does not use back to its host, seconds after
 // it became free, and takes many times as long to use such memory again: whoever comes

@@ -171,7 +171,8 @@ func hashes(ctx context.Context, c *Comparison, e replication.Extent, chunk int6
 }
 
 // readGap is how long a zero stretch may be that is read with the data around it: two
-// reads take longer than such zeroes.
+// reads take longer than such zeroes, which are holes as a rule. Neither the limit nor the
+// progress counts them.
 const readGap = 64 << 10
 
 func (w *window) readInto(data []byte, source replication.Source) error {

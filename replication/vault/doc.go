@@ -253,10 +253,11 @@
 // last their segments, become dead.
 //
 // A map file has a header page, pages of 73 entries of 56 bytes, each with a sum of its
-// file and number and a CRC at its end, and a tail: the layers, how many entries refer to which segment, and
-// the first offset of each page. It is written once, synced, and then named by the
-// catalog, with the session that made it and its count among those of the session: a
-// number may be used again.
+// file and number and a CRC at its end, and a tail: the layers, how many entries refer to
+// which segment, and the first offset of each page. It is written once, synced, and then
+// named by the catalog, with the session that made it and its count among those of the
+// session: a number may be used again. Of its pages the one that was read last stays in
+// memory.
 //
 // The catalog is the snapshot of an inventory with the names of the map files, the
 // serial up to which they go, and place, serial and sum of the last record; and whether

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -163,7 +164,7 @@ func TestScatteredBlocksAreComparedTogether(t *testing.T) {
 	sealedOnly(t)
 	sim := vfs.NewSim(1)
 	disk := &countedReads{FS: sim}
-	v := open(t, disk, "v", Options{})
+	v := open(t, disk, "v", Options{manual: true})
 	s := newSender(t, v, "d", 1<<20)
 	s.write(change(0, 1<<20, 1))
 	s.mark()
@@ -208,9 +209,10 @@ func TestPagesOfAMapAreReadOnce(t *testing.T) {
 		s.write(change(at, step, byte(at/step)))
 	}
 	s.mark()
-	if err := v.Maintain(t.Context()); err != nil {
+	if err := errors.Join(v.Maintain(t.Context()), v.Close()); err != nil {
 		t.Fatal(err)
 	}
+	v = open(t, disk, "v", Options{memoryEntries: 8, manual: true}) // the maps are opened for reading
 	w, err := v.View(t.Context(), "d", "")
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +231,7 @@ func TestPagesOfAMapAreReadOnce(t *testing.T) {
 			t.Fatalf("at %d: %v, or not what was written", at, err)
 		}
 	}
-	if disk.maps > 2*pages || pages < 4 {
+	if disk.maps < pages || disk.maps > 2*pages || pages < 4 {
 		t.Errorf("pages of maps were read %d times, there are %d", disk.maps, pages)
 	}
 	r := rand.New(rand.NewPCG(1, 1))
