@@ -51,6 +51,8 @@ type Config struct {
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
 	// minute. The demonstration and tests shorten it.
 	RetryUnit time.Duration
+	// StepsTwice is for tests: see [jobs.Options].
+	StepsTwice bool
 	// Limits bound the room of the vault; the zero value bounds nothing.
 	Limits vault.Limits
 	// Compression of new data in the vault; the zero value is LZ4.
@@ -158,7 +160,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	a.keeper = &backup.Keeper{Store: a.store, Data: a.config.Data, Version: a.config.Version, Log: a.part("backup"), Now: time.Now,
 		Start: func(ctx context.Context, s jobs.Spec) (string, error) { return a.jobs.Start(ctx, s) }}
 	all := append(append(a.protect.Jobs(), a.recover.Jobs()...), a.keeper.Job())
-	if a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.part("jobs"), RetryUnit: a.config.RetryUnit}, all...); err != nil {
+	if a.jobs, err = jobs.New(a.store, jobs.Options{Logger: a.part("jobs"), RetryUnit: a.config.RetryUnit, Twice: a.config.StepsTwice}, all...); err != nil {
 		return err
 	}
 	if a.audit, err = audit.Open(a.store, audit.Options{KeyFile: filepath.Join(a.config.Data, "pki", "audit.key"), Logger: a.part("audit")}); err != nil {

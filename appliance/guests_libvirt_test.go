@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -87,9 +88,17 @@ func session(t *testing.T, program, folder string) (address string) {
 		daemon.Wait()
 	})
 	socket := filepath.Join(folder, "r", "libvirt", "libvirt-sock")
+	listens(t, socket)
+	return "qemu:///session?socket=" + socket
+}
+
+// listens waits until a daemon does: its socket is there a moment before.
+func listens(t *testing.T, socket string) {
+	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			return "qemu:///session?socket=" + socket
+		if link, err := net.Dial("unix", socket); err == nil {
+			link.Close()
+			return
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("libvirtd does not listen on %s", socket)

@@ -66,14 +66,7 @@ func tlsFront(t *testing.T, shows *atomic.Pointer[tls.Certificate]) (address str
 		daemon.Wait()
 	})
 	socket := filepath.Join(folder, "r", "libvirt", "libvirt-sock")
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("libvirtd does not listen on %s", socket)
-		}
-	}
+	listens(t, socket)
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shows.Load(), nil }})
 	if err != nil {
 		t.Fatal(err)

@@ -7,10 +7,13 @@ import (
 	"riparo/replication/planted"
 )
 
-const theProtection = "appliance/protection/"
+const (
+	theProtection = "appliance/protection/"
+	theRecovery   = "appliance/recovery/"
+)
 
-// plantedBugs are mistakes in the protection of machines that the stories of the lab
-// must find.
+// plantedBugs are mistakes in the protection of machines and in what becomes of them that
+// the stories of the lab must find.
 var plantedBugs = []planted.Bug{
 	{Name: "a pinned point goes without a second pair of eyes", File: theProtection + "pins.go",
 		Code: "if p.Pinned || p.Locked ||", Bug: "if p.Locked ||", Test: "TestProtectedPointsGoOnlyUnderFourEyes"},
@@ -34,6 +37,10 @@ var plantedBugs = []planted.Bug{
 		Code: "resumed := mode == hypervisor.Delta && disk.Brought.Fits(state)", Bug: "resumed := false", Test: "TestAComparisonThatWasKilledGoesOn"},
 	{Name: "a locked point is asked about as any other", File: theProtection + "pins.go",
 		Code: "point.ID == w }); i >= 0 && points[i].Locked {", Bug: "point.ID == w }); false && points[i].Locked {", Test: "TestALockedPointOutlivesTwoAdministrators"},
+	{Name: "a test machine seen to boot before a crash is refused after it", File: theRecovery + "testfailover.go",
+		Code: "if m.Drill == lifecycle.DrillRunning {", Bug: "if false {", Test: "TestEachStepOfALifeCanRunAgain"},
+	{Name: "a cleanup forgets in a crash how the test went", File: theRecovery + "testfailover.go",
+		Code: "if m.Drill != lifecycle.DrillCleanup {", Bug: "if true {", Test: "TestEachStepOfALifeCanRunAgain"},
 }
 
 // TestPlantedBugsStillFitTheCode sees to it that each planted bug has its place.

@@ -185,6 +185,7 @@ type TestFailover struct {
 	Network string              `json:"network,omitempty"` // empty: isolated
 	Started time.Time           `json:"started"`
 	Job     string              `json:"job"`
+	Passed  bool                `json:"passed,omitempty"` // it ran when its cleanup began
 }
 
 // DrillResult is what a finished test failover showed.

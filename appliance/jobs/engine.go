@@ -20,6 +20,7 @@ type Engine struct {
 	definitions map[string]*Definition
 	log         *slog.Logger
 	retryUnit   time.Duration
+	twice       bool
 	slots       chan struct{} // one per job that may work at the same time
 
 	mu    sync.Mutex // guards the rest
@@ -36,7 +37,10 @@ type Options struct {
 	MaxParallel int
 	// RetryUnit is the unit of the retry schedule; 0 is a minute.
 	RetryUnit time.Duration
-	Logger    *slog.Logger // nil discards
+	// Twice is for tests: each step runs again after it succeeded, as it does when the
+	// daemon ends just before that is saved.
+	Twice  bool
+	Logger *slog.Logger // nil discards
 }
 
 const (
@@ -71,6 +75,7 @@ func New(st *store.Store, o Options, definitions ...Definition) (*Engine, error)
 		definitions: map[string]*Definition{},
 		log:         cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		retryUnit:   cmp.Or(o.RetryUnit, time.Minute),
+		twice:       o.Twice,
 		slots:       make(chan struct{}, cmp.Or(max(o.MaxParallel, 0), defaultParallel)),
 		runs:        map[string]*run{},
 	}

@@ -84,7 +84,12 @@ func (r *run) advance(ctx context.Context, i int) (goOn bool) {
 	if skip || r.isCanceled() {
 		return true
 	}
-	if err := r.attempt(ctx, forward, w, def.Run); err != nil {
+	err = r.attempt(ctx, forward, w, def.Run)
+	if err == nil && r.e.twice {
+		w = r.turnTo(i) // what it handed on is forgotten
+		err = r.attempt(ctx, forward, w, def.Run)
+	}
+	if err != nil {
 		r.dropOnDone()
 		return r.failed(ctx, forward, i, w, err)
 	}

@@ -107,7 +107,12 @@ func (r *Recovery) observeTest(ctx context.Context, w *jobs.Work) error {
 	if err := r.observe(ctx, w, m, m.Target.Site, hypervisor.Ref(m.Test.Ref)); err != nil {
 		return err
 	}
-	_, err = r.change(w, func(m *store.Machine) error { return moveDrill(m, lifecycle.DrillBooted) })
+	_, err = r.change(w, func(m *store.Machine) error {
+		if m.Drill == lifecycle.DrillRunning {
+			return nil // a run of this step before a crash has said so already
+		}
+		return moveDrill(m, lifecycle.DrillBooted)
+	})
 	return err
 }
 
@@ -154,9 +159,11 @@ func (r *Recovery) removeTest(ctx context.Context, w *jobs.Work) error {
 		return nil
 	}
 	if m.Drill != lifecycle.DrillCleanup {
-		passed := m.Drill == lifecycle.DrillRunning
-		w.Set("passed", fmt.Sprint(passed))
-		if m, err = r.change(w, func(m *store.Machine) error { return moveDrill(m, lifecycle.CleanupStarted) }); err != nil {
+		m, err = r.change(w, func(m *store.Machine) error {
+			m.Test.Passed = m.Drill == lifecycle.DrillRunning
+			return moveDrill(m, lifecycle.CleanupStarted)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -168,11 +175,12 @@ func (r *Recovery) removeTest(ctx context.Context, w *jobs.Work) error {
 }
 
 func (r *Recovery) keepResult(_ context.Context, w *jobs.Work) error {
-	_, err := r.change(w, func(m *store.Machine) error {
-		if m.Test == nil {
-			return nil
-		}
-		m.LastDrill = &store.DrillResult{Started: m.Test.Started, Finished: r.now(), Point: m.Test.Point, Passed: w.Get("passed") == "true", Notes: w.Param(ParamNotes)}
+	m, err := r.machine(w)
+	if err != nil || m.Test == nil {
+		return err // a run of this step before a crash has kept it
+	}
+	_, err = r.change(w, func(m *store.Machine) error {
+		m.LastDrill = &store.DrillResult{Started: m.Test.Started, Finished: r.now(), Point: m.Test.Point, Passed: m.Test.Passed, Notes: w.Param(ParamNotes)}
 		m.Test = nil
 		return moveDrill(m, lifecycle.CleanupDone)
 	}, store.Event{Severity: "info", Code: "drill.finished", Text: "the test failover was cleaned up"})

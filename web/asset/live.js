@@ -194,7 +194,8 @@
 			openDialog(link.href);
 		}
 	});
-	dialog?.addEventListener("close", () => dialog.replaceChildren());
+	// The browser says so with its next frame: the dialog may be open again by then.
+	dialog?.addEventListener("close", () => { if (!dialog.open) dialog.replaceChildren(); });
 
 	// The Enter key that opened a dialog does not answer it too, however long it is held.
 	let enter = false; // it was pressed here

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -202,7 +203,12 @@ func (d *daemon) start(t *testing.T) {
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !exists(d.socket) {
+	// The socket is there a moment before the daemon listens on it.
+	for {
+		if link, err := net.Dial("unix", d.socket); err == nil {
+			link.Close()
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
