@@ -51,7 +51,7 @@ func (d *disk) newMapWriter(number uint32, from, to serial) (*mapWriter, error) 
 		moves: moves,
 		file:  f, name: name, gone: &d.gone, vault: d.vault, disk: d.log.tag, number: number, from: from, to: to,
 		made: mapStamp{session: d.vault.session, count: d.vault.mapsMade.Add(1)},
-		refs: map[uint32]*segmentRef{}, page: 1, buffer: make([]byte, 0, writeBuffer),
+		refs: map[uint32]*segmentRef{}, page: 1,
 	}, nil
 }
 
@@ -111,12 +111,10 @@ func (w *mapWriter) put(e *entry) {
 		w.finishPage()
 	}
 	if w.inPage == 0 {
-		if len(w.buffer) == cap(w.buffer) {
+		if len(w.buffer) == writeBuffer {
 			w.flush()
 		}
-		n := len(w.buffer)
-		w.buffer = w.buffer[:n+pageSize]
-		clear(w.buffer[n:])
+		w.buffer = append(w.buffer, make([]byte, pageSize)...)
 	}
 	page := w.buffer[len(w.buffer)-pageSize:]
 	e.put(page[w.inPage*entrySize:])

@@ -69,6 +69,7 @@ type node struct {
 	dir     bool
 	content []byte // as programs see it
 	medium  []byte // as it is on the medium
+	shared  bool   // both are the same bytes, which other disks may have too: see own
 	pending []write
 	bad     map[int64]bool // sectors that cannot be read
 }
@@ -165,6 +166,7 @@ func (s *Sim) Create(name string) (File, error) {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
 	case n != nil:
 		s.used -= int64(len(n.content))
+		n.own()
 		n.content = nil
 		n.pending = append(n.pending, write{truncate: true})
 	default:

@@ -124,6 +124,7 @@ func (s *Sim) betray(origin *node, w write) {
 	if victim == origin && at == w.offset/Sector*Sector {
 		at = 0
 	}
+	victim.own()
 	copy(victim.medium[at:], w.data)
 	if at < int64(len(victim.content)) {
 		copy(victim.content[at:], w.data)
@@ -152,6 +153,9 @@ func (s *Sim) Evict() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.current {
+		if n.shared {
+			continue
+		}
 		before := len(n.content)
 		n.content = slices.Clone(n.medium)
 		for _, w := range n.pending {
@@ -176,6 +180,7 @@ func (s *Sim) FlipBit(name string, bit int64) error {
 	if n == nil || n.dir || bit < 0 || bit/8 >= int64(len(n.content)) {
 		return &fs.PathError{Op: "flip bit", Path: name, Err: fs.ErrNotExist}
 	}
+	n.own()
 	n.content[bit/8] ^= 1 << (bit % 8)
 	if bit/8 < int64(len(n.medium)) {
 		n.medium[bit/8] ^= 1 << (bit % 8)
@@ -245,7 +250,7 @@ func (s *Sim) Restart() *Sim {
 			fresh := &node{dir: old.dir, bad: maps.Clone(old.bad)}
 			if !old.dir {
 				fresh.medium = old.afterCut(how, r)
-				fresh.content = slices.Clone(fresh.medium)
+				fresh.content, fresh.shared = fresh.medium, true
 			}
 			reborn[old] = fresh
 		}
@@ -283,7 +288,10 @@ func (s *Sim) restartNames(tree map[string]*node, how survival) {
 
 // afterCut is the content of a file after a power cut.
 func (n *node) afterCut(how survival, r *rand.Rand) []byte {
-	content := slices.Clone(n.medium)
+	content := n.medium
+	if len(n.pending) > 0 {
+		content = slices.Clone(content)
+	}
 	switch how {
 	case nothing:
 	case all:
@@ -370,10 +378,14 @@ func (s *Sim) Clone() *Sim {
 		}
 		if copies[n] == nil {
 			// What is pending is never changed, only added to.
-			copies[n] = &node{
-				dir: n.dir, content: slices.Clone(n.content), medium: slices.Clone(n.medium),
+			c := &node{
+				dir: n.dir, content: n.content, medium: n.medium, shared: n.shared,
 				pending: slices.Clone(n.pending), bad: maps.Clone(n.bad),
 			}
+			if !c.shared {
+				c.content, c.medium = slices.Clone(c.content), slices.Clone(c.medium)
+			}
+			copies[n] = c
 		}
 		return copies[n]
 	}

@@ -122,6 +122,7 @@ func (f *simFile) Truncate(size int64) error {
 // change applies w to the content and remembers it as not synced.
 func (f *simFile) change(w write) {
 	before := len(f.node.content)
+	f.node.own()
 	f.node.content = w.apply(f.node.content)
 	f.node.pending = append(f.node.pending, w)
 	f.sim.used += int64(len(f.node.content) - before)
@@ -182,6 +183,14 @@ func (f *simFile) Close() error {
 	}
 	f.closed = true
 	return nil
+}
+
+// own gives a node bytes of its own before they change: most files of a disk that starts
+// again are only read.
+func (n *node) own() {
+	if n.shared {
+		n.content, n.medium, n.shared = slices.Clone(n.medium), slices.Clone(n.medium), false
+	}
 }
 
 // apply makes the change in content and returns it.
