@@ -51,8 +51,9 @@ type Config struct {
 	// RetryUnit is the minute of the retry schedule 1, 2, 4, 8, 10, 30; 0 is a real
 	// minute. The demonstration and tests shorten it.
 	RetryUnit time.Duration
-	// StepsTwice is for tests: see [jobs.Options].
+	// StepsTwice and Committed are for tests: see [jobs.Options] and [store.Options].
 	StepsTwice bool
+	Committed  func(changed []string)
 	// Limits bound the room of the vault; the zero value bounds nothing.
 	Limits vault.Limits
 	// Compression of new data in the vault; the zero value is LZ4.
@@ -134,7 +135,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if a.store, err = store.Open(filepath.Join(a.config.Data, "state.db"), store.Options{}); err != nil {
+	if a.store, err = store.Open(filepath.Join(a.config.Data, "state.db"), store.Options{Committed: a.config.Committed}); err != nil {
 		return err
 	}
 	a.machines = store.NewMirror(a.store, store.Machines, store.Whole)

@@ -43,6 +43,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, killedComparing(data, os.Getenv("RIPARO_TEST_MACHINE"), os.Getenv("RIPARO_TEST_REF")))
 		os.Exit(1)
 	}
+	if data := os.Getenv("RIPARO_TEST_LIFE"); data != "" {
+		if err := liveUntil(data, os.Getenv("RIPARO_TEST_CHANGES")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if text := os.Getenv("RIPARO_TEST_BROWSERS"); text != "" {
 		if err := browse(text); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -39,6 +39,10 @@ var plantedBugs = []planted.Bug{
 		Code: "point.ID == w }); i >= 0 && points[i].Locked {", Bug: "point.ID == w }); false && points[i].Locked {", Test: "TestALockedPointOutlivesTwoAdministrators"},
 	{Name: "a test machine seen to boot before a crash is refused after it", File: theRecovery + "testfailover.go",
 		Code: "if m.Drill == lifecycle.DrillRunning {", Bug: "if false {", Test: "TestEachStepOfALifeCanRunAgain"},
+	{Name: "a commit that is done can be called canceled", File: theRecovery + "commit.go",
+		Code: "Run: r.committed, Final: true", Bug: "Run: r.committed", Test: "TestEachActCanBeCanceledAtAnyMoment"},
+	{Name: "a canceled failover leaves the source shut down", File: theRecovery + "failover.go",
+		Code: "if w.Get(\"source stopped\") == \"true\" {", Bug: "if false {", Test: "TestEachActCanBeCanceledAtAnyMoment"},
 	{Name: "a cleanup forgets in a crash how the test went", File: theRecovery + "testfailover.go",
 		Code: "if m.Drill != lifecycle.DrillCleanup {", Bug: "if true {", Test: "TestEachStepOfALifeCanRunAgain"},
 }

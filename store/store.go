@@ -20,6 +20,8 @@ type Store struct {
 	path    string
 	changes changes
 
+	committed func(changed []string)
+
 	// failed holds the first write that the disk did not confirm.
 	failed atomic.Pointer[failure]
 
@@ -40,6 +42,10 @@ type Options struct {
 	// survive the death of the process but not a power cut. For tests and for
 	// state that is thrown away.
 	NoSync bool
+	// Committed, if set, is called after each change that was made durable, before
+	// whoever made it goes on, with the names that subscribers get. For tests, which end
+	// the process there.
+	Committed func(changed []string)
 }
 
 const (
@@ -83,7 +89,7 @@ func open(path string, o Options, steps []migration) (*Store, error) {
 	if err != nil {
 		return nil, openProblem(path, err)
 	}
-	s := &Store{db: db, path: path}
+	s := &Store{db: db, path: path, committed: o.Committed}
 	for _, prepare := range []func() error{
 		s.checkTexts,
 		func() error { return s.migrate(steps) },

@@ -56,6 +56,9 @@ func (s *Store) Update(fn func(tx *Tx) error) (err error) {
 	if err := commit(b); err != nil {
 		return s.commitFailed(err)
 	}
+	if s.committed != nil {
+		s.committed(tx.changed)
+	}
 	s.changes.add(tx.changed)
 	return nil
 }

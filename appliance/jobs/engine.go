@@ -37,8 +37,8 @@ type Options struct {
 	MaxParallel int
 	// RetryUnit is the unit of the retry schedule; 0 is a minute.
 	RetryUnit time.Duration
-	// Twice is for tests: each step runs again after it succeeded, as it does when the
-	// daemon ends just before that is saved.
+	// Twice is for tests: each step, and what takes it back, runs again after it
+	// succeeded, as it does when the daemon ends just before that is saved.
 	Twice  bool
 	Logger *slog.Logger // nil discards
 }

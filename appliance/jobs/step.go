@@ -84,11 +84,7 @@ func (r *run) advance(ctx context.Context, i int) (goOn bool) {
 	if skip || r.isCanceled() {
 		return true
 	}
-	err = r.attempt(ctx, forward, w, def.Run)
-	if err == nil && r.e.twice {
-		w = r.turnTo(i) // what it handed on is forgotten
-		err = r.attempt(ctx, forward, w, def.Run)
-	}
+	w, err = r.do(ctx, forward, i, w, def.Run)
 	if err != nil {
 		r.dropOnDone()
 		return r.failed(ctx, forward, i, w, err)
@@ -108,6 +104,17 @@ func (r *run) advance(ctx context.Context, i int) (goOn bool) {
 		w.log.Info("step done", "number", i+1, "of", len(r.def.Steps), "took", took)
 	}
 	return err == nil // or else the step runs again when the store is back
+}
+
+// do lets a function of a definition do its part of step i. It gives what the function
+// worked with: with [Options.Twice] that is new for the second time.
+func (r *run) do(ctx context.Context, m mode, i int, w *Work, f func(context.Context, *Work) error) (*Work, error) {
+	err := r.attempt(ctx, m, w, f)
+	if err == nil && r.e.twice {
+		w = r.turnTo(i) // what it handed on is forgotten
+		err = r.attempt(ctx, m, w, f)
+	}
+	return w, err
 }
 
 // attempt calls a function of a definition and waits until it returned. Meanwhile

@@ -18,7 +18,7 @@ func (r *run) takeBack(ctx context.Context) (goOn bool) {
 		}
 		w := r.turnTo(i)
 		if def := r.def.step(job.Steps[i].Name); def != nil && def.Undo != nil {
-			if err := r.attempt(ctx, back, w, def.Undo); err != nil {
+			if w, err := r.do(ctx, back, i, w, def.Undo); err != nil {
 				r.dropOnDone()
 				return r.failed(ctx, back, i, w, err)
 			}
@@ -39,7 +39,7 @@ func (r *run) takeBack(ctx context.Context) (goOn bool) {
 	}
 	w := r.turnTo(0)
 	if r.def.OnCancel != nil {
-		if err := r.attempt(ctx, back, w, r.def.OnCancel); err != nil {
+		if w, err := r.do(ctx, back, 0, w, r.def.OnCancel); err != nil {
 			r.dropOnDone()
 			return r.failed(ctx, back, 0, w, err)
 		}

@@ -23,7 +23,7 @@ func (r *Recovery) changePointJob() jobs.Definition {
 			{Name: "create the replica machine", Run: r.createReplica},
 			{Name: "start the replica machine", Run: r.startReplica},
 			{Name: "see it boot", Run: r.observeReplica},
-			{Name: "wait for commit", Run: r.pointChanged},
+			{Name: "wait for commit", Run: r.pointChanged, Final: true},
 		},
 		OnCancel: r.backToCommitPending,
 	}

@@ -20,7 +20,7 @@ func (r *Recovery) commitJob() jobs.Definition {
 		Title: "Commit",
 		Steps: []jobs.StepDef{
 			{Name: "make the replica independent", Run: r.flatten},
-			{Name: "commit", Run: r.committed},
+			{Name: "commit", Run: r.committed, Final: true},
 		},
 	}
 }

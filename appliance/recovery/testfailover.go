@@ -145,7 +145,7 @@ func (r *Recovery) cleanupJob() jobs.Definition {
 		Title: "Cleanup of a test failover",
 		Steps: []jobs.StepDef{
 			{Name: "remove the test machine", Run: r.removeTest},
-			{Name: "keep the result", Run: r.keepResult},
+			{Name: "keep the result", Run: r.keepResult, Final: true},
 		},
 	}
 }
