@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
+	"encoding/binary"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -13,6 +16,7 @@ import (
 type age struct {
 	Points int                  `json:"points"`
 	First  map[string][]float64 `json:"first_byte_seconds"` // by which point: oldest, middle, newest
+	Start  []float64            `json:"start_seconds"`      // of the program alone, that says its version
 }
 
 var agePoints = []string{"oldest", "middle", "newest"}
@@ -24,13 +28,12 @@ const (
 )
 
 // ages measures the first 4 KiB of the oldest, the middle and the newest point of disks
-// with more and more points, through NBD, from the start of the program on.
+// with more and more points, through NBD, from the start of the program on; and that start
+// alone.
 func (b *bench) ages() error {
-	for _, tool := range []string{"qemu-io", "go"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			fmt.Fprintf(os.Stderr, "left out: the first byte of many points, for want of %s\n", tool)
-			return nil
-		}
+	if _, err := exec.LookPath("go"); err != nil {
+		fmt.Fprintln(os.Stderr, "left out: the first byte of many points, for want of go")
+		return nil
 	}
 	for _, count := range b.scale.points {
 		fmt.Fprintf(os.Stderr, "%5.0f s  measuring: the first byte of %d points\n", time.Since(b.began).Seconds(), count)
@@ -65,18 +68,9 @@ func (b *bench) age(count int) (a age, err error) {
 		return a, fmt.Errorf("make the points: %w\n%s", err, tail(string(out)))
 	}
 	a = age{Points: count, First: map[string][]float64{}}
-	const read = `qemu-io -r -f raw -c "read 0 4k" "nbd+unix:///?socket=$DIR/s"`
 	for round := range ageRounds + 1 {
 		for i, which := range agePoints {
-			point := fmt.Sprintf("p%06d", i*(count-1)/2)
-			serve := `coproc "$RIPARO" disk serve --vault "$BASE" --disk d --point ` + point + ` --socket "$DIR/s"; read -r _ <&"${COPROC[0]}"; p=$COPROC_PID; `
-			done := `; date +%s.%N; ` + endOurs
-			began := time.Now()
-			o, err := b.sh(&work{}, serve+read+done)
-			if err != nil {
-				return a, err
-			}
-			first, err := sinceStart(began, o.output)
+			first, err := b.firstByte(folder, fmt.Sprintf("p%06d", i*(count-1)/2))
 			if err != nil {
 				return a, err
 			}
@@ -84,22 +78,87 @@ func (b *bench) age(count int) (a age, err error) {
 				a.First[which] = append(a.First[which], first)
 			}
 		}
+		began := time.Now()
+		if err := exec.Command(b.program, "version").Run(); err != nil {
+			return a, err
+		}
+		if round > 0 {
+			a.Start = append(a.Start, time.Since(began).Seconds())
+		}
 	}
 	return a, nil
 }
 
-// sinceStart tells how long after the start a command printed the time, the last thing
-// that it said.
-func sinceStart(began time.Time, output string) (float64, error) {
-	var last float64
-	for _, line := range strings.Split(output, "\n") {
-		var t float64
-		if n, err := fmt.Sscanf(line, "%f", &t); n == 1 && err == nil && t > 1e9 {
-			last = t
+// firstByte is how long after its start the program has sent the first 4 KiB of a point, in
+// seconds. Who reads them is here, so that nobody else has to start.
+func (b *bench) firstByte(vault, point string) (seconds float64, err error) {
+	socket := b.path("s")
+	c := exec.Command(b.program, "disk", "serve", "--vault", vault, "--disk", "d", "--point", point, "--socket", socket)
+	c.Env = append(os.Environ(), b.ownKey())
+	said, err := c.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := c.Start(); err != nil {
+		return 0, err
+	}
+	defer func() {
+		c.Process.Signal(os.Interrupt)
+		if e := c.Wait(); err == nil && e != nil {
+			err = fmt.Errorf("riparo disk serve: %w", e)
 		}
+	}()
+	if _, err := bufio.NewReader(said).ReadString('\n'); err != nil { // it says where it listens
+		return 0, fmt.Errorf("riparo disk serve says nothing: %w", err)
 	}
-	if last == 0 {
-		return 0, fmt.Errorf("no time in what was printed:\n%s", tail(output))
+	if err := readFirst4K(socket); err != nil {
+		return 0, fmt.Errorf("read from riparo disk serve: %w", err)
 	}
-	return last - float64(began.UnixNano())/1e9, nil
+	return time.Since(began).Seconds(), nil
+}
+
+// readFirst4K reads the first 4 KiB of what an NBD server serves under no name.
+func readFirst4K(socket string) error {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	const (
+		option     = "IHAVEOPT"
+		noZeroes   = 3 // and the fixed newstyle
+		exportName = 1
+		request    = 0x25609513
+		reply      = 0x67446698
+	)
+	greeting := make([]byte, 18)
+	if _, err := io.ReadFull(conn, greeting); err != nil {
+		return err
+	}
+	hello := binary.BigEndian.AppendUint32(nil, noZeroes)
+	hello = append(hello, option...)
+	hello = binary.BigEndian.AppendUint32(hello, exportName)
+	hello = binary.BigEndian.AppendUint32(hello, 0)
+	if _, err := conn.Write(hello); err != nil {
+		return err
+	}
+	export := make([]byte, 10) // size and flags
+	if _, err := io.ReadFull(conn, export); err != nil {
+		return err
+	}
+	ask := binary.BigEndian.AppendUint32(nil, request)
+	ask = append(ask, make([]byte, 2+2+8+8)...) // a read without flags, at 0
+	ask = binary.BigEndian.AppendUint32(ask, 4096)
+	if _, err := conn.Write(ask); err != nil {
+		return err
+	}
+	answer := make([]byte, 16+4096)
+	if _, err := io.ReadFull(conn, answer); err != nil {
+		return err
+	}
+	if binary.BigEndian.Uint32(answer) != reply || binary.BigEndian.Uint32(answer[4:]) != 0 {
+		return fmt.Errorf("the answer is %x", answer[:16])
+	}
+	return nil
 }
