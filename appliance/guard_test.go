@@ -22,9 +22,9 @@ func TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint(t *testing.T)
 	policy := replication.DefaultPolicy()
 	policy.Retention = replication.Retention{{Until: 12 * time.Second}}
 	th, site := labbed(t, appliance.Config{Data: t.TempDir()}, policy)
-	th.until("there are two points", func() bool {
+	th.until("there are two points, and the machine is watched", func() bool {
 		points, err := th.a.Points(t.Context(), th.id)
-		return err == nil && len(points) >= 2
+		return err == nil && len(points) >= 2 && len(th.machine().Noise) > 0
 	})
 	if m := th.machine(); m.Alarm != nil || len(m.Noise) == 0 {
 		t.Fatalf("alarm %+v, state %+v: want a machine that is watched and quiet", m.Alarm, m.Noise)

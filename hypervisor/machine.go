@@ -33,6 +33,8 @@ type Machine struct {
 	// Replica is true for a machine that Riparo created here; discovery shows it
 	// but does not offer to protect it.
 	Replica bool `json:"replica,omitempty"`
+	// Owner is the [Spec]'s of a machine that Riparo created.
+	Owner string `json:"owner,omitempty"`
 	// Fenced is true while Riparo keeps this machine from starting because
 	// another copy of it owns its identity.
 	Fenced bool `json:"fenced,omitempty"`

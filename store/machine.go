@@ -48,6 +48,9 @@ type Machine struct {
 	// BootSign is a text that the machine prints on its serial console when it is
 	// up; a failover waits to see it. Empty: anything printed will do.
 	BootSign string `json:"boot_sign,omitempty"`
+	// Compare: the next point compares every disk with the vault, because somebody
+	// doubted what is known about changes.
+	Compare bool `json:"compare,omitempty"`
 	// Failures counts consecutive failed cycles; NextTry is when the next one is due.
 	Failures int       `json:"failures,omitempty"`
 	NextTry  time.Time `json:"next_try,omitzero"`

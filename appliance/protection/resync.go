@@ -24,7 +24,7 @@ func (p *Protector) resyncJob() jobs.Definition {
 
 func (p *Protector) distrust(_ context.Context, w *jobs.Work) error {
 	_, err := p.Change(machineOf(w), func(m *store.Machine) error {
-		m.Failures = 0
+		m.Failures, m.Compare = 0, true
 		for i := range m.Disks {
 			m.Disks[i].Brought = nil // what was compared before is doubted too
 		}

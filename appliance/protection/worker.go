@@ -222,6 +222,7 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	o.Compare = o.Compare || m.Compare
 	given := o.Progress
 	o.Progress = func(activity string, done, total int64) {
 		w.live.progress(activity, done, total)
@@ -268,13 +269,17 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 			m.AppTried = out.Point.Time // a missed one is not tried again at every cycle
 		}
 		m.Failures, m.NextTry = 0, time.Time{}
-		switch m.State {
-		case lifecycle.ResyncRequired:
+		if o.Compare {
+			m.Compare = false
+		}
+		switch {
+		case m.Compare: // the doubt came while this was under way: the next one compares
+		case m.State == lifecycle.ResyncRequired:
 			if err := step(m, lifecycle.ResyncStarted, w.p.now()); err != nil {
 				return nil, err
 			}
 			fallthrough
-		case lifecycle.Resyncing:
+		case m.State == lifecycle.Resyncing:
 			return news, step(m, lifecycle.ResyncDone, w.p.now())
 		}
 		return news, nil

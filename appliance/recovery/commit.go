@@ -125,8 +125,10 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 	_, err = r.change(w, func(m *store.Machine) error {
 		m.Direction = lifecycle.Reverse
 		m.LastPoint = &point
-		for i := range m.Disks { // a disk that came after the point is not part of the replica
-			if d := &m.Disks[i]; !d.Excluded && !contains(point.Disks, d.ID) {
+		for i := range m.Disks {
+			d := &m.Disks[i]
+			d.Brought = nil                                  // what was brought after the point is gone from the vault
+			if !d.Excluded && !contains(point.Disks, d.ID) { // it came after the point
 				d.Excluded, d.Removed = true, true
 			}
 		}

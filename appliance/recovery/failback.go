@@ -154,24 +154,24 @@ func (r *Recovery) restoreDisk(ctx context.Context, w *jobs.Work, opener hypervi
 	return restore(ctx, disk, view, regions, w.Progress)
 }
 
+// replicaGone is kept by a failback whose replica does not exist any more.
+const replicaGone = "replica gone"
+
 func (r *Recovery) shutDownReplica(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
 		return err
 	}
-	w.Set("replica stopped", "true")
-	if err := w.Save(ctx); err != nil {
-		return err
+	err = r.shutDown(ctx, w, m.Target, "replica")
+	if errors.Is(err, hypervisor.ErrNoMachine) {
+		// What it wrote since the newest point is lost with it, and cannot be waited for.
+		w.Evidence("replica", "the machine is gone: its newest recovery point is what comes back")
+		w.Set(replicaGone, "true")
+		return nil
 	}
-	target, err := r.sites.Provider(m.Target.Site)
 	if err != nil {
 		return err
 	}
-	outcome, err := target.Stop(ctx, hypervisor.Ref(m.Target.Ref), stopGrace)
-	if err != nil {
-		return fmt.Errorf("shut down the replica of %s: %w", m.Name, err)
-	}
-	w.Evidence("replica", string(outcome))
 	return r.fence(ctx, w, m.Target, "failback to "+m.Source.Site+" is under way")
 }
 
@@ -186,7 +186,11 @@ func (r *Recovery) sendLastReplicaChanges(ctx context.Context, w *jobs.Work) err
 	if err != nil {
 		return err
 	}
-	if err := r.stillStopped(ctx, m.Target); err != nil {
+	if w.Get(replicaGone) != "" {
+		w.Set("last point", w.Get("restored point"))
+		return nil
+	}
+	if err := r.stillStopped(ctx, w, m.Target, "replica"); err != nil {
 		return err
 	}
 	point, facts, err := r.replication.TakePoint(ctx, id, w.Progress)
@@ -290,13 +294,8 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 			return err
 		}
 	}
-	if w.Get("replica stopped") == "true" {
-		// Without a point to track since: its disks may be younger than the newest one.
-		// What its tracking remembers is still good, and otherwise the next cycle
-		// compares.
-		if err := r.startAgain(ctx, m.Target, ""); err != nil {
-			return err
-		}
+	if err := r.turnOn(ctx, w, m.Target, "replica"); err != nil {
+		return err
 	}
 	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil); err != nil {
 		return err

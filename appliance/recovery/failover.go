@@ -88,20 +88,9 @@ func (r *Recovery) shutDownSource(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	source, err := r.sites.Provider(m.Source.Site)
-	if err != nil {
+	if err := r.shutDown(ctx, w, m.Source, "source"); err != nil {
 		return err
 	}
-	// Kept before the stop: the undo must know, wherever this is cut off.
-	w.Set("source stopped", "true")
-	if err := w.Save(ctx); err != nil {
-		return err
-	}
-	outcome, err := source.Stop(ctx, hypervisor.Ref(m.Source.Ref), stopGrace)
-	if err != nil {
-		return fmt.Errorf("shut down %s: %w", m.Name, err)
-	}
-	w.Evidence("source", string(outcome))
 	// Fenced at once: nobody starts it while its last changes wait to be sent.
 	if err := r.fence(ctx, w, m.Source, "failing over to "+m.Target.Site); err != nil {
 		return err
@@ -123,7 +112,7 @@ func (r *Recovery) sendLastChanges(ctx context.Context, w *jobs.Work) error {
 		return err
 	}
 	defer release()
-	if err := r.stillStopped(ctx, m.Source); err != nil {
+	if err := r.stillStopped(ctx, w, m.Source, "source"); err != nil {
 		return err
 	}
 	point, facts, err := r.replication.TakePoint(ctx, m.ID, w.Progress)
@@ -216,8 +205,14 @@ func (r *Recovery) failedOver(_ context.Context, w *jobs.Work) error {
 // the grace of its shutdown and some minutes for its last changes.
 const sourceLimit = stopGrace + 5*time.Minute
 
+// undoTries is how often the undo of a planned failover tries to start the source again
+// before it goes on without: a site that is lost must not keep the machine from being
+// failed over.
+const undoTries = 3
+
 // undoFailover removes the replica and lets the source go on where it was: it runs
-// again if the failover had stopped it, and replication goes on.
+// again if the failover had stopped it, and replication goes on. The replica stays as
+// long as there is hope that the source starts.
 func (r *Recovery) undoFailover(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
@@ -226,53 +221,32 @@ func (r *Recovery) undoFailover(ctx context.Context, w *jobs.Work) error {
 	if m.State != lifecycle.FailingOver {
 		return nil
 	}
-	if err := r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica); err != nil {
-		return err
-	}
-	if w.Get("source stopped") == "true" {
-		// Production first, the label last: whatever fails is tried again.
-		if err := r.startAgain(ctx, m.Source, ""); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
+	defer cancel()
+	hopeless := w.Job().Attempt >= undoTries
+	if w.Get("source"+stopped) != "" {
+		_, err := r.power(ctx, m.Source)
+		lost := err != nil && !errors.Is(err, hypervisor.ErrNoMachine)
+		if hopeless = hopeless || lost && m.Failover.Kind == lifecycle.Unplanned; lost && !hopeless {
 			return err
 		}
 	}
+	if err := r.dismantle(ctx, m, hypervisor.Ref(m.Target.Ref), forReplica); err != nil {
+		return err
+	}
+	// Production first, the label last: whatever fails is tried again.
+	var told []store.Event
+	if err := r.turnOn(ctx, w, m.Source, "source"); err != nil {
+		if !hopeless {
+			return err
+		}
+		w.Evidence("source", "not started again: "+err.Error())
+		told = append(told, store.Event{Severity: store.SeverityCritical, Code: "source.down", Text: fmt.Sprintf("the failover was undone, and %s could not be started again at %s: %v", m.Name, m.Source.Site, err),
+			Action: "start it there, or fail over again"})
+	}
 	err = r.move(w, lifecycle.FailingOver, lifecycle.FailoverAborted, func(m *store.Machine) {
 		m.Target.Ref, m.Failover = "", nil
-	})
+	}, told...)
 	r.replication.Nudge(m.ID)
 	return err
-}
-
-// stillStopped looks once more at a machine whose last changes are about to be
-// taken: somebody may have started it since it was shut down, while the job waited.
-func (r *Recovery) stillStopped(ctx context.Context, place store.Place) error {
-	provider, err := r.sites.Provider(place.Site)
-	if err != nil {
-		return err
-	}
-	seen, err := provider.Machine(ctx, hypervisor.Ref(place.Ref))
-	if err != nil {
-		return fmt.Errorf("look at %s at site %s: %w", place.Ref, place.Site, err)
-	}
-	if seen.Power == hypervisor.Stopped {
-		return nil
-	}
-	if _, err := provider.Stop(ctx, hypervisor.Ref(place.Ref), stopGrace); err != nil {
-		return fmt.Errorf("shut down %s, which was started meanwhile: %w", seen.Name, err)
-	}
-	return nil
-}
-
-// startAgain lets a machine start and starts it.
-func (r *Recovery) startAgain(ctx context.Context, place store.Place, since replication.PointID) error {
-	if err := r.unfence(ctx, place); err != nil && !errors.Is(err, hypervisor.ErrNoMachine) {
-		return fmt.Errorf("let %s start again: %w", place.Ref, err)
-	}
-	provider, err := r.sites.Provider(place.Site)
-	if err != nil {
-		return err
-	}
-	if err := provider.Start(ctx, hypervisor.Ref(place.Ref), hypervisor.StartOptions{TrackSince: since}); err != nil {
-		return fmt.Errorf("start %s at site %s again: %w", place.Ref, place.Site, err)
-	}
-	return nil
 }

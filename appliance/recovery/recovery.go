@@ -130,7 +130,10 @@ func (r *Recovery) change(w *jobs.Work, change func(*store.Machine) error, event
 
 // move changes the machine's state by an event if it is in the state from; when a
 // run of the step before a crash has done so already, it does nothing.
-func (r *Recovery) move(w *jobs.Work, from lifecycle.State, e lifecycle.Event, also func(*store.Machine)) error {
+func (r *Recovery) move(w *jobs.Work, from lifecycle.State, e lifecycle.Event, also func(*store.Machine), events ...store.Event) error {
+	if m, err := r.machine(w); err != nil || m.State != from {
+		return err // and what happened was told then
+	}
 	_, err := r.change(w, func(m *store.Machine) error {
 		if m.State != from {
 			return nil
@@ -142,7 +145,7 @@ func (r *Recovery) move(w *jobs.Work, from lifecycle.State, e lifecycle.Event, a
 			also(m)
 		}
 		return nil
-	})
+	}, events...)
 	return err
 }
 

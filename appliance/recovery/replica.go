@@ -21,17 +21,16 @@ const (
 	forReplica purpose = "replica"
 )
 
-// stopGrace is how long a guest may take to shut down before its plug is pulled.
-// Guests flush and stop services in well under two minutes, or not at all.
-const stopGrace = 2 * time.Minute
+// createLimit bounds the making of a machine, which is not cut off: what is half made
+// would be left behind.
+const createLimit = 5 * time.Minute
 
 // build publishes a point and creates a machine on it at the target site,
 // replacing one that an interrupted run of the step left.
 func (r *Recovery) build(ctx context.Context, w *jobs.Work, m store.Machine, point replication.RecoveryPoint, p purpose, network string) (hypervisor.Machine, error) {
 	began := r.now()
-	owner := string(m.ID) + "/" + string(p)
 	spec := hypervisor.Spec{
-		Name: m.Name + "-" + string(p), Owner: owner,
+		Name: m.Name + "-" + string(p), Owner: owner(m, p),
 		CPUs: m.Shape.CPUs, MemoryMiB: m.Shape.MemoryMiB, Hardware: m.Shape.Hardware,
 		Network: network, Isolated: p == forTest && network == "",
 	}
@@ -44,7 +43,7 @@ func (r *Recovery) build(ctx context.Context, w *jobs.Work, m store.Machine, poi
 			return hypervisor.Machine{}, fmt.Errorf("point %s has disk %s, which machine %s never had", point.ID, id, m.Name)
 		}
 		d := m.Disks[i]
-		export := store.Export{Name: string(d.ID) + "." + string(p), Disk: d.ID, Point: point.ID, Owner: owner}
+		export := store.Export{Name: string(d.ID) + "." + string(p), Disk: d.ID, Point: point.ID, Owner: spec.Owner}
 		if err := r.store.Update(func(tx *store.Tx) error { return tx.Exports().Put(export) }); err != nil {
 			return hypervisor.Machine{}, fmt.Errorf("keep published point: %w", err)
 		}
@@ -66,7 +65,9 @@ func (r *Recovery) build(ctx context.Context, w *jobs.Work, m store.Machine, poi
 	if err != nil {
 		return hypervisor.Machine{}, err
 	}
-	made, err := target.Create(ctx, spec)
+	making, cancel := context.WithTimeout(context.WithoutCancel(ctx), createLimit)
+	defer cancel()
+	made, err := target.Create(making, spec)
 	if err != nil {
 		return hypervisor.Machine{}, fmt.Errorf("create %s at site %s: %w", spec.Name, m.Target.Site, err)
 	}
@@ -78,11 +79,25 @@ func (r *Recovery) build(ctx context.Context, w *jobs.Work, m store.Machine, poi
 	return made, nil
 }
 
-// dismantle removes a machine that build made and withdraws its points.
+// dismantle removes a machine that build made and withdraws its points. Without a
+// reference, which a crash may have kept from being known, it looks for one.
 func (r *Recovery) dismantle(ctx context.Context, m store.Machine, ref hypervisor.Ref, p purpose) error {
 	target, err := r.sites.Provider(m.Target.Site)
 	if err != nil {
 		return err
+	}
+	exports, err := r.exports(m, p)
+	if err != nil {
+		return err
+	}
+	if ref == "" && len(exports) > 0 { // else nothing was made
+		seen, err := target.Discover(ctx)
+		if err != nil {
+			return fmt.Errorf("look for what was made of %s at site %s: %w", m.Name, m.Target.Site, err)
+		}
+		if i := slices.IndexFunc(seen, func(made hypervisor.Machine) bool { return made.Owner == owner(m, p) }); i >= 0 {
+			ref = seen[i].Ref
+		}
 	}
 	if ref != "" {
 		if _, err := target.Stop(ctx, ref, 0); err != nil && !errors.Is(err, hypervisor.ErrNoMachine) {
@@ -97,17 +112,11 @@ func (r *Recovery) dismantle(ctx context.Context, m store.Machine, ref hyperviso
 
 // withdraw ends the publication of the points that a machine stood on.
 func (r *Recovery) withdraw(m store.Machine, p purpose) error {
-	owner := string(m.ID) + "/" + string(p)
+	names, err := r.exports(m, p)
+	if err != nil {
+		return err
+	}
 	return r.store.Update(func(tx *store.Tx) error {
-		var names []string
-		for e, err := range tx.Exports().All() {
-			if err != nil {
-				return err
-			}
-			if e.Owner == owner {
-				names = append(names, e.Name)
-			}
-		}
 		for _, name := range names {
 			if err := r.publisher.Withdraw(name); err != nil {
 				return fmt.Errorf("withdraw %s: %w", name, err)
@@ -119,6 +128,25 @@ func (r *Recovery) withdraw(m store.Machine, p purpose) error {
 		return nil
 	})
 }
+
+// exports are the names under which points are published for a machine.
+func (r *Recovery) exports(m store.Machine, p purpose) (names []string, err error) {
+	err = r.store.View(func(tx *store.Tx) error {
+		for e, err := range tx.Exports().All() {
+			if err != nil {
+				return err
+			}
+			if e.Owner == owner(m, p) {
+				names = append(names, e.Name)
+			}
+		}
+		return nil
+	})
+	return names, err
+}
+
+// owner is what a machine that build makes belongs to.
+func owner(m store.Machine, p purpose) string { return string(m.ID) + "/" + string(p) }
 
 // takeOwnership raises the machine's epoch at the vault: from now on whoever comes
 // with an older one is refused. Run again after a crash it takes the same epoch.

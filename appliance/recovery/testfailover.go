@@ -34,7 +34,11 @@ func (r *Recovery) beginTest(_ context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	point, err := r.replication.Choose(m, replication.PointID(w.Param(ParamPoint)))
+	wanted := replication.PointID(w.Param(ParamPoint))
+	if m.Test != nil && m.Test.Job == w.Job().ID {
+		wanted = m.Test.Point // a run of this step before a crash has chosen it
+	}
+	point, err := r.replication.Choose(m, wanted)
 	if err != nil {
 		return err
 	}

@@ -176,7 +176,7 @@ func (s *Site) Machine(ctx context.Context, ref hypervisor.Ref) (hypervisor.Mach
 	}
 	m := hypervisor.Machine{
 		Ref: ref, Name: d.Name, Power: state.power(), CPUs: d.CPUs, MemoryMiB: d.MemoryMiB, GuestAgent: d.GuestAgent,
-		Replica: d.Owner != "", Fenced: d.Fenced, Hardware: s.hardware(d),
+		Replica: d.Owner != "", Owner: d.Owner, Fenced: d.Fenced, Hardware: s.hardware(d),
 	}
 	if m.Power == hypervisor.Running || m.Power == hypervisor.Suspended {
 		m.Started, m.BootID = r.Started, r.BootID

@@ -73,7 +73,7 @@ func (d definition) clone() definition {
 func (d definition) machine(dir string) hypervisor.Machine {
 	m := hypervisor.Machine{
 		Ref: d.Ref, Name: d.Name, Power: hypervisor.Stopped, CPUs: d.CPUs, MemoryMiB: d.MemoryMiB,
-		OS: d.OS, NICs: slices.Clone(d.NICs), GuestAgent: true, Replica: d.Owner != "",
+		OS: d.OS, NICs: slices.Clone(d.NICs), GuestAgent: true, Replica: d.Owner != "", Owner: d.Owner,
 		Fenced: d.Fenced != "", Hardware: maps.Clone(d.Hardware),
 	}
 	if d.Running {

@@ -16,6 +16,7 @@ type faults struct {
 	freezeFails    bool
 	freezeTakes    time.Duration
 	ignoreShutdown bool
+	shutdownTakes  time.Duration
 	slow           map[string]time.Duration
 	unreadable     map[string][]replication.Extent
 }
@@ -50,6 +51,12 @@ func (s *Site) SlowFreeze(ref hypervisor.Ref, takes time.Duration) error {
 // IgnoreShutdown makes the guest deaf to being asked to shut down.
 func (s *Site) IgnoreShutdown(ref hypervisor.Ref, on bool) error {
 	return s.fault(ref, func(f *faults) { f.ignoreShutdown = on })
+}
+
+// SlowShutdown makes the guest take that long to shut down. Once it was asked to it does,
+// also when whoever asked waits no more.
+func (s *Site) SlowShutdown(ref hypervisor.Ref, takes time.Duration) error {
+	return s.fault(ref, func(f *faults) { f.shutdownTakes = takes })
 }
 
 // SlowDisk makes every read of a disk, by a capture or an opened disk, take that

@@ -74,7 +74,29 @@ func (s *Site) Stop(ctx context.Context, ref hypervisor.Ref, grace time.Duration
 		return "", err
 	}
 	defer done()
+	m.state.Lock()
+	takes := m.faults.shutdownTakes
+	m.state.Unlock()
+	if def := m.definition(); def.Running && grace > 0 && takes > 0 {
+		time.AfterFunc(takes, func() { s.endBoot(ref, def.BootID) })
+		if err := wait(ctx, min(takes, grace)); err != nil {
+			return "", fmt.Errorf("stop machine %s: %w", def.Name, err)
+		}
+	}
 	return m.stop(ctx, grace)
+}
+
+// endBoot ends a boot of a machine that was asked to shut down, whoever waits for it.
+func (s *Site) endBoot(ref hypervisor.Ref, boot string) {
+	ctx := context.Background()
+	m, done, err := s.takeTurn(ctx, ref)
+	if err != nil {
+		return // its site is closed or away
+	}
+	defer done()
+	if m.definition().BootID == boot {
+		_, _ = m.stop(ctx, 1) // without who asked, nobody is told
+	}
 }
 
 // stop powers the machine off. The caller holds its turn.

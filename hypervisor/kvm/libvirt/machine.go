@@ -122,7 +122,7 @@ func (h *Host) report(ctx context.Context, dom rpc.Domain) (hypervisor.Machine, 
 	}
 	m := hypervisor.Machine{
 		Ref: refOf(dom), Name: d.Name, Power: powerOf(state), CPUs: d.VCPU, MemoryMiB: d.Memory.mib(), GuestAgent: d.agent(),
-		Replica: d.marked().Owner != "", Fenced: d.marked().Fenced, Hardware: h.hardware(d),
+		Replica: d.marked().Owner != "", Owner: d.marked().Owner, Fenced: d.marked().Fenced, Hardware: h.hardware(d),
 	}
 	if d.ID > 0 && m.Power != hypervisor.Stopped {
 		m.BootID = "domain-" + strconv.Itoa(d.ID)

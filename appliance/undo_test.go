@@ -1,0 +1,333 @@
+package appliance_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"riparo/appliance"
+	"riparo/hypervisor"
+	"riparo/hypervisor/lab"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// begin asks for a verb and does not wait for its job.
+func (th *theater) begin(r api.Request) (job string) {
+	th.Helper()
+	r.Actor, r.Machine, r.Confirm = "test", th.id, th.machine().Name
+	job, err := th.a.Ask(th.Context(), r)
+	if err != nil {
+		th.Fatalf("%s: %v", r.Verb, err)
+	}
+	return job
+}
+
+// untilStep waits until a step of a job is in a state.
+func (th *theater) untilStep(id, step string, state store.JobState) {
+	th.Helper()
+	th.until("the step "+step+" is "+string(state), func() bool {
+		job, err := store.Get(th.a.Rooms().Store, store.Jobs, id)
+		if err != nil {
+			th.Fatal(err)
+		}
+		for _, s := range job.Steps {
+			if s.Name == step {
+				return s.State == state
+			}
+		}
+		th.Fatalf("job %s has no step %q", job.Kind, step)
+		return false
+	})
+}
+
+// cancel cancels a job and waits until it is canceled.
+func (th *theater) cancel(id string) {
+	th.Helper()
+	if err := th.a.CancelJob(th.Context(), "test", id); err != nil {
+		th.Fatal(err)
+	}
+	if job := th.ended(id); job.State != store.Canceled {
+		th.Fatalf("job %s is %s: %+v", job.Kind, job.State, job.Error)
+	}
+}
+
+func (th *theater) powerOf(site string, ref hypervisor.Ref) hypervisor.Power {
+	th.Helper()
+	seen, err := th.provider(site).Machine(th.Context(), ref)
+	if err != nil {
+		th.Fatal(err)
+	}
+	return seen.Power
+}
+
+// away is where the machine is protected in reverse.
+func (th *theater) away() (replica hypervisor.Ref, secondary *lab.Site) {
+	th.Helper()
+	th.ask(api.Request{Verb: lifecycle.PlannedFailover})
+	th.ask(api.Request{Verb: lifecycle.Commit})
+	th.ask(api.Request{Verb: lifecycle.ReverseReplicate})
+	return th.replica()
+}
+
+func (th *theater) replica() (hypervisor.Ref, *lab.Site) {
+	th.Helper()
+	world, err := th.a.Lab()
+	if err != nil {
+		th.Fatal(err)
+	}
+	site, err := world.Site(th.secondary)
+	if err != nil {
+		th.Fatal(err)
+	}
+	return hypervisor.Ref(th.machine().Target.Ref), site
+}
+
+// slowly is how long a guest shuts down in tests.
+const slowly = 1500 * time.Millisecond
+
+// TestACancelWhileTheGuestShutsDownLeavesItRunning: a guest that was asked to shut down
+// does so, whatever becomes of the job that asked. The undo sees it down before it starts
+// it, and does not take one for running that is about to end.
+func TestACancelWhileTheGuestShutsDownLeavesItRunning(t *testing.T) {
+	th, site := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	canceled := func(verb lifecycle.Verb, step string, at *lab.Site, name string, ref hypervisor.Ref) {
+		t.Helper()
+		if err := at.SlowShutdown(ref, slowly); err != nil {
+			t.Fatal(err)
+		}
+		job := th.begin(api.Request{Verb: verb})
+		th.untilStep(job, step, store.InProgress)
+		time.Sleep(slowly / 5) // it is on its way down; the lab has no virtual time
+		th.cancel(job)
+		time.Sleep(slowly) // by now it would be off
+		if power := th.powerOf(name, ref); power != hypervisor.Running {
+			t.Errorf("after the canceled %s the machine is %s", verb, power)
+		}
+		if err := at.SlowShutdown(ref, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	canceled(lifecycle.PlannedFailover, "shut down the source", site, th.primary, th.ref)
+	replica, secondary := th.away()
+	canceled(lifecycle.Failback, "shut down the replica", secondary, th.secondary, replica)
+	th.ask(api.Request{Verb: lifecycle.Failback})
+	th.bothEndsAreEqual()
+}
+
+// TestACanceledFailoverTurnsNothingOnThatWasOff: who has shut the machine down before finds
+// it off afterwards.
+func TestACanceledFailoverTurnsNothingOnThatWasOff(t *testing.T) {
+	th, site := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	if _, err := site.Stop(t.Context(), th.ref, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := site.SlowDisk(th.ref, "vda", 20*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	job := th.begin(api.Request{Verb: lifecycle.PlannedFailover})
+	th.untilStep(job, "send the last changes", store.InProgress)
+	th.cancel(job)
+	if power := th.powerOf(th.primary, th.ref); power != hypervisor.Stopped {
+		t.Errorf("after the canceled failover the source is %s; it was off before", power)
+	}
+	if err := site.Start(t.Context(), th.ref, hypervisor.StartOptions{}); err != nil {
+		t.Errorf("it cannot be started any more: %v", err)
+	}
+}
+
+// TestACanceledFailoverEndsWithoutItsSource: a source that is lost keeps nobody from trying
+// another recovery point.
+func TestACanceledFailoverEndsWithoutItsSource(t *testing.T) {
+	for _, verb := range []lifecycle.Verb{lifecycle.UnplannedFailover, lifecycle.PlannedFailover} {
+		t.Run(string(verb), func(t *testing.T) {
+			th, site := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+			job := th.unseen(verb)
+			site.SetUnreachable(true)
+			th.cancel(job)
+			if m := th.machine(); m.State != lifecycle.Protected || m.Target.Ref != "" {
+				t.Errorf("the machine is %s with the replica %q; want it protected without one", m.State, m.Target.Ref)
+			}
+			if told := th.events("source.down"); len(told) != 1 {
+				t.Errorf("that the source is down was told %d times, want once", len(told))
+			}
+			job = th.begin(api.Request{Verb: lifecycle.UnplannedFailover})
+			th.untilStep(job, "see it boot", store.InProgress)
+			site.SetUnreachable(false)
+			th.cancel(job)
+		})
+	}
+}
+
+// TestACanceledFailoverFindsAReplicaThatTheRecordDoesNotName: it was made just before a
+// crash, and nobody could note what it is called.
+func TestACanceledFailoverFindsAReplicaThatTheRecordDoesNotName(t *testing.T) {
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	job := th.unseen(lifecycle.PlannedFailover)
+	if _, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error { m.Target.Ref = ""; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	th.cancel(job)
+	if seen, err := th.provider(th.secondary).Discover(t.Context()); err != nil || len(seen) != 0 {
+		t.Errorf("after the cancel the secondary site has %+v, %v", seen, err)
+	}
+}
+
+// unseen begins a failover whose replica is never seen to boot.
+func (th *theater) unseen(verb lifecycle.Verb) (job string) {
+	th.Helper()
+	_, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error { m.BootSign = "never said"; return nil })
+	if err != nil {
+		th.Fatal(err)
+	}
+	job = th.begin(api.Request{Verb: verb, SyncFirst: verb == lifecycle.UnplannedFailover})
+	th.untilStep(job, "see it boot", store.InProgress)
+	return job
+}
+
+// TestAFailbackWhoseReplicaIsGoneBringsItsNewestPoint: it cannot wait for what does not
+// exist any more.
+func TestAFailbackWhoseReplicaIsGoneBringsItsNewestPoint(t *testing.T) {
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	replica, secondary := th.away()
+	release, err := th.a.Rooms().Protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = secondary.Stop(t.Context(), replica, 0)
+	if err = errors.Join(err, secondary.Remove(t.Context(), replica)); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	th.ask(api.Request{Verb: lifecycle.Failback})
+	if m := th.machine(); m.State != lifecycle.Protected || m.Direction != lifecycle.Forward {
+		t.Errorf("the machine is %s, %s", m.State, m.Direction)
+	}
+	if power := th.powerOf(th.primary, th.ref); power != hypervisor.Running {
+		t.Errorf("the original is %s", power)
+	}
+	th.bothEndsAreEqual()
+}
+
+// TestAReverseReplicationAfterACanceledOneSendsEverything: the vault returns to the point
+// of the failover each time, and what was brought before is not there any more.
+func TestAReverseReplicationAfterACanceledOneSendsEverything(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir(), KeepBytes: 1 << 20})
+	th.furnishWith(replication.DefaultPolicy(), 64<<20, 16<<10)
+	th.ask(api.Request{Verb: lifecycle.PlannedFailover})
+	th.ask(api.Request{Verb: lifecycle.Commit})
+	replica, secondary := th.replica()
+	// The guest writes wherever the comparison will have been.
+	if err := secondary.Encrypt(t.Context(), replica, "vda", replication.Extent{Offset: 1 << 20, Length: 24 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if err := secondary.LoseTracking(replica); err != nil {
+		t.Fatal(err)
+	}
+	if err := secondary.SlowDisk(replica, "vda", 250*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	job := th.begin(api.Request{Verb: lifecycle.ReverseReplicate})
+	th.within(soon, "a part was brought", func() bool { b := th.machine().Disks[0].Brought; return b != nil && b.Offset >= 8<<20 })
+	th.cancel(job)
+	if err := secondary.SlowDisk(replica, "vda", 0); err != nil {
+		t.Fatal(err)
+	}
+	th.ask(api.Request{Verb: lifecycle.ReverseReplicate})
+
+	release, err := th.a.Rooms().Protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if _, err := secondary.Stop(t.Context(), replica, guestLimit); err != nil {
+		t.Fatal(err)
+	}
+	point, _, err := th.a.Rooms().Protection.TakePoint(t.Context(), th.id, func(int64, int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	th.pointIsDisk(point.ID, th.secondary, replica)
+}
+
+// pointIsDisk compares the first disk of a point with that of a machine that is off.
+func (th *theater) pointIsDisk(point replication.PointID, site string, ref hypervisor.Ref) {
+	th.Helper()
+	d := th.machine().Disks[0]
+	view, err := th.a.Rooms().Vault.View(th.Context(), d.ID, point)
+	if err != nil {
+		th.Fatal(err)
+	}
+	defer view.Close()
+	disk, err := th.provider(site).(hypervisor.DiskOpener).OpenDisk(th.Context(), ref, d.Key, hypervisor.ReadOnly)
+	if err != nil {
+		th.Fatal(err)
+	}
+	defer disk.Close()
+	if err := equal(disk, view); err != nil {
+		th.Errorf("the point and the disk: %v", err)
+	}
+}
+
+// TestAResynchronizeThatWasCanceledComparesAllTheSame: what was doubted stays so until it
+// was looked at.
+func TestAResynchronizeThatWasCanceledComparesAllTheSame(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir()})
+	site := th.furnishWith(replication.DefaultPolicy(), 16<<20, 0)
+	release, err := th.a.Rooms().Protection.Hold(t.Context(), th.id) // the job waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := th.begin(api.Request{Verb: lifecycle.Resynchronize})
+	th.untilStep(job, "compare and send what differs", store.InProgress)
+	th.cancel(job)
+	// Nobody wrote there: only a comparison reads it.
+	place := replication.Extent{Offset: 3 << 20, Length: 64 << 10}
+	if err := site.FailRead(th.ref, "vda", place); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	th.within(soon, "the comparison met what cannot be read", func() bool { return th.machine().Failures > 0 })
+	if err := site.FailRead(th.ref, "vda", replication.Extent{}); err != nil {
+		t.Fatal(err)
+	}
+	th.within(soon, "it was compared", func() bool { m := th.machine(); return !m.Compare && m.State == lifecycle.Protected })
+}
+
+// TestATestFailoverKeepsItsPointInACrash: a step that runs again chooses no other point than
+// the machine's record names, also when there is a newer one.
+func TestATestFailoverKeepsItsPointInACrash(t *testing.T) {
+	var th *theater
+	var newer bool
+	config := appliance.Config{Data: t.TempDir(), StepsTwice: true}
+	config.Committed = func([]string) {
+		if th == nil || newer || th.machine().Test == nil {
+			return
+		}
+		newer = true
+		release, err := th.a.Rooms().Protection.Hold(context.Background(), th.id)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer release()
+		if _, _, err := th.a.Rooms().Protection.TakePoint(context.Background(), th.id, func(int64, int64) {}); err != nil {
+			t.Error(err)
+		}
+	}
+	made, _ := labbed(t, config, replication.DefaultPolicy())
+	th = made
+	job := th.ask(api.Request{Verb: lifecycle.TestFailover})
+	m := th.machine()
+	if !newer || m.LastPoint.ID == m.Test.Point {
+		t.Fatal("no newer point came between")
+	}
+	if got := job.Data["point"]; got != string(m.Test.Point) {
+		t.Errorf("the test machine stands on %s, the record names %s", got, m.Test.Point)
+	}
+}
