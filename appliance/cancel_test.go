@@ -15,6 +15,27 @@ import (
 	"riparo/web/api"
 )
 
+// acts are a life of a machine of the lab, and where each of them leads.
+var acts = []struct {
+	verb  lifecycle.Verb
+	state lifecycle.State
+	drill lifecycle.Drill
+}{
+	{lifecycle.EnableProtection, lifecycle.Protected, lifecycle.NoDrill},
+	{lifecycle.TestFailover, lifecycle.Protected, lifecycle.DrillRunning},
+	{lifecycle.CleanupTest, lifecycle.Protected, lifecycle.NoDrill},
+	{lifecycle.Resynchronize, lifecycle.Protected, lifecycle.NoDrill},
+	{lifecycle.PlannedFailover, lifecycle.CommitPending, lifecycle.NoDrill},
+	{lifecycle.Commit, lifecycle.Committed, lifecycle.NoDrill},
+	{lifecycle.ReverseReplicate, lifecycle.ProtectedReverse, lifecycle.NoDrill},
+	{lifecycle.Failback, lifecycle.Protected, lifecycle.NoDrill},
+	{lifecycle.UnplannedFailover, lifecycle.CommitPending, lifecycle.NoDrill},
+	{lifecycle.ChangePoint, lifecycle.CommitPending, lifecycle.NoDrill},
+	{lifecycle.Commit, lifecycle.Committed, lifecycle.NoDrill},
+	{lifecycle.ReverseReplicate, lifecycle.ProtectedReverse, lifecycle.NoDrill},
+	{lifecycle.Failback, lifecycle.Protected, lifecycle.NoDrill},
+}
+
 // TestEachActCanBeCanceledAtAnyMoment asks for each act of a life again and again, and
 // cancels it one change of the store later each time, until it is done before. A canceled
 // one leaves the machine where it was: the same copy of it runs, and no other.

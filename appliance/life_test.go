@@ -33,27 +33,6 @@ import (
 	"riparo/web/api"
 )
 
-// acts are a life of a machine of the lab, and where each of them leads.
-var acts = []struct {
-	verb  lifecycle.Verb
-	state lifecycle.State
-	drill lifecycle.Drill
-}{
-	{lifecycle.EnableProtection, lifecycle.Protected, lifecycle.NoDrill},
-	{lifecycle.TestFailover, lifecycle.Protected, lifecycle.DrillRunning},
-	{lifecycle.CleanupTest, lifecycle.Protected, lifecycle.NoDrill},
-	{lifecycle.Resynchronize, lifecycle.Protected, lifecycle.NoDrill},
-	{lifecycle.PlannedFailover, lifecycle.CommitPending, lifecycle.NoDrill},
-	{lifecycle.Commit, lifecycle.Committed, lifecycle.NoDrill},
-	{lifecycle.ReverseReplicate, lifecycle.ProtectedReverse, lifecycle.NoDrill},
-	{lifecycle.Failback, lifecycle.Protected, lifecycle.NoDrill},
-	{lifecycle.UnplannedFailover, lifecycle.CommitPending, lifecycle.NoDrill},
-	{lifecycle.ChangePoint, lifecycle.CommitPending, lifecycle.NoDrill},
-	{lifecycle.Commit, lifecycle.Committed, lifecycle.NoDrill},
-	{lifecycle.ReverseReplicate, lifecycle.ProtectedReverse, lifecycle.NoDrill},
-	{lifecycle.Failback, lifecycle.Protected, lifecycle.NoDrill},
-}
-
 // stage is how far a life has come: the acts that are over, and the newest job of before
 // the one that is not.
 type stage struct {
