@@ -203,6 +203,9 @@ func TestAFailbackWhoseReplicaIsGoneBringsItsNewestPoint(t *testing.T) {
 	}
 	release()
 	th.ask(api.Request{Verb: lifecycle.Failback})
+	if told := th.events("replica.gone"); len(told) != 1 {
+		t.Errorf("that the replica is gone was told %d times, want once", len(told))
+	}
 	if m := th.machine(); m.State != lifecycle.Protected || m.Direction != lifecycle.Forward {
 		t.Errorf("the machine is %s, %s", m.State, m.Direction)
 	}

@@ -127,7 +127,8 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 		m.LastPoint = &point
 		for i := range m.Disks {
 			d := &m.Disks[i]
-			d.Brought = nil                                  // what was brought after the point is gone from the vault
+			// What was brought after the point is gone from the vault.
+			d.Brought = nil
 			if !d.Excluded && !contains(point.Disks, d.ID) { // it came after the point
 				d.Excluded, d.Removed = true, true
 			}

@@ -167,7 +167,9 @@ func (r *Recovery) shutDownReplica(ctx context.Context, w *jobs.Work) error {
 		// What it wrote since the newest point is lost with it, and cannot be waited for.
 		w.Evidence("replica", "the machine is gone: its newest recovery point is what comes back")
 		w.Set(replicaGone, "true")
-		return nil
+		_, err := r.change(w, func(*store.Machine) error { return nil }, store.Event{Severity: store.SeverityWarning, Code: "replica.gone",
+			Text: fmt.Sprintf("the replica of %s is gone: its newest recovery point is brought back, and what it wrote since is lost", m.Name)})
+		return err
 	}
 	if err != nil {
 		return err
