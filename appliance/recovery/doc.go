@@ -14,8 +14,19 @@
 //   - Ownership is taken (the epoch raised at the vault) before the replica's first
 //     instruction. From then on the old source cannot write to the vault.
 //   - A step succeeds on what was observed: the machine runs and its console spoke.
-//   - A failover or failback that fails is undone: production runs again where it
-//     ran before, and the replica is gone.
+//   - A failover or failback that is canceled is undone: production runs again where
+//     it ran before, and the replica of a failover is gone.
+//
+// # What is undone
+//
+// An undo goes by what was done, not by what was meant. A job keeps whether the machine
+// ran before it shut it down, and whether it saw it down: a guest that was asked to shut
+// down ends when it likes, so the undo waits for that before it starts it again, and a
+// machine that was off stays off. A replica is removed also when a crash kept its
+// reference from being noted, by its owner. A source whose site is lost does not keep the
+// undo from its end: the replica goes on as long as there is hope, then the event
+// source.down says what a person has to do. Once a step has begun that says in the
+// machine's record what was done, the job cannot be canceled any more.
 //
 // # The way back
 //
