@@ -148,7 +148,8 @@ func TestAFullFileSystemStillClosesAndDropsPoints(t *testing.T) {
 	for _, reserve := range []int64{1 << 20, 0} {
 		disk := vfs.NewSim(3)
 		disk.SetCapacity(16 << 20)
-		v := open(t, disk, "v", Options{segmentBytes: 1 << 20, manual: true})
+		// The clock stands: the vault does not measure again before it writes.
+		v := open(t, disk, "v", Options{segmentBytes: 1 << 20, manual: true, Clock: func() time.Time { return time.Unix(99, 0) }})
 		s := newSender(t, v, "d", 4<<20)
 		if err := v.SetLimits(Limits{Reserve: reserve}); err != nil {
 			t.Fatal(err)
