@@ -55,7 +55,10 @@ func (b *bringer) advance(note func(), always bool) {
 
 // carried is told by the process server, comparedTo by the comparison.
 func (b *bringer) carried(p processserver.Progress) {
-	b.advance(func() { b.durable = max(b.durable, p.Offset) }, false)
+	b.advance(func() {
+		b.durable = max(b.durable, p.Offset)
+		b.at.Sequence = max(b.at.Sequence, p.Sequence) // a head without it lacks something
+	}, false)
 }
 
 func (b *bringer) comparedTo(p resync.Progress) {

@@ -108,7 +108,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	}()
 	out.Instant = capture.Instant()
 
-	marks, err := p.carry(ctx, m, capture, point, states, policy, o, &out, progress)
+	marks, err := p.carry(ctx, m, capture, point, states, since, policy, o, &out, progress)
 	if err != nil {
 		return out, err
 	}
@@ -151,7 +151,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 
 // carry sends what each captured disk has to the sink, one disk at a time, and
 // gives the marks that will close the point.
-func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervisor.Capture, point replication.PointID, states map[string]replication.DiskState, policy replication.Policy, o CycleOptions, out *Outcome, progress func(string, int64, int64)) ([]replication.Mark, error) {
+func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervisor.Capture, point replication.PointID, states map[string]replication.DiskState, since map[string]replication.PointID, policy replication.Policy, o CycleOptions, out *Outcome, progress func(string, int64, int64)) ([]replication.Mark, error) {
 	limit := rate.NewLimiter(rate.Inf, 0)
 	if policy.BytesPerSecond > 0 {
 		limit = rate.NewLimiter(rate.Limit(policy.BytesPerSecond), max(replication.MaxBatchBytes, int(policy.BytesPerSecond)))
@@ -174,10 +174,16 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		var source replication.Source = captured
 		var comparison *resync.Comparison
 		resumed := mode == hypervisor.Delta && disk.Brought.Fits(state)
-		compare := resumed || mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
+		// A delta since an instant that the vault does not have after all, because the disk
+		// was resized meanwhile, is no delta to it.
+		foreign := mode == hypervisor.Delta && !resumed && since[captured.Key()] != state.Point
+		compare := resumed || foreign || mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
 		bring := p.newBringer(m, i, point, state)
-		if resumed {
+		switch {
+		case resumed:
 			source = resync.Resumed(captured, disk.Brought.Offset)
+		case foreign:
+			source = resync.Resumed(captured, 0)
 		}
 		if compare {
 			// The vault already holds something of this disk: what a cut-off first

@@ -22,8 +22,14 @@ func (p *Protector) resyncJob() jobs.Definition {
 	}
 }
 
-func (p *Protector) distrust(_ context.Context, w *jobs.Work) error {
-	_, err := p.Change(machineOf(w), func(m *store.Machine) error {
+func (p *Protector) distrust(ctx context.Context, w *jobs.Work) error {
+	// What is under way trusts it still, and would keep how far it came.
+	release, err := p.Hold(ctx, machineOf(w))
+	if err != nil {
+		return err
+	}
+	defer release()
+	_, err = p.Change(machineOf(w), func(m *store.Machine) error {
 		m.Failures, m.Compare = 0, true
 		for i := range m.Disks {
 			m.Disks[i].Brought = nil // what was compared before is doubted too

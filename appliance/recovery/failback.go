@@ -83,8 +83,11 @@ func (r *Recovery) makeOriginal(ctx context.Context, w *jobs.Work, m store.Machi
 		return fmt.Errorf("create %s at site %s: %w", spec.Name, m.Source.Site, err)
 	}
 	w.Evidence("made again", string(made.Ref))
-	_, err = r.change(w, func(m *store.Machine) error { m.Source.Ref = string(made.Ref); return nil })
-	return err
+	m, err = r.change(w, func(m *store.Machine) error { m.Source.Ref = string(made.Ref); return nil })
+	if err != nil {
+		return err
+	}
+	return r.fence(ctx, w, m.Source, "failback from "+m.Target.Site+" is under way")
 }
 
 // restoreOriginal makes the original disks equal to the newest point, by
@@ -253,6 +256,8 @@ func (r *Recovery) failedBack(ctx context.Context, w *jobs.Work) error {
 	}
 	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackDone, func(m *store.Machine) {
 		m.Direction, m.Failover = lifecycle.Forward, nil
+		// A cycle of the replica that was cut off may have left the vault more than the point.
+		m.Compare = m.Compare || w.Get(replicaGone) != ""
 	}); err != nil {
 		return err
 	}

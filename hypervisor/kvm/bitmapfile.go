@@ -57,7 +57,8 @@ func (s *Site) stampBitmaps(d *Definition, r *record, saved []string) {
 			if key != disk.Key {
 				continue
 			}
-			if info, err := os.Stat(s.diskPath(disk)); err == nil {
+			// The stamp of a device says nothing about what is on it.
+			if info, err := os.Stat(s.diskPath(disk)); err == nil && info.Mode().IsRegular() {
 				if r.Bitmaps == nil {
 					r.Bitmaps = map[string]savedBitmaps{}
 				}
@@ -77,7 +78,7 @@ func (s *Site) loadBitmaps(ctx context.Context, d *Definition, r *record, monito
 		}
 		stamp, ok := r.Bitmaps[disk.Key]
 		info, err := os.Stat(s.diskPath(disk))
-		if err == nil && ok && info.Size() == stamp.Size && info.ModTime().Equal(stamp.Modified) {
+		if err == nil && ok && info.Mode().IsRegular() && info.Size() == stamp.Size && info.ModTime().Equal(stamp.Modified) {
 			// A bitmap that cannot be loaded is one that is lost: the next capture
 			// says so and reads the disk in full.
 			_ = fleece.LoadBitmaps(ctx, monitor, diskNode(disk.Key), bitmapNode(disk.Key), file)

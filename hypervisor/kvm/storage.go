@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"sync"
 
 	"riparo/hypervisor"
@@ -100,6 +101,9 @@ func (s *Site) launchStorage(ctx context.Context, d *Definition, unlock func()) 
 		if !exists(s.diskPath(disk)) {
 			return nil, fmt.Errorf("disk %s: %s: %w", disk.Key, s.diskPath(disk), fs.ErrNotExist)
 		}
+		if err := s.whole(d.Name, disk); err != nil {
+			return nil, err
+		}
 	}
 	arguments := []string{
 		"-machine", "none", "-no-user-config", "-nodefaults", "-display", "none", "-S", "-daemonize", "-pidfile", s.runFile(d.Name, "storage.pid"),
@@ -122,6 +126,31 @@ func (s *Site) launchStorage(ctx context.Context, d *Definition, unlock func()) 
 		return nil, err
 	}
 	return st, nil
+}
+
+// whole refuses an image that stands on another one which the definition does not name:
+// without that one, what lies there would be read as zeroes.
+func (s *Site) whole(machine string, disk DiskDefinition) error {
+	if disk.Format != "qcow2" || disk.Backing != "" {
+		return nil
+	}
+	file, err := os.Open(s.diskPath(disk))
+	if err != nil {
+		return fmt.Errorf("machine %s: disk %s: %w", machine, disk.Key, err)
+	}
+	defer file.Close()
+	header, err := readHeader(file)
+	if err != nil {
+		return fmt.Errorf("machine %s: disk %s: %w", machine, disk.Key, err)
+	}
+	if !header.backing {
+		return nil
+	}
+	return &replication.Problem{
+		Code: "kvm.stands-on", Cause: fmt.Sprintf("disk %s of machine %s is an overlay on another image, and the machine is off", disk.Key, machine),
+		Effect: "the disk cannot be read as a whole", Action: "start the machine: a running one is read with all its images; or make the disk independent of the other image",
+		Remedy: replication.Retry,
+	}
 }
 
 // open gives the storage its disks.

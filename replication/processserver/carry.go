@@ -56,6 +56,8 @@ type Progress struct {
 	Offset int64
 	Read   int64 // from the source until now, bytes
 	Sent   int64 // to the sink and acknowledged, bytes of data
+	// Sequence is the last one that was acknowledged.
+	Sequence replication.Sequence
 }
 
 // Result is what a Carry did. It is also true, as far as it goes, beside an error.
@@ -176,7 +178,7 @@ func (c *carrier) acknowledged(ctx context.Context, s *shipment) error {
 	r.Sent += int64(s.data)
 	r.Zeroes = r.Changed - r.Sent
 	if c.options.Progress != nil {
-		c.options.Progress(Progress{Offset: s.offset, Read: r.Read, Sent: r.Sent})
+		c.options.Progress(Progress{Offset: s.offset, Read: r.Read, Sent: r.Sent, Sequence: r.Sequence})
 	}
 	return nil
 }

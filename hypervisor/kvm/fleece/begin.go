@@ -97,6 +97,11 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 	running := false
 	for i, d := range disks {
 		plans[i] = planFor(g.nodes[d.Node], request.Since[d.Key])
+		if below := g.nodeBelow(d, Bitmap(request.Since[d.Key])); plans[i].mode == hypervisor.Delta && below != "" {
+			// What was written before the snapshot is in the one below only.
+			plans[i] = planFor(g.nodes[d.Node], "")
+			plans[i].mode, plans[i].reason = hypervisor.Unknown, fmt.Sprintf("the disk was snapshotted since point %s: the image below (%s) has its bitmap too", request.Since[d.Key], below)
+		}
 		running = running || d.Device != ""
 		if err := transaction(ctx, monitor, plans[i].restore(d.Node)); err != nil {
 			return fmt.Errorf("put the bitmaps of disk %s in order: %w", d.Key, err)
@@ -147,10 +152,12 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 func (c *Capture) take(ctx context.Context, monitor Monitor, disks []Disk, plans []plan, g *graph, request hypervisor.PointRequest) error {
 	var actions []args
 	for i, d := range disks {
-		actions = append(actions, plans[i].begin(d.Node, c.point)...)
+		first, last := plans[i].begin(d.Node, c.point)
+		actions = append(actions, first...)
 		if d.Device != "" {
 			actions = append(actions, startWindow(d))
 		}
+		actions = append(actions, last...)
 	}
 	instant := func() error {
 		c.instant.NotBefore = time.Now()

@@ -80,11 +80,13 @@ func planFor(n node, since replication.PointID) plan {
 // point, and recording. They are exact only within one transaction.
 func (p plan) restore(node string) []args {
 	var actions []args
-	if len(p.merge) > 0 {
-		actions = append(actions, action("block-dirty-bitmap-merge", args{"node": node, "target": p.base, "bitmaps": p.merge}))
-	}
+	// First it records, then it takes over: a write that ends in between, as one of a disk
+	// with a thread of its own may, is in one of them or in both.
 	if p.enable {
 		actions = append(actions, action("block-dirty-bitmap-enable", args{"node": node, "name": p.base}))
+	}
+	if len(p.merge) > 0 {
+		actions = append(actions, action("block-dirty-bitmap-merge", args{"node": node, "target": p.base, "bitmaps": p.merge}))
 	}
 	for _, name := range slices.Concat(p.merge, p.remove) {
 		actions = append(actions, action("block-dirty-bitmap-remove", args{"node": node, "name": name}))
@@ -96,13 +98,14 @@ func (p plan) restore(node string) []args {
 // copies smaller, and 1 TiB of disk takes 2 MiB of bitmap.
 const granularity = 64 << 10
 
-// begin gives the actions that let the bitmap of a new point take over.
-func (p plan) begin(node string, point replication.PointID) []args {
-	var actions []args
+// begin gives the actions that let the bitmap of a new point record, and end those that
+// hand over to it. What the machine's window needs comes in between: a write that was under
+// way, as one of a disk with a thread of its own may be, is over then, and is in both.
+func (p plan) begin(node string, point replication.PointID) (first, last []args) {
 	if p.mode == hypervisor.Delta {
-		actions = append(actions, action("block-dirty-bitmap-disable", args{"node": node, "name": p.base}))
+		last = append(last, action("block-dirty-bitmap-disable", args{"node": node, "name": p.base}))
 	}
-	return append(actions, addBitmap(node, point, p.persist))
+	return []args{addBitmap(node, point, p.persist)}, last
 }
 
 func addBitmap(node string, point replication.PointID, persistent bool) args {

@@ -3,6 +3,7 @@ package fleece
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // node is a block node as query-named-block-nodes tells of it.
@@ -40,6 +41,8 @@ type graph struct {
 	nodes map[string]node
 	// under is, for each device, the chain of nodes from the one it uses downward.
 	under map[string][]string
+	// all are, for each device, the nodes that it uses, images below among them.
+	all map[string][]string
 }
 
 // readGraph asks QEMU for its nodes and what the devices use; see [Nodes] for when it may.
@@ -48,7 +51,7 @@ func readGraph(ctx context.Context, monitor Monitor) (*graph, error) {
 	if err := Nodes(ctx, monitor, true, &nodes); err != nil {
 		return nil, err
 	}
-	g := &graph{nodes: map[string]node{}, under: map[string][]string{}}
+	g := &graph{nodes: map[string]node{}, under: map[string][]string{}, all: map[string][]string{}}
 	for _, n := range nodes {
 		g.nodes[n.Name] = n
 	}
@@ -56,6 +59,8 @@ func readGraph(ctx context.Context, monitor Monitor) (*graph, error) {
 		Device string      `json:"qdev"`
 		Node   string      `json:"node-name"`
 		Parent *statistics `json:"parent"` // QEMU's word for the node below
+		// Backing is the image that an overlay stands on.
+		Backing *statistics `json:"backing"`
 	}
 	var devices []statistics
 	if err := monitor.Execute(ctx, "query-blockstats", nil, &devices); err != nil {
@@ -65,8 +70,25 @@ func readGraph(ctx context.Context, monitor Monitor) (*graph, error) {
 		for s := &d; s != nil; s = s.Parent {
 			g.under[d.Device] = append(g.under[d.Device], s.Node)
 		}
+		for todo := []*statistics{&d}; len(todo) > 0; todo = todo[1:] {
+			if s := todo[0]; s != nil {
+				g.all[d.Device] = append(g.all[d.Device], s.Node)
+				todo = append(todo, s.Parent, s.Backing)
+			}
+		}
 	}
 	return g, nil
+}
+
+// nodeBelow is a node under a disk's device, other than the disk's own, that has a bitmap
+// of a name; empty for none.
+func (g *graph) nodeBelow(d Disk, name string) string {
+	for _, other := range g.all[d.Device] {
+		if other != d.Node && slices.ContainsFunc(g.nodes[other].Bitmaps, func(b bitmap) bool { return b.Name == name }) {
+			return other
+		}
+	}
+	return ""
 }
 
 // resolve finds the node that holds the data of each disk, below whatever a capture

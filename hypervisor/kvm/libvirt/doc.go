@@ -30,8 +30,9 @@
 //     not hand to it. The scratch folder then has to be allowed by hand; the error says
 //     so. It has to be writable for the user that QEMU runs as.
 //   - A disk-only snapshot or a block job by another program between two captures moves
-//     the guest to another image, which has no bitmap: the next capture finds that out
-//     and compares the disk with the vault.
+//     the guest to another image. That has no bitmap, or one that libvirt made for it,
+//     of the same name as the one below and empty: the next capture finds either out and
+//     compares the disk with the vault.
 //   - Other programs that ask libvirt for block information (virsh domblkinfo and
 //     domstats, virt-manager's graphs) may kill a guest in the milliseconds in which its
 //     disk has been made independent and libvirt has not dismissed the job: a bug of
