@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"riparo/appliance"
+	"riparo/appliance/protection"
 	"riparo/hypervisor"
 	"riparo/hypervisor/lab"
 	"riparo/replication"
@@ -328,4 +329,119 @@ func TestATestFailoverKeepsItsPointInACrash(t *testing.T) {
 	if got := job.Data["point"]; got != string(m.Test.Point) {
 		t.Errorf("the test machine stands on %s, the record names %s", got, m.Test.Point)
 	}
+}
+
+// TestWhatWasBroughtIsOfNoUseToAVaultThatLostIt: the first transfer is cut off, and the
+// vault then lacks what it had acknowledged, as one that was put back to an older state.
+func TestWhatWasBroughtIsOfNoUseToAVaultThatLostIt(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir(), KeepBytes: 1 << 20})
+	site := th.labSites()
+	seen, err := site.AddMachine(lab.Spec{Name: "WEB01", Seed: 1, Churn: 16 << 10, Disks: []lab.DiskSpec{{Key: "vda", Size: 32 << 20, InitialBytes: 32 << 20}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(site.Start(t.Context(), seen.Ref, hypervisor.StartOptions{}),
+		site.FailRead(seen.Ref, "vda", replication.Extent{Offset: 24 << 20, Length: 1 << 20})); err != nil {
+		t.Fatal(err)
+	}
+	id, job, err := th.a.Protect(t.Context(), api.ProtectRequest{Actor: "test", Site: th.primary, Ref: seen.Ref, Target: th.secondary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	th.ref, th.id = seen.Ref, id
+	th.within(soon, "a part was brought", func() bool { b := th.machine().Disks[0].Brought; return b != nil && b.Offset >= 8<<20 })
+	release, err := th.a.Rooms().Protection.Hold(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(th.a.Rooms().Vault.Erase(t.Context(), th.machine().Disks[0].ID), site.FailRead(th.ref, "vda", replication.Extent{})); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if ended := th.ended(job); ended.State != store.Succeeded {
+		t.Fatalf("the job is %s: %+v", ended.State, ended.Error)
+	}
+	th.bothEndsAreEqual()
+}
+
+// TestADiskThatGrowsWhileItIsFrozenIsComparedAsAWhole: what was brought of the smaller disk
+// is no base of a delta.
+func TestADiskThatGrowsWhileItIsFrozenIsComparedAsAWhole(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir(), KeepBytes: 1 << 20})
+	site := th.furnishWith(replication.DefaultPolicy(), 32<<20, 16<<10)
+	protection := th.a.Rooms().Protection
+	release, err := protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if err := errors.Join(site.Encrypt(t.Context(), th.ref, "vda", replication.Extent{Offset: 1 << 20, Length: 30 << 20}), site.LoseTracking(th.ref),
+		site.FailRead(th.ref, "vda", replication.Extent{Offset: 24 << 20, Length: 64 << 10})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := protection.Take(t.Context(), th.id, protectionOptions(nil)); err == nil {
+		t.Fatal("a point was made of a disk that cannot be read")
+	}
+	if b := th.machine().Disks[0].Brought; b == nil || b.Offset < 4<<20 {
+		t.Fatalf("of the disk was brought %+v; want a part", b)
+	}
+	if err := site.FailRead(th.ref, "vda", replication.Extent{}); err != nil {
+		t.Fatal(err)
+	}
+	grown := false
+	_, err = protection.Take(t.Context(), th.id, protectionOptions(func(activity string) {
+		if activity == "freezing the disks at one instant" && !grown {
+			grown = true
+			if err := site.GrowDisk(t.Context(), th.ref, "vda", 48<<20); err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	if err != nil || !grown {
+		t.Fatalf("grown: %v, %v", grown, err)
+	}
+	release()
+	th.bothEndsAreEqual()
+}
+
+func protectionOptions(doing func(activity string)) protection.CycleOptions {
+	return protection.CycleOptions{Want: replication.CrashConsistent, Progress: func(activity string, _, _ int64) {
+		if doing != nil {
+			doing(activity)
+		}
+	}}
+}
+
+// TestAFailbackWithoutItsReplicaLeavesNothingOfItBehind: a cycle that was cut off has sent
+// blocks of the replica that belong to no point. Forward points must not have them.
+func TestAFailbackWithoutItsReplicaLeavesNothingOfItBehind(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir(), KeepBytes: 1 << 20})
+	th.furnishWith(replication.DefaultPolicy(), 64<<20, 16<<10)
+	replica, secondary := th.away()
+	if err := errors.Join(secondary.SlowDisk(replica, "vda", 250*time.Millisecond),
+		secondary.Encrypt(t.Context(), replica, "vda", replication.Extent{Offset: 1 << 20, Length: 60 << 20})); err != nil {
+		t.Fatal(err)
+	}
+	disk := th.machine().Disks[0].ID
+	th.within(soon, "a part of a cycle is in the vault", func() bool {
+		state, err := th.a.Rooms().Vault.State(disk)
+		return err == nil && state.Unmarked
+	})
+	release, err := th.a.Rooms().Protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = secondary.Stop(t.Context(), replica, 0)
+	if err = errors.Join(err, secondary.Remove(t.Context(), replica)); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := th.a.Rooms().Vault.State(disk); err != nil || !state.Unmarked {
+		t.Fatalf("the cycle ended before it was cut off: %v", err)
+	}
+	release()
+	th.ask(api.Request{Verb: lifecycle.Failback})
+	th.bothEndsAreEqual()
 }
