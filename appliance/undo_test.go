@@ -3,6 +3,8 @@ package appliance_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -278,20 +280,19 @@ func TestAResynchronizeThatWasCanceledComparesAllTheSame(t *testing.T) {
 	th := &theater{T: t, primary: "milano", secondary: "torino"}
 	th.startWith(appliance.Config{Data: t.TempDir()})
 	site := th.furnishWith(replication.DefaultPolicy(), 16<<20, 0)
-	release, err := th.a.Rooms().Protection.Hold(t.Context(), th.id) // the job waits
-	if err != nil {
-		t.Fatal(err)
-	}
+	site.SetUnreachable(true) // the job waits
 	job := th.begin(api.Request{Verb: lifecycle.Resynchronize})
-	th.untilStep(job, "compare and send what differs", store.InProgress)
+	th.untilStep(job, "compare and send what differs", store.WaitingToRetry)
 	th.cancel(job)
 	// Nobody wrote there: only a comparison reads it.
 	place := replication.Extent{Offset: 3 << 20, Length: 64 << 10}
 	if err := site.FailRead(th.ref, "vda", place); err != nil {
 		t.Fatal(err)
 	}
-	release()
-	th.within(soon, "the comparison met what cannot be read", func() bool { return th.machine().Failures > 0 })
+	site.SetUnreachable(false)
+	th.within(soon, "the comparison met what cannot be read", func() bool {
+		return slices.ContainsFunc(th.machine().Health.Findings, func(f store.Finding) bool { return strings.Contains(f.Cause, "medium error") })
+	})
 	if err := site.FailRead(th.ref, "vda", replication.Extent{}); err != nil {
 		t.Fatal(err)
 	}

@@ -43,8 +43,13 @@ func (r *Recovery) shutDown(ctx context.Context, w *jobs.Work, place store.Place
 		w.Set(role+ran, fmt.Sprint(power != hypervisor.Stopped))
 	}
 	// Kept before the stop: the undo must know, wherever this is cut off.
+	before := w.Get(role + stopped)
 	w.Set(role+stopped, asked)
 	if err := w.Save(ctx); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil { // nobody was asked: the undo need not wait for an end
+		w.Set(role+stopped, before)
 		return err
 	}
 	outcome, err := provider.Stop(ctx, hypervisor.Ref(place.Ref), stopGrace)
