@@ -77,7 +77,7 @@ var proofs = []proof{
 	{name: "a replication survives kill -9", kind: kills, pkg: "./appliance/cmd/riparo", test: "^TestKilledAtAnyMomentItGoesOn$",
 		short: form{"RIPARO_KILLS=10", 10 * time.Second, 5}, long: form{"RIPARO_KILLS=100", 3 * time.Minute, 50}},
 	{name: "a life goes on from any change of the machine's record", kind: kills, pkg: "./appliance", test: "^TestALifeGoesOnFromAnyChange$",
-		short: form{"RIPARO_LIVES=2", 0, 8}, long: form{"RIPARO_LIVES=32", 0, 200}},
+		short: form{"RIPARO_LIVES=4", 0, 8}, long: form{"RIPARO_LIVES=32", 0, 200}},
 	{name: "the appliance survives kill -9, with guests", kind: kills, pkg: "./appliance", test: "^TestKilledAtAnyMomentTheStoryGoesOn$",
 		long: form{"RIPARO_KILLS=100", 4 * time.Minute, 50}, onlyLong: true, mayBeAbsent: true},
 	{name: "every capture of the lab gives back its instant", kind: walks, pkg: "./hypervisor/lab", test: "^TestEveryCaptureGivesBackItsInstant$",
