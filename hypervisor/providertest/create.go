@@ -77,8 +77,8 @@ func (s *suite) createAsSpecified(t *testing.T) {
 	}
 	for _, m := range []hypervisor.Machine{m, again} {
 		switch {
-		case m.Name != spec.Name || !m.Replica || m.Power != hypervisor.Stopped:
-			t.Errorf("the machine is %+v: want a stopped replica named %s", m, spec.Name)
+		case m.Name != spec.Name || !m.Replica || m.Owner != spec.Owner || m.Power != hypervisor.Stopped:
+			t.Errorf("the machine is %+v: want a stopped replica named %s of %s", m, spec.Name, spec.Owner)
 		case m.CPUs != 1 || m.MemoryMiB != 128:
 			t.Errorf("the machine has %d CPUs and %d MiB: want 1 and 128", m.CPUs, m.MemoryMiB)
 		case len(m.Disks) != 2 || m.Disks[0].Key != "vda" || m.Disks[0].Size != 8*mib || m.Disks[1].Key != "vdb" || m.Disks[1].Size != 5*mib:

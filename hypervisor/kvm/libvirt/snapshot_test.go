@@ -66,13 +66,14 @@ func TestASnapshotOfSomebodyElseIsNoDelta(t *testing.T) {
 	if _, err := h.Stop(ctx, m.Ref(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if disk, err := h.OpenDisk(ctx, m.Ref(), "vdb", hypervisor.ReadOnly); replication.AsProblem(err).Code != "kvm.stands-on" {
+	refused := func(err error) bool { return err != nil && replication.AsProblem(err).Code == "kvm.stands-on" }
+	if disk, err := h.OpenDisk(ctx, m.Ref(), "vdb", hypervisor.ReadOnly); !refused(err) {
 		if err == nil {
 			disk.Close()
 		}
 		t.Errorf("a disk that stands on another image was opened: %v", err)
 	}
-	if c, err := h.BeginPoint(ctx, hypervisor.PointRequest{Ref: m.Ref(), Point: "20261127T100000.000Z-00000005", Disks: []string{"vda", "vdb"}}); replication.AsProblem(err).Code != "kvm.stands-on" {
+	if c, err := h.BeginPoint(ctx, hypervisor.PointRequest{Ref: m.Ref(), Point: "20261127T100000.000Z-00000005", Disks: []string{"vda", "vdb"}}); !refused(err) {
 		if err == nil {
 			c.Rollback(ctx)
 		}
