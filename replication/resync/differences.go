@@ -1,7 +1,6 @@
 package resync
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,8 +69,8 @@ type Progress struct {
 }
 
 // Differences gives source as a delta against what holder has of disk. Regions of
-// the result compares as it goes; ReadAt reads the source itself, so a region
-// that differs is read twice.
+// the result compares as it goes; what it has read of a region that differs is kept
+// for ReadAt, up to a bound, and the rest is read from the source a second time.
 //
 // holder must know the disk with the source's size.
 func Differences(source replication.Source, holder Hasher, disk replication.DiskID, o *Options) *Comparison {
@@ -91,10 +90,10 @@ type Comparison struct {
 	buffers chan []byte       // of windowBytes, free to be used again
 	judge   replication.Judge // nil: the holder is asked for checksums
 
+	kept kept
+
 	mu       sync.Mutex // guards all below
 	progress Progress
-	kept     map[replication.Extent][]byte
-	keeps    int // bytes of kept
 }
 
 // Size of the disk in bytes.
@@ -102,40 +101,14 @@ func (c *Comparison) Size() int64 { return c.source.Size() }
 
 // ReadAt gives a region that differs from memory, once, and else reads the source.
 func (c *Comparison) ReadAt(b []byte, offset int64) (int, error) {
-	if content := c.take(replication.Extent{Offset: offset, Length: int64(len(b))}); content != nil {
-		return copy(b, content), nil
+	if c.kept.take(b, offset) {
+		return len(b), nil
 	}
 	n, err := c.source.ReadAt(b, offset)
 	c.mu.Lock()
 	c.progress.Reread += int64(n)
 	c.mu.Unlock()
 	return n, err
-}
-
-// keep remembers the content of a region that differs, if there is room.
-func (c *Comparison) keep(e replication.Extent, content []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.keeps+len(content) > keptBytes {
-		return
-	}
-	if c.kept == nil {
-		c.kept = map[replication.Extent][]byte{}
-	}
-	c.kept[e] = bytes.Clone(content)
-	c.keeps += len(content)
-}
-
-// take gives what was kept of a region, and forgets it.
-func (c *Comparison) take(e replication.Extent) []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	content := c.kept[e]
-	if content != nil {
-		delete(c.kept, e)
-		c.keeps -= len(content)
-	}
-	return content
 }
 
 var _ replication.Source = (*Comparison)(nil)

@@ -128,9 +128,9 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.mu.Lock()
-		keeps := c.keeps
-		c.mu.Unlock()
+		c.kept.mu.Lock()
+		keeps := c.kept.bytes
+		c.kept.mu.Unlock()
 		if keeps > keptBytes {
 			t.Fatalf("%d bytes are kept, bound %d", keeps, keptBytes)
 		}

@@ -48,7 +48,7 @@ func (w *window) compare(ctx context.Context, c *Comparison) error {
 	w.different = joined(w.different)
 	for _, r := range w.different {
 		if !r.Zero {
-			c.keep(r.Extent, w.slice(data, r.Extent))
+			c.kept.put(r.Extent, w.slice(data, r.Extent))
 		}
 	}
 	close(w.compared)
