@@ -130,7 +130,8 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 			yield(replication.Region{}, fmt.Errorf("compare disk %s: %w", c.disk, err))
 			return
 		}
-		c.memory, c.buffers = vfs.NewPieces(windowBytes), make(chan []byte, windowsInFlight)
+		c.memory, c.buffers = vfs.NewPieces(windowBytes), make(chan []byte, windowsInFlight+keptBytes/windowBytes)
+		c.kept.release = c.release
 		g, ctx := errgroup.WithContext(ctx)
 		windows := make(chan *window, windowsInFlight-1) // and one in settle's hand
 		g.Go(func() error { return c.cut(ctx, g, windows) })
@@ -142,8 +143,8 @@ func (c *Comparison) Regions(ctx context.Context) iter.Seq2[replication.Region, 
 		// the context.
 		if cause := g.Wait(); cause != nil {
 			err = cause
-		} else {
-			c.memory.Free() // what failed may hold on to some
+		} else if !c.kept.holdsBuffers() {
+			c.memory.Free() // what failed, or was not read yet, holds on to some
 		}
 		if c.judge != nil {
 			err = errors.Join(err, c.judge.Close())

@@ -29,29 +29,41 @@ func (w *window) add(part replication.Region) {
 
 // compare finds what of the window differs from what the holder has.
 func (w *window) compare(ctx context.Context, c *Comparison) error {
-	var data []byte // the content of the window; nil when all of it is known to be zero
-	if slices.ContainsFunc(w.parts, func(p replication.Region) bool { return !p.Zero }) {
-		buffer := c.buffer()
-		defer c.release(buffer)
-		data = buffer[:w.Length]
-		if err := w.readInto(data, c.source); err != nil {
+	if !slices.ContainsFunc(w.parts, func(p replication.Region) bool { return !p.Zero }) {
+		if err := w.find(ctx, c, nil); err != nil {
 			return err
 		}
+		close(w.compared)
+		return nil
 	}
-	find := w.bySums
+	buffer := c.buffer()
+	data := buffer[:w.Length]
+	err := w.readInto(data, c.source)
+	if err == nil {
+		err = w.find(ctx, c, data)
+	}
+	if err != nil {
+		c.release(buffer)
+		return err
+	}
+	if lent := c.kept.put(w, data); !lent {
+		c.release(buffer)
+	}
+	close(w.compared)
+	return nil
+}
+
+// find tells what differs. data is the content of the window; nil when all of it is known
+// to be zero.
+func (w *window) find(ctx context.Context, c *Comparison, data []byte) error {
+	by := w.bySums
 	if c.judge != nil {
-		find = w.byJudge
+		by = w.byJudge
 	}
-	if err := find(ctx, c, data); err != nil {
+	if err := by(ctx, c, data); err != nil {
 		return err
 	}
 	w.different = joined(w.different)
-	for _, r := range w.different {
-		if !r.Zero {
-			c.kept.put(r.Extent, w.slice(data, r.Extent))
-		}
-	}
-	close(w.compared)
 	return nil
 }
 
