@@ -156,7 +156,8 @@ func (w *world) shows(id replication.DiskID, point replication.PointID, want []b
 		return honest
 	}
 	defer view.Close()
-	got := make([]byte, view.Size())
+	w.room = slices.Grow(w.room[:0], int(view.Size()))
+	got := w.room[:view.Size()]
 	if err := replication.ReadFull(view, got, 0); err != nil {
 		honest := w.honest(err)
 		if !honest {

@@ -52,6 +52,7 @@ type world struct {
 	sum     hash.Hash
 	trace   []string
 	wrong   error
+	room    []byte // that views are read into
 }
 
 func newWorld(ctx context.Context, seed uint64) *world {

@@ -20,7 +20,7 @@ type model struct {
 
 type modelDisk struct {
 	state  replication.DiskState
-	head   []byte
+	head   []byte // never changed in place: points and copies share it
 	points []modelPoint
 }
 
@@ -39,7 +39,6 @@ func (m *model) clone() *model {
 	c := newModel()
 	for id, d := range m.disks {
 		e := *d
-		e.head = bytes.Clone(d.head)
 		e.points = slices.Clone(d.points)
 		c.disks[id] = &e
 	}
@@ -64,6 +63,7 @@ func (d *modelDisk) resize(size int64) {
 
 func (m *model) write(b replication.Batch) {
 	d := m.disks[b.Disk]
+	d.head = bytes.Clone(d.head)
 	for _, c := range b.Changes {
 		if c.Zero() {
 			clear(d.head[c.Offset:c.End()])
@@ -76,7 +76,7 @@ func (m *model) write(b replication.Batch) {
 
 func (m *model) mark(k replication.Mark) {
 	d := m.disks[k.Disk]
-	d.points = append(d.points, modelPoint{id: k.Point, content: bytes.Clone(d.head), members: k.Members})
+	d.points = append(d.points, modelPoint{id: k.Point, content: d.head, members: k.Members})
 	d.state.Sequence, d.state.Unmarked, d.state.Point = k.Sequence, false, k.Point
 }
 
@@ -84,7 +84,7 @@ func (m *model) rewind(id replication.DiskID, to replication.PointID, epoch repl
 	d := m.disks[id]
 	i := d.index(to)
 	d.points = slices.Clone(d.points[:i+1])
-	d.head = bytes.Clone(d.points[i].content)
+	d.head = d.points[i].content
 	d.state.Disk.Size = int64(len(d.head))
 	d.state.Point, d.state.Unmarked, d.state.Epoch = to, false, epoch
 }

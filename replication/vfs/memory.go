@@ -1,6 +1,9 @@
 package vfs
 
-import "sync"
+import (
+	"sync"
+	"unsafe"
+)
 
 // Memory gives n bytes for data that goes between a file and memory. They begin at a
 // page, as direct reads and writes need it, and lie in large pages if the system has
@@ -13,6 +16,12 @@ func Memory(n int) []byte {
 	}
 	return large((n + largePage - 1) / largePage * largePage)[:n:n]
 }
+
+const (
+	page = 4096
+	// smallPiece is one that a large page is not worth: a read or write of it has few pages.
+	smallPiece = 32 << 10
+)
 
 // Pieces is memory in pieces of one size, several of which share a large page.
 type Pieces struct {
@@ -32,10 +41,14 @@ var keptPages = make(chan []byte, 8)
 
 // Take gives one more piece, with any content. It begins at a page.
 func (p *Pieces) Take() []byte {
-	const page = 4096
 	step := (p.size + page - 1) / page * page
 	if step > largePage {
 		return Memory(p.size)
+	}
+	if step <= smallPiece {
+		b := make([]byte, step+page)
+		skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) % page)
+		return b[skip : skip+p.size : skip+p.size]
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
