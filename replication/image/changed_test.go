@@ -87,6 +87,9 @@ func TestADeltaIsTheChangedPartWithItsHoles(t *testing.T) {
 		return replication.Region{Extent: replication.Extent{Offset: off, Length: length}, Zero: zero}
 	}
 	want := []replication.Region{region(100, 50, true), region(3*mib, mib, true), region(4*mib, mib, false), region(6*mib, 1, false), region(7*mib, mib, false), region(8*mib, 8*mib, true)}
+	// What is small is not asked about.
+	asked := slices.Clone(want)
+	asked[0].Zero = false
 	for name, source := range map[string]replication.Source{"by part": f, "by walk": onlyRegions{f}, "twice": Delta(onlyRegions{f}, []replication.Extent{{Length: 16 * mib}})} {
 		d := Delta(source, changed)
 		for range 2 { // A source can be walked over again.
@@ -96,6 +99,10 @@ func TestADeltaIsTheChangedPartWithItsHoles(t *testing.T) {
 					t.Fatal(err)
 				}
 				got = append(got, r)
+			}
+			want := want
+			if name == "by part" {
+				want = asked
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s: got %v, want %v", name, got, want)

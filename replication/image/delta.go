@@ -8,7 +8,7 @@ import (
 )
 
 // Delta is source limited to the extents that changed, which are ascending and do
-// not overlap. Holes of source inside of them are marked Zero.
+// not overlap. Larger holes of source inside of them are marked Zero.
 func Delta(source replication.Source, changed []replication.Extent) replication.Source {
 	return delta{source, changed}
 }
@@ -31,11 +31,21 @@ func (d delta) Regions(ctx context.Context) iter.Seq2[replication.Region, error]
 	return d.filter(ctx)
 }
 
+// askFrom is the length of a change, bytes, from which on it is asked whether it became a
+// hole: to read less is as soon done, and who reads it looks for zeroes.
+const askFrom = 64 << 10
+
 // ask costs as much as there are changes, whatever the size of the disk.
 func (d delta) ask(ctx context.Context, p partial) iter.Seq2[replication.Region, error] {
 	return func(yield func(replication.Region, error) bool) {
 		for _, e := range d.changed {
 			if e = e.Intersect(replication.Extent{Length: d.Size()}); e.Length == 0 {
+				continue
+			}
+			if e.Length < askFrom {
+				if !yield(replication.Region{Extent: e}, nil) {
+					return
+				}
 				continue
 			}
 			for r, err := range p.RegionsIn(ctx, e) {
