@@ -41,19 +41,25 @@ var kinds = []struct {
 
 // looked are the works that are looked into.
 var looked = []struct {
-	name, options string
-	image         string
-	cold          bool
-	again         bool // the vault has the disk of before already
+	name, image     string
+	before, command string
+	cold            bool
 }{
-	{name: "initial, LZ4", image: "disk.raw"},
-	{name: "initial, MinLZ", options: withMinLZ, image: "disk.raw"},
-	{name: "initial, zstd", options: withZstd, image: "disk.raw"},
-	{name: "initial, LZ4, source on disk", image: "disk.raw", cold: true},
-	{name: "initial, MinLZ, source on disk", options: withMinLZ, image: "disk.raw", cold: true},
-	{name: "a day, not known which", image: "day.raw", again: true},
-	{name: "a day, not known which, source on disk", image: "day.raw", again: true, cold: true},
+	{name: "initial, LZ4", image: "disk.raw", before: newVault, command: replicate},
+	{name: "initial, MinLZ", image: "disk.raw", before: newVault, command: replicate + withMinLZ},
+	{name: "initial, zstd", image: "disk.raw", before: newVault, command: replicate + withZstd},
+	{name: "initial, LZ4, source on disk", image: "disk.raw", before: newVault, command: replicate, cold: true},
+	{name: "initial, MinLZ, source on disk", image: "disk.raw", before: newVault, command: replicate + withMinLZ, cold: true},
+	{name: "a day, not known which", image: "day.raw", before: sameBase + copyVault, command: replicate},
+	{name: "a day, not known which, source on disk", image: "day.raw", before: sameBase + copyVault, command: replicate, cold: true},
+	{name: "a day, known", image: "day.raw", before: sameBase + copyVault, command: replicate + known},
+	{name: "a day, known, MinLZ", image: "day.raw", before: sameBase + copyVault, command: replicate + known + withMinLZ},
+	{name: "a whole image back", image: "disk.raw", before: sameBase + freshOut, command: export},
+	{name: "a view, from its beginning to its end", image: "disk.raw", before: sameBase, command: serveOurs + readAll + "; " + endOurs},
 }
+
+// sameBase has the vault with the disk of before, if it is not there already.
+const sameBase = `[ -d "$BASE" ] || { ` + baseVault + `; }; `
 
 // costs does each of them under the profiler of the program.
 func (b *bench) costs() (err error) {
@@ -70,12 +76,8 @@ func (b *bench) costs() (err error) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%5.0f s  measuring: where the time goes: %s\n", time.Since(b.began).Seconds(), l.name)
-		w := &work{old: "disk.raw", image: l.image}
-		before := newVault
-		if l.again {
-			before = `[ -d "$BASE" ] || { ` + baseVault + `; }; ` + copyVault
-		}
-		c, err := b.cost(w, before, replicate+l.options, l.cold)
+		w := &work{old: "disk.raw", image: l.image, changed: "day.changed"}
+		c, err := b.cost(w, l.before, l.command, l.cold)
 		if err != nil {
 			return fmt.Errorf("where the time goes, %s: %w", l.name, err)
 		}
@@ -97,7 +99,7 @@ func (b *bench) cost(w *work, before, command string, cold bool) (c cost, err er
 	}
 	var o outcome
 	c.Limits, c.Waiting, c.Idle, err = watch(b.device, b.rates, func() (err error) {
-		o, err = b.sh(w, "RIPARO_PROFILE='"+name+"' "+command)
+		o, err = b.sh(w, "export RIPARO_PROFILE='"+name+"'; "+command)
 		return err
 	})
 	if err != nil {

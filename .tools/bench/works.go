@@ -37,6 +37,8 @@ const (
 	copyVault = `rm -rf "$VAULT"; cp -a "$BASE" "$VAULT"; sync`
 	replicate = `"$RIPARO" disk replicate "$IMG" --vault "$VAULT" --disk d --json`
 	withMinLZ = ` --compression minlz`
+	known     = ` --changed "$CHANGED"`
+	export    = `"$RIPARO" disk export --vault "$BASE" --disk d --json "$OUT"`
 	withZstd  = ` --compression zstd`
 	// What the vault holds is exported and compared with the image.
 	sameVault   = `rm -f "$OUT"; "$RIPARO" disk export --vault "$VAULT" --disk d --json "$OUT" && cmp "$OUT" "$IMG" && rm -f "$OUT"`
@@ -97,8 +99,8 @@ func resync() []contestant {
 func delta() []contestant {
 	const overlay = `rm -f overlay.qcow2; qemu-img create -q -f qcow2 -b "$IMG" -F raw overlay.qcow2; qemu-img rebase -b "$OLD" -F raw overlay.qcow2`
 	return []contestant{
-		{name: "riparo", ours: true, setup: baseVault, prepare: copyVault, command: replicate + ` --changed "$CHANGED"`, bytes: storedBytes, check: sameVault},
-		{name: "riparo, MinLZ", ours: true, prepare: copyVault, command: replicate + ` --changed "$CHANGED"` + withMinLZ, bytes: storedBytes, check: sameVault},
+		{name: "riparo", ours: true, setup: baseVault, prepare: copyVault, command: replicate + known, bytes: storedBytes, check: sameVault},
+		{name: "riparo, MinLZ", ours: true, prepare: copyVault, command: replicate + known + withMinLZ, bytes: storedBytes, check: sameVault},
 		{name: "qemu-img convert of an overlay", needs: "qemu-img", setup: overlay, prepare: freshOut, command: `qemu-img convert -O qcow2 -B "$OLD" -F raw overlay.qcow2 "$OUT" && sync "$OUT"`, bytes: sizeOfOut},
 		{name: "the same, zstd", needs: "qemu-img", prepare: freshOut, command: `qemu-img convert -c -o compression_type=zstd -O qcow2 -B "$OLD" -F raw overlay.qcow2 "$OUT" && sync "$OUT"`, bytes: sizeOfOut},
 	}
@@ -107,7 +109,7 @@ func delta() []contestant {
 // restore is the way back of a whole image.
 func restore() []contestant {
 	return []contestant{
-		{name: "riparo", ours: true, setup: baseVault, prepare: freshOut, command: `"$RIPARO" disk export --vault "$BASE" --disk d --json "$OUT"`, check: sameOut},
+		{name: "riparo", ours: true, setup: baseVault, prepare: freshOut, command: export, check: sameOut},
 		{name: "restic restore", needs: "restic", setup: named + "; " + resticInit + "; " + resticRun, prepare: freshOut, command: `restic -q -r restic restore latest --target "$OUT" && sync -f "$OUT"`, check: `cmp "$(find "$OUT" -name disk.raw)" "$IMG"; rm -rf "$OUT"`},
 		{name: "borg extract --sparse", needs: "borg", setup: named + "; " + borgInit + `; borg create -C lz4 borg::a1 img/disk.raw`, prepare: freshOut + `; mkdir "$OUT"`, command: `cd "$OUT" && borg extract --sparse "$DIR/borg::a1" && sync -f .`, check: `cmp "$OUT/img/disk.raw" "$IMG"; rm -rf "$OUT"`},
 		{name: "zstd -d", needs: "zstd", setup: `zstd -q -1 -T0 -f "$IMG" -o all.zst`, prepare: freshOut, command: `zstd -q -d all.zst -o "$OUT" && sync "$OUT"`, check: sameOut},
