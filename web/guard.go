@@ -94,7 +94,7 @@ func (k *Console) approvals(v visit) ([]view.ApprovalRow, error) {
 	w := v.words
 	var rows []view.ApprovalRow
 	for _, r := range all[:min(len(all), approvalsShown)] {
-		row := view.ApprovalRow{Text: sentence(w.Said(r.Text)), By: r.RequestedBy, Time: r.Requested, Result: sentence(w.Said(r.Result)),
+		row := view.ApprovalRow{ID: r.ID, Text: sentence(w.Said(r.Text)), By: r.RequestedBy, Time: r.Requested, Result: sentence(w.Said(r.Result)),
 			State: view.Badge{Tone: view.Warn, Icon: "wait", Text: w.Named("approval-state", string(r.State))}}
 		switch {
 		case r.State == store.ApprovalWaiting:

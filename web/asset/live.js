@@ -14,7 +14,11 @@
 	// --- Morph: make a tree equal to another and keep what is the reader's: focus,
 	// scroll positions, open details, and everything typed or chosen.
 
-	const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id || "") === (b.id || "");
+	// What stands among others like it has an id, or a key that only they need to differ
+	// in: where one goes or comes, the others are still known. The rest is known by its
+	// place.
+	const key = (e) => e.id || e.dataset?.key || "";
+	const same = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && key(a) === key(b);
 	const fields = new Set(["INPUT", "TEXTAREA", "SELECT"]);
 
 	function morph(from, to) {
@@ -31,30 +35,51 @@
 	}
 
 	function morphChildren(from, to) {
-		const wanted = new Set([...to.children].map((e) => e.id).filter(Boolean));
+		const wanted = new Set([...to.children].map(key).filter(Boolean));
 		const known = new Map();
 		for (const e of [...from.children]) {
-			if (!e.id) continue;
-			if (wanted.has(e.id)) known.set(e.id, e);
-			else e.remove();
+			const k = key(e);
+			if (!k) continue;
+			if (!wanted.has(k)) e.remove();
+			else if (known.has(k)) known.get(k).push(e);
+			else known.set(k, [e]);
 		}
 		let here = from.firstChild;
 		for (const next of [...to.childNodes]) {
-			const match = next.id ? known.get(next.id) : here && !here.id && same(here, next) ? here : null;
-			if (!match) {
+			const k = key(next);
+			let match = k ? known.get(k)?.shift() : here;
+			if (!k && next.nodeType === Node.ELEMENT_NODE) while (match && !same(match, next)) match = match.nextSibling;
+			if (!match || (!k && !same(match, next))) {
 				from.insertBefore(next, here);
 				continue;
 			}
+			// What lies before it and is known by its place only is not there any more.
+			if (!k) while (here !== match) here = passed(here);
 			if (match === here) here = here.nextSibling;
 			else if (from.moveBefore) from.moveBefore(match, here); // keeps the focus
 			else from.insertBefore(match, here);
 			morph(match, next);
 		}
-		while (here) {
-			const after = here.nextSibling;
-			here.remove();
-			here = after;
-		}
+		for (const e of [...known.values()].flat()) e.remove();
+		while (here) here = passed(here, true);
+	}
+
+	// passed goes on behind a node, which is removed unless its key says where it belongs.
+	function passed(node, always) {
+		const after = node.nextSibling;
+		if (always || !key(node)) node.remove();
+		return after;
+	}
+
+	// keepFocus lets the focus stay while something changes: on what a browser cannot move
+	// without taking it away, and on a verb that stands elsewhere on the page now.
+	function keepFocus(change) {
+		const had = document.activeElement;
+		change();
+		if (!had || had === document.body || document.activeElement === had) return;
+		const verb = had.dataset.key && had.closest("a[data-dialog]");
+		const stays = had.isConnected ? had : verb && $$("#main a[data-dialog]").find((e) => e.dataset.key === had.dataset.key);
+		if (stays) stays.focus({ preventScroll: true });
 	}
 
 	// --- Ages tick by the server's clock.
@@ -110,18 +135,20 @@
 		const fresh = new DOMParser().parseFromString(text, "text/html");
 		const lines = [];
 		let known = 0;
-		for (const e of [...fresh.body.children]) {
-			if (e.dataset.asOf) {
-				setClock(e.dataset.asOf);
-				asOf = Date.now() + skew;
-				continue;
+		keepFocus(() => {
+			for (const e of [...fresh.body.children]) {
+				if (e.dataset.asOf) {
+					setClock(e.dataset.asOf);
+					asOf = Date.now() + skew;
+					continue;
+				}
+				tick(e);
+				const old = document.getElementById(e.id);
+				if (old && e.dataset.into) known++;
+				if (old) morph(old, document.adoptNode(e));
+				else if (e.dataset.into) lines.push(document.adoptNode(e));
 			}
-			tick(e);
-			const old = document.getElementById(e.id);
-			if (old && e.dataset.into) known++;
-			if (old) morph(old, document.adoptNode(e));
-			else if (e.dataset.into) lines.push(document.adoptNode(e));
-		}
+		});
 		if (lines.length) document.dispatchEvent(new CustomEvent("riparo:lines", { detail: { lines, known } }));
 		arm();
 		show();

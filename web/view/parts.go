@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 )
@@ -81,6 +82,15 @@ type Finding struct {
 	Since                 time.Time
 	Name, Href            string // of the machine, where the page is not about it
 	Mend                  *Action
+}
+
+// key tells a finding apart by where it leads. One that leads nowhere is told apart by
+// what it says.
+func (f Finding) key() string {
+	if f.Mend != nil {
+		return f.Href + " " + f.Mend.Href
+	}
+	return cmp.Or(f.Href, f.Cause)
 }
 
 // Progress of something under way.

@@ -35,7 +35,7 @@ type PolicyForm struct {
 
 // ApprovalRow is something that one administrator asked for and another decides about.
 type ApprovalRow struct {
-	Text, By        string
+	ID, Text, By    string
 	Time            time.Time
 	State           Badge
 	Decided, Result string
