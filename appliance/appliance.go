@@ -40,8 +40,11 @@ type Config struct {
 	// Data is the folder of everything the appliance keeps. It is made if missing.
 	Data string
 	// Listen is the address of the console and the API. Port 0 takes a free one.
-	Listen  string
-	Version string
+	Listen string
+	// Listener, if set, is listened on in place of Listen, and belongs to the appliance:
+	// the one that an appliance that begins again has handed on.
+	Listener net.Listener
+	Version  string
 	// Logs is what the appliance writes its log to and shows in its console. Without
 	// it Log is written to, and the console shows what DATA/logs has.
 	Logs *logs.Log
@@ -97,6 +100,7 @@ type Appliance struct {
 	audit      *audit.Log
 
 	listener net.Listener
+	handedOn bool // the listener is another's now
 	server   *http.Server
 	console  *web.Console
 	// URL is where the console is, and Fingerprint what its certificate has.
@@ -108,7 +112,7 @@ type Appliance struct {
 
 // Open opens what the appliance keeps and listens. Nothing works until Run.
 func Open(ctx context.Context, c Config) (*Appliance, error) {
-	a := &Appliance{config: c, log: c.Log, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites), restart: make(chan struct{})}
+	a := &Appliance{config: c, log: c.Log, listener: c.Listener, labRuns: map[string]bool{}, labSites: make(chan *lab.Site, maxLabSites), restart: make(chan struct{})}
 	if c.Logs != nil {
 		a.log = c.Logs.Logger
 	}
@@ -265,7 +269,9 @@ func (a *Appliance) Run(ctx context.Context) error {
 const shutdownLimit = 5 * time.Second
 
 func (a *Appliance) serve(ctx context.Context) error {
+	down := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(down)
 		// Live sockets and event streams would outlast a shutdown that waits for them.
 		if err := a.console.Close(); err != nil {
 			a.part("appliance").Warn("the console did not close in order", "error", err)
@@ -277,9 +283,10 @@ func (a *Appliance) serve(ctx context.Context) error {
 		}
 	})
 	defer stop()
-	if err := a.server.ServeTLS(a.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+	if err := a.server.ServeTLS(lasting{a.listener, a.restart}, "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the console: %w", err)
 	}
+	<-down // requests under way still need what Close lets go of
 	return ctx.Err()
 }
 
@@ -287,7 +294,7 @@ func (a *Appliance) serve(ctx context.Context) error {
 // open, and on one whose Run has returned.
 func (a *Appliance) Close() error {
 	var errs []error
-	if a.listener != nil {
+	if a.listener != nil && !a.handedOn {
 		if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}

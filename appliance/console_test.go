@@ -71,7 +71,9 @@ func serveAgain(t *testing.T, c appliance.Config, again chan *appliance.Applianc
 		a := first
 		for {
 			err := a.Run(ctx)
-			c.Listen = a.Address()
+			if errors.Is(err, appliance.ErrRestart) {
+				c.Listener = a.HandOn()
+			}
 			closed := a.Close()
 			if !errors.Is(err, appliance.ErrRestart) || closed != nil {
 				ended <- errors.Join(err, closed)

@@ -38,7 +38,11 @@ func (a *Appliance) listen() error {
 	if err != nil {
 		return err
 	}
-	a.listener, err = net.Listen("tcp", a.config.Listen)
+	if a.listener == nil {
+		a.listener, err = net.Listen("tcp", a.config.Listen)
+	} else {
+		err = ready(a.listener)
+	}
 	if err != nil {
 		return &replication.Problem{Code: "listen.refused", Cause: fmt.Sprintf("cannot listen on %s: %v", a.config.Listen, err),
 			Effect: "the appliance does not start", Action: "choose another address with --listen, or end the program that uses this one", Remedy: replication.Stop, Err: err}
@@ -57,6 +61,44 @@ func (a *Appliance) listen() error {
 
 // Address is where it listens, HOST:PORT.
 func (a *Appliance) Address() string { return a.listener.Addr().String() }
+
+// HandOn gives the listener to the appliance that is opened next, as its
+// Config.Listener; Close does not close it any more. It is called after Run has returned
+// ErrRestart. Whoever connects meanwhile waits until the next one answers, and is not
+// refused.
+func (a *Appliance) HandOn() net.Listener {
+	a.handedOn = true
+	return a.listener
+}
+
+// lasting is a listener that goes on to be connected to while the appliance begins
+// again: its Close ends the waiting of Accept alone.
+type lasting struct {
+	net.Listener
+	restart <-chan struct{}
+}
+
+func (l lasting) Close() error {
+	select {
+	case <-l.restart:
+		if d, ok := l.Listener.(deadliner); ok {
+			return d.SetDeadline(time.Now())
+		}
+	default:
+	}
+	return l.Listener.Close()
+}
+
+// deadliner is what listeners of all systems are.
+type deadliner interface{ SetDeadline(time.Time) error }
+
+// ready lets a listener that was handed on accept again.
+func ready(l net.Listener) error {
+	if d, ok := l.(deadliner); ok {
+		return d.SetDeadline(time.Time{})
+	}
+	return nil
+}
 
 // certificateEnd is when the console's certificate ends.
 func (a *Appliance) certificateEnd() time.Time {

@@ -54,11 +54,11 @@ When it serves, one line that begins with "ready " gives its address.`,
 			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log, Limits: engine.DefaultLimits(), Compression: engine.Compression(packed)}
 			for {
 				again, err := t.serve(c.Context(), config)
-				if again == "" {
+				if err != nil || again == nil {
 					return err
 				}
 				t.remark("the appliance begins again")
-				config.Listen = again // the same port, also when any would have done
+				config.Listener = again
 			}
 		},
 	}
@@ -71,21 +71,21 @@ When it serves, one line that begins with "ready " gives its address.`,
 	return c
 }
 
-// serve opens an appliance and lets it work. When it is to begin again it gives the
-// address at which.
-func (t *terminal) serve(ctx context.Context, config appliance.Config) (again string, err error) {
+// serve opens an appliance and lets it work. When it is to begin again it gives what
+// the next one listens on: the same port, also when any would have done.
+func (t *terminal) serve(ctx context.Context, config appliance.Config) (again net.Listener, err error) {
 	a, err := appliance.Open(ctx, config)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	if err := t.announce(t.out, a); err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := a.Run(ctx); !errors.Is(err, appliance.ErrRestart) {
-		return "", err
+		return nil, err
 	}
-	return a.Address(), nil
+	return a.HandOn(), nil
 }
 
 // allRoles is what an appliance is today: all roles in one daemon.
