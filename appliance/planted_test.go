@@ -49,6 +49,8 @@ var plantedBugs = []planted.Bug{
 		Code: "b.at.Sequence = max(b.at.Sequence, p.Sequence)", Bug: "_ = p", Test: "TestWhatWasBroughtIsOfNoUseToAVaultThatLostIt"},
 	{Name: "a delta since what the vault does not have is taken for one", File: theProtection + "cycle.go",
 		Code: "foreign := mode == hypervisor.Delta && !resumed && since[captured.Key()] != state.Point", Bug: "foreign := false; _ = since", Test: "TestADiskThatGrowsWhileItIsFrozenIsComparedAsAWhole"},
+	{Name: "what a cut-off cycle left is believed", File: theProtection + "cycle.go",
+		Code: "case mode == hypervisor.Delta && state.Unmarked:", Bug: "case false:", Test: "TestWhatACutOffCycleLeftIsReadFromTheSourceAgain"},
 	{Name: "a failback without its replica leaves blocks of it in the vault", File: theRecovery + "failback.go",
 		Code: "m.Compare = m.Compare || w.Get(replicaGone) != \"\"", Bug: "", Test: "TestAFailbackWithoutItsReplicaLeavesNothingOfItBehind"},
 	{Name: "an undo takes a guest that shuts down for one that runs", File: theRecovery + "power.go",

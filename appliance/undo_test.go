@@ -1,6 +1,7 @@
 package appliance_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -444,5 +445,43 @@ func TestAFailbackWithoutItsReplicaLeavesNothingOfItBehind(t *testing.T) {
 	}
 	release()
 	th.ask(api.Request{Verb: lifecycle.Failback})
+	th.bothEndsAreEqual()
+}
+
+// TestWhatACutOffCycleLeftIsReadFromTheSourceAgain: the head has blocks after the last
+// point that the source has lost since, without its tracking, as when its storage was put
+// back. The next delta does not name them, nor is the disk compared.
+func TestWhatACutOffCycleLeftIsReadFromTheSourceAgain(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir()})
+	site := th.furnishWith(replication.DefaultPolicy(), 32<<20, 16<<10)
+	rooms := th.a.Rooms()
+	release, err := rooms.Protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := th.machine().Disks[0].ID
+	state, err := rooms.Vault.State(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := replication.Batch{Disk: disk, Epoch: state.Epoch, Sequence: state.Sequence + 1}
+	for _, at := range []int64{3 << 20, 9<<20 + 4096, 31 << 20} {
+		left.Changes = append(left.Changes, replication.Change{Extent: replication.Extent{Offset: at, Length: 64 << 10}, Data: bytes.Repeat([]byte{0x5a}, 64<<10)})
+	}
+	if err := rooms.Vault.Write(t.Context(), left); err != nil {
+		t.Fatal(err)
+	}
+	// Nobody wrote there: only a comparison reads it.
+	if err := site.FailRead(th.ref, "vda", replication.Extent{Offset: 20 << 20, Length: 64 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := rooms.Protection.TakePoint(t.Context(), th.id, func(int64, int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := site.FailRead(th.ref, "vda", replication.Extent{}); err != nil {
+		t.Fatal(err)
+	}
+	release()
 	th.bothEndsAreEqual()
 }

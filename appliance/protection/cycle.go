@@ -184,6 +184,15 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			source = resync.Resumed(captured, disk.Brought.Offset)
 		case foreign:
 			source = resync.Resumed(captured, 0)
+		case mode == hypervisor.Delta && state.Unmarked:
+			// A cycle that was cut off has sent blocks that belong to no point. Most of
+			// them are in this delta too, whose point is the same. Those that the source
+			// has lost without its tracking would stay.
+			sent, err := p.sink.Changed(ctx, disk.ID, state.Point, "")
+			if err != nil { // a damaged vault is healed behind a point, so there has to be one
+				p.log.Warn("what a cut-off cycle has left in the vault is not known, and not read again", "machine", m.ID, "name", m.Name, "disk", disk.ID, "error", err)
+			}
+			source = resync.Also(captured, sent)
 		}
 		if compare {
 			// The vault already holds something of this disk: what a cut-off first

@@ -26,6 +26,8 @@ type Vault interface {
 	Lock(ctx context.Context, id replication.DiskID, points []replication.PointID, until time.Time) error
 	Erase(ctx context.Context, id replication.DiskID) error
 	State(id replication.DiskID) (replication.DiskState, error)
+	// Changed is what a disk has of later layers than those of a point.
+	Changed(ctx context.Context, id replication.DiskID, from, to replication.PointID) ([]replication.Region, error)
 	// Found is the damage of a disk that is known, and HealFound mends it.
 	Found(ctx context.Context, id replication.DiskID) ([]vault.Damage, error)
 	HealFound(ctx context.Context, id replication.DiskID, source replication.Source) (healed, left []vault.Damage, err error)
