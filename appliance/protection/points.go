@@ -12,11 +12,11 @@ import (
 )
 
 // Points are a machine's recovery points, newest first. They are what the vault
-// has, never what a record remembers. Disks come and go, so a point may be of some
-// of the disks only.
+// has, in its order, never what a record remembers: a clock that was set back makes no
+// point older than those before it. Disks come and go, so a point may be of some of the
+// disks only.
 func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error) {
-	var all []replication.RecoveryPoint
-	known := map[replication.PointID]bool{}
+	var all []replication.RecoveryPoint // oldest first, as in the vault
 	var unknown error
 	for _, d := range m.Disks {
 		points, err := p.sink.Points(d.ID)
@@ -27,23 +27,12 @@ func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error)
 		if err != nil {
 			return nil, fmt.Errorf("points of disk %s: %w", d.ID, err)
 		}
-		for _, point := range points {
-			// A complete point is listed by each of its members.
-			if !known[point.ID] {
-				known[point.ID] = true
-				all = append(all, point)
-			}
-		}
+		all = merge(all, points)
 	}
 	if len(all) == 0 && unknown != nil {
 		return nil, unknown
 	}
-	slices.SortFunc(all, func(a, b replication.RecoveryPoint) int {
-		if a.Later(b) {
-			return -1
-		}
-		return 1
-	})
+	slices.Reverse(all)
 	damage, err := p.damageOf(context.Background(), m)
 	if err != nil {
 		return nil, err
@@ -51,6 +40,38 @@ func (p *Protector) Points(m store.Machine) ([]replication.RecoveryPoint, error)
 	quarantine(all, damage)
 	mark(all, m)
 	return all, nil
+}
+
+// merge makes one list of two disks' points, each in the vault's order. A complete point
+// is listed by each of its members, and says what lies before and behind it in both
+// lists; what lies between two such points is ordered by time.
+func merge(a, b []replication.RecoveryPoint) []replication.RecoveryPoint {
+	if len(a) == 0 {
+		return b
+	}
+	inA, inB := idsOf(a), idsOf(b)
+	all := make([]replication.RecoveryPoint, 0, max(len(a), len(b)))
+	for len(a) > 0 && len(b) > 0 {
+		from := &a
+		switch {
+		case a[0].ID == b[0].ID:
+			b = b[1:]
+		case inB[a[0].ID], !inA[b[0].ID] && a[0].Later(b[0]):
+			from = &b
+		}
+		delete(inA, (*from)[0].ID)
+		delete(inB, (*from)[0].ID)
+		all, *from = append(all, (*from)[0]), (*from)[1:]
+	}
+	return append(append(all, a...), b...)
+}
+
+func idsOf(points []replication.RecoveryPoint) map[replication.PointID]bool {
+	ids := make(map[replication.PointID]bool, len(points))
+	for _, point := range points {
+		ids[point.ID] = true
+	}
+	return ids
 }
 
 // Choose finds a point by its ID; "" is the newest one, "app" the newest

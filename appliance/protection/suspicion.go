@@ -48,8 +48,7 @@ func suspect(m *store.Machine, samples map[replication.DiskID]noise.Sample, poin
 	if states == nil {
 		states = map[replication.DiskID]noise.State{}
 	}
-	var onset time.Time // the earliest of the disks that raise the alarm
-	var rising time.Time
+	var onset, rising []time.Time // when each of the disks last was clean
 	var disks []string
 	lost := int64(0)
 	for _, d := range m.Disks {
@@ -59,22 +58,24 @@ func suspect(m *store.Machine, samples map[replication.DiskID]noise.Sample, poin
 		}
 		var v noise.Verdict
 		states[d.ID], v = noise.Watch(states[d.ID], sample)
-		if v.Rising && (rising.IsZero() || v.Clean.Before(rising)) {
-			rising = v.Clean
+		if v.Rising && !v.Clean.IsZero() {
+			rising = append(rising, v.Clean)
 		}
 		if v.Alarm {
-			if disks = append(disks, d.Key); len(disks) == 1 || v.Clean.Before(onset) {
-				onset = v.Clean
-			}
+			disks, onset = append(disks, d.Key), append(onset, v.Clean)
 			lost += v.Sum
 		}
 	}
 	m.Noise = states
-	m.CleanPoint = cleanAt(points, rising)
+	m.CleanPoint = ""
+	if len(rising) > 0 {
+		_, m.CleanPoint = cleanAt(points(), rising)
+	}
 	if len(disks) == 0 || m.Alarm != nil {
 		return nil
 	}
-	m.Alarm = &store.Alarm{Raised: now, Disks: disks, After: onset, LastClean: cleanAt(points, onset), LostBytes: lost}
+	m.Alarm = &store.Alarm{Raised: now, Disks: disks, LostBytes: lost}
+	m.Alarm.After, m.Alarm.LastClean = cleanAt(points(), onset)
 	clean := "none is left"
 	if m.Alarm.LastClean != "" {
 		clean = string(m.Alarm.LastClean)
@@ -88,28 +89,56 @@ func suspect(m *store.Machine, samples map[replication.DiskID]noise.Sample, poin
 		Args: map[string]string{"disks": strings.Join(disks, ", "), "bytes": fmt.Sprint(lost), "clean": clean}}}
 }
 
-// cleanAt is the newest whole point up to a moment; "" when the moment is zero or
-// there is none.
-func cleanAt(points func() []replication.RecoveryPoint, at time.Time) replication.PointID {
-	if at.IsZero() {
-		return ""
-	}
-	for _, p := range points() {
-		if !p.Time.After(at) && len(p.Damage) == 0 {
-			return p.ID
+// cleanAt is the earliest of some moments, in the order of the points, and the newest
+// whole point up to it; "" when a moment is zero or there is none.
+func cleanAt(points []replication.RecoveryPoint, moments []time.Time) (at time.Time, clean replication.PointID) {
+	from := -1
+	for _, moment := range moments {
+		if moment.IsZero() {
+			return moment, ""
+		}
+		if i := upTo(points, moment, ""); i > from {
+			at, from = moment, i
 		}
 	}
-	return ""
+	for _, p := range points[from:] {
+		if len(p.Damage) == 0 {
+			return at, p.ID
+		}
+	}
+	return at, ""
 }
 
-// mark notes on points what an alarm says about them.
+// upTo is where in the points, newest first, those up to a moment begin: with the point
+// of that moment, or else with the one that is known to be clean. Only without them it is
+// behind the oldest point that says of itself to be later. A clock that was set back makes
+// no point clean.
+func upTo(points []replication.RecoveryPoint, moment time.Time, clean replication.PointID) int {
+	for i, p := range points {
+		if p.Time.Equal(moment) {
+			return i
+		}
+	}
+	if i := slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.ID == clean }); i >= 0 {
+		return i
+	}
+	i := len(points)
+	for i > 0 && !points[i-1].Time.After(moment) {
+		i--
+	}
+	return i
+}
+
+// mark notes on points, newest first, what an alarm says about them.
 func mark(points []replication.RecoveryPoint, m store.Machine) {
+	clean := 0
+	if m.Alarm != nil {
+		clean = upTo(points, m.Alarm.After, m.Alarm.LastClean)
+	}
 	for i := range points {
 		p := &points[i]
-		if m.Alarm != nil {
-			p.Suspect = p.Time.After(m.Alarm.After)
-			p.LastClean = p.ID == m.Alarm.LastClean
-		}
+		p.Suspect = i < clean
+		p.LastClean = m.Alarm != nil && p.ID == m.Alarm.LastClean
 		p.Pinned = p.Pinned || m.PinOf(p.ID) != nil
 	}
 }
