@@ -114,7 +114,9 @@ func judgeMachine(w World, m store.Machine, raise func(store.Alert)) {
 		return store.Alert{Kind: kind, Subject: string(m.ID), Machine: string(m.ID), Name: m.Name, Severity: severity, Args: args}
 	}
 	if limit := w.Policies[m.Policy].RPOThreshold; limit > 0 && m.LastPoint != nil && counts(m) {
-		if age := w.Now.Sub(m.LastPoint.Time); age > limit {
+		// Its health knows also when the clock was set back since the point.
+		known := slices.ContainsFunc(m.Health.Findings, func(f store.Finding) bool { return f.Code == RPOBreached })
+		if age := w.Now.Sub(m.LastPoint.Time); age > limit || known {
 			severity := store.SeverityWarning
 			if age > 4*limit {
 				severity = store.SeverityCritical

@@ -29,6 +29,10 @@ func TestEveryRuleHasItsLimit(t *testing.T) {
 		{"a fresh point", machine(func(*store.Machine) {}), ""},
 		{"a point at the limit", machine(func(m *store.Machine) { m.LastPoint.Time = ago(10 * time.Minute) }), ""},
 		{"a point beyond it", machine(func(m *store.Machine) { m.LastPoint.Time = ago(10*time.Minute + 1) }), "rpo.breached warning"},
+		{"a point beyond it before the clock was set back", machine(func(m *store.Machine) {
+			m.LastPoint.Time = ago(-time.Hour)
+			m.Health.Findings = append(m.Health.Findings, store.Finding{Code: RPOBreached, Level: string(store.Warning)})
+		}), "rpo.breached warning"},
 		{"a point far beyond it", machine(func(m *store.Machine) { m.LastPoint.Time = ago(41 * time.Minute) }), "rpo.breached critical"},
 		{"an old point of a machine that runs elsewhere", machine(func(m *store.Machine) { m.LastPoint.Time, m.State = ago(time.Hour), lifecycle.Committed }), ""},
 		{"no limit agreed", machine(func(m *store.Machine) { m.LastPoint.Time, m.Policy = ago(time.Hour), "none" }), ""},

@@ -64,7 +64,7 @@ func (p *Protector) review(id replication.MachineID) {
 	}
 	_, err = p.Change(id, func(m *store.Machine) error {
 		clearFindings(m, func(code string) bool {
-			return code != codeBothActive && !watched(code) && (code != codeRPO || !breached(*m, policy, p.now()))
+			return code != codeBothActive && !watched(code) && (code != codeRPO || !p.breached(*m, policy, p.now()))
 		})
 		return nil
 	})
@@ -76,7 +76,7 @@ func (p *Protector) review(id replication.MachineID) {
 // watchRPO raises and ends the finding that a machine's newest point is too old.
 // It raises an event once per breach.
 func (p *Protector) watchRPO(m store.Machine, policy replication.Policy) {
-	late := breached(m, policy, p.now())
+	late := p.breached(m, policy, p.now())
 	known := slices.ContainsFunc(m.Health.Findings, func(f store.Finding) bool { return f.Code == codeRPO })
 	if late == known || !late && !cycles(m.State) {
 		return // a machine that is not replicated neither meets nor breaks its objective
@@ -104,11 +104,11 @@ func (p *Protector) watchRPO(m store.Machine, policy replication.Policy) {
 	}
 }
 
-func breached(m store.Machine, policy replication.Policy, now time.Time) bool {
+func (p *Protector) breached(m store.Machine, policy replication.Policy, now time.Time) bool {
 	if policy.RPOThreshold == 0 || m.LastPoint == nil || !cycles(m.State) {
 		return false
 	}
-	return now.Sub(m.LastPoint.Time) > policy.RPOThreshold
+	return p.age(m, now) > policy.RPOThreshold
 }
 
 // IsBothActive reports whether the alarm stands that both copies of a machine run.

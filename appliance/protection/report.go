@@ -20,6 +20,8 @@ type live struct {
 	bytes       int64     // sent by the last cycle
 	bytesSince  int64     // sent since the last sample
 	rpo         []float64 // reports share it: it is never changed in place
+	point       replication.PointID
+	instant     time.Time // of point; with the uptime, as long as the program runs
 }
 
 func (l *live) began(at time.Time) {
@@ -46,6 +48,40 @@ func (l *live) finished(o Outcome, now time.Time) {
 	l.activity, l.done, l.total = "", 0, 0
 	l.took, l.bytes = o.Took, o.SentBytes()
 	l.bytesSince += l.bytes
+}
+
+// taken notes the instant of a point that the record has now.
+func (l *live) taken(o Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.point, l.instant = o.Point.ID, o.Instant.NotBefore
+}
+
+// clockSlack is how far a clock goes back at most that is corrected bit by bit.
+const clockSlack = 2 * time.Second
+
+// instantOf is when a machine's newest point was taken, on the clock as it stands now, and
+// not after now. Of a point that was taken since the start, the uptime tells how long ago
+// that is at least: it does not go back with the clock, and stands still with the computer.
+func (l *live) instantOf(point replication.RecoveryPoint, now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := point.Time
+	if point.ID == l.point {
+		age := now.Sub(l.instant)
+		if age-now.Round(0).Sub(at) > clockSlack {
+			at = now.Round(0).Add(-age)
+		}
+	}
+	if at.After(now) {
+		return now
+	}
+	return at
+}
+
+// age is how old the newest point of a machine is.
+func (p *Protector) age(m store.Machine, now time.Time) time.Duration {
+	return now.Round(0).Sub(p.worker(m.ID).live.instantOf(*m.LastPoint, now))
 }
 
 // say sets what an idle worker shows.
@@ -107,7 +143,7 @@ func (t *meter) sample(p *Protector) {
 		p.watchRPO(m, policy)
 		rpo := -1.0
 		if m.LastPoint != nil {
-			rpo = now.Sub(m.LastPoint.Time).Seconds()
+			rpo = p.age(m, now).Seconds()
 		}
 		w.live.mu.Lock()
 		w.live.rpo = report.Append(w.live.rpo, rpo)
@@ -165,7 +201,7 @@ func (p *Protector) Report() report.Report {
 		began := w.live.beganAt
 		w.live.mu.Unlock()
 		if m.LastPoint != nil {
-			mr.PointTime = m.LastPoint.Time
+			mr.PointTime = w.live.instantOf(*m.LastPoint, r.Time)
 		}
 		if cycles(m.State) && !m.Paused {
 			mr.NextCycle = began.Add(every[m.Policy])

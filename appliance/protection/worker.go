@@ -25,6 +25,7 @@ type worker struct {
 	started bool
 	retired bool
 	holders int
+	retry   time.Time               // when to try again after the last failure
 	cancel  context.CancelCauseFunc // of the cycle under way
 	live    live
 }
@@ -203,6 +204,11 @@ func cycles(s lifecycle.State) bool {
 // due is when the next point is to be taken.
 func (w *worker) due(m store.Machine, policy replication.Policy) time.Time {
 	if m.Failures > 0 {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.retry.Equal(m.NextTry) {
+			return w.retry // with the uptime, which does not go back with the clock
+		}
 		return m.NextTry
 	}
 	return w.live.lastBegan().Add(policy.CopyFrequency)
@@ -210,7 +216,8 @@ func (w *worker) due(m store.Machine, policy replication.Policy) time.Time {
 
 // wanted is the consistency to try for.
 func wanted(m store.Machine, policy replication.Policy, now time.Time) replication.Consistency {
-	if policy.AppConsistentFrequency > 0 && now.Sub(m.AppTried) >= policy.AppConsistentFrequency {
+	tried := now.Sub(m.AppTried) // below 0 when the clock was set back since
+	if policy.AppConsistentFrequency > 0 && (tried < 0 || tried >= policy.AppConsistentFrequency) {
 		return replication.AppConsistent
 	}
 	return replication.CrashConsistent
@@ -285,6 +292,7 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 		return news, nil
 	})
 	if err == nil {
+		w.live.taken(out)
 		w.p.review(w.id)
 	}
 	return out, err
@@ -321,6 +329,9 @@ func (w *worker) failed(err error) {
 			return nil
 		}
 		m.NextTry = now.Add(wait)
+		w.mu.Lock()
+		w.retry = m.NextTry
+		w.mu.Unlock()
 		setFinding(m, findingOf(problem, store.Warning, now))
 		return nil
 	}, events...)
