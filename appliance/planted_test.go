@@ -53,6 +53,8 @@ var plantedBugs = []planted.Bug{
 		Code: "case mode == hypervisor.Delta && state.Unmarked:", Bug: "case false:", Test: "TestWhatACutOffCycleLeftIsReadFromTheSourceAgain"},
 	{Name: "a failback without its replica leaves blocks of it in the vault", File: theRecovery + "failback.go",
 		Code: "m.Compare = m.Compare || w.Get(replicaGone) != \"\"", Bug: "", Test: "TestAFailbackWithoutItsReplicaLeavesNothingOfItBehind"},
+	{Name: "a failback does not see that the original ran", File: theRecovery + "original.go",
+		Code: "return stamp != \"\" && stamp == w.Get(originalStamp), nil", Bug: "_ = stamp\n\treturn true, nil", Test: "TestAFailbackNoticesAnOriginalThatRanBetweenItsSteps"},
 	{Name: "an undo takes a guest that shuts down for one that runs", File: theRecovery + "power.go",
 		Code: "if w.Get(role+stopped) == asked {", Bug: "if false {", Test: "TestACancelWhileTheGuestShutsDownLeavesItRunning"},
 	{Name: "an undo turns a machine on that was off", File: theRecovery + "power.go",

@@ -27,8 +27,14 @@ type OverlayBooter interface {
 
 // DiskOpener gives the bytes of a stopped machine's disk.
 type DiskOpener interface {
-	// OpenDisk opens a disk of a stopped machine. It refuses a running one.
+	// OpenDisk opens a disk of a stopped machine. It refuses a running one. As long as
+	// a disk is open, nobody starts the machine through this provider.
 	OpenDisk(ctx context.Context, ref Ref, key string, mode OpenMode) (OpenedDisk, error)
+	// Stamp tells what the disks of a stopped machine look like from outside: it is
+	// another text after any of them was written to, by whomever, as far as the place
+	// where they lie shows it. That they were only opened may change it too. It is ""
+	// for a running machine, and when the provider cannot tell.
+	Stamp(ctx context.Context, ref Ref) (string, error)
 }
 
 // OpenMode says what an opened disk may be used for.

@@ -36,4 +36,9 @@
 // date while the replica still works, by comparing them with the vault; then stops
 // the replica, takes a last point, applies what it changed, and starts the
 // original. A machine that no longer exists at the source is made again.
+//
+// Between these steps nobody holds the original's disks, and a fence keeps only those
+// from starting it who come through Riparo. So what the disks look like is kept whenever
+// the failback is done with them. Looking otherwise, they are compared as a whole before
+// the last changes count as applied, and after that the next point is.
 package recovery

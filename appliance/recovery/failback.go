@@ -108,55 +108,6 @@ func (r *Recovery) restoreOriginal(ctx context.Context, w *jobs.Work) error {
 	return nil
 }
 
-// restoreDisks makes the original's disks equal to a point: only what changed
-// since another point, or everything when since is empty.
-func (r *Recovery) restoreDisks(ctx context.Context, w *jobs.Work, m store.Machine, point replication.RecoveryPoint, since replication.PointID) error {
-	opener, err := r.sites.DiskOpener(m.Source.Site)
-	if err != nil {
-		return err
-	}
-	for _, d := range m.Disks {
-		if d.Excluded || !contains(point.Disks, d.ID) {
-			continue
-		}
-		did, err := r.restoreDisk(ctx, w, opener, m, d, point.ID, since)
-		if err != nil {
-			return fmt.Errorf("restore disk %s of %s: %w", d.Key, m.Name, err)
-		}
-		w.Evidence(d.Key, fmt.Sprintf("compared %d, wrote %d bytes", did.compared, did.written))
-	}
-	w.Evidence("recovery point", string(point.ID))
-	return nil
-}
-
-func (r *Recovery) restoreDisk(ctx context.Context, w *jobs.Work, opener hypervisor.DiskOpener, m store.Machine, d store.Disk, point, since replication.PointID) (did restored, err error) {
-	view, err := r.vault.View(ctx, d.ID, point)
-	if err != nil {
-		return did, err
-	}
-	defer func() { err = errors.Join(err, view.Close()) }()
-	regions := view.Regions(ctx)
-	if since != "" {
-		changed, err := r.vault.Changed(ctx, d.ID, since, point)
-		if err != nil {
-			return did, err
-		}
-		regions = func(yield func(replication.Region, error) bool) {
-			for _, region := range changed {
-				if !yield(region, nil) {
-					return
-				}
-			}
-		}
-	}
-	disk, err := opener.OpenDisk(ctx, hypervisor.Ref(m.Source.Ref), d.Key, hypervisor.ReadWrite)
-	if err != nil {
-		return did, err
-	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	return restore(ctx, disk, view, regions, w.Progress)
-}
-
 // replicaGone is kept by a failback whose replica does not exist any more.
 const replicaGone = "replica gone"
 
@@ -209,6 +160,8 @@ func (r *Recovery) sendLastReplicaChanges(ctx context.Context, w *jobs.Work) err
 	return nil
 }
 
+// applyLastChanges brings the original from the point that it was restored to to the last
+// one. An original that may have been written to since is compared as a whole.
 func (r *Recovery) applyLastChanges(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
@@ -218,7 +171,26 @@ func (r *Recovery) applyLastChanges(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	return r.restoreDisks(ctx, w, m, point, replication.PointID(w.Get("restored point")))
+	if err := r.stopAndFence(ctx, w, m.Source, "failback from "+m.Target.Site+" is under way"); err != nil {
+		return err
+	}
+	since := replication.PointID(w.Get("restored point"))
+	same, err := r.untouched(ctx, w, m)
+	if err != nil {
+		return err
+	}
+	if !same {
+		since = ""
+	}
+	if !same && w.Get(originalStamp) != "" {
+		w.Evidence("original", "it ran or was written to meanwhile, and is compared as a whole")
+		if _, err := r.change(w, func(*store.Machine) error { return nil }, store.Event{Severity: store.SeverityWarning, Code: "original.ran",
+			Text:   fmt.Sprintf("the original of %s at %s ran or was written to while the failback was under way; its disks are compared once more, and what was written there is lost", m.Name, m.Source.Site),
+			Action: "see who started it there"}); err != nil {
+			return err
+		}
+	}
+	return r.restoreDisks(ctx, w, m, point, since)
 }
 
 func (r *Recovery) startOriginal(ctx context.Context, w *jobs.Work) error {
@@ -229,12 +201,21 @@ func (r *Recovery) startOriginal(ctx context.Context, w *jobs.Work) error {
 	if err := r.fence(ctx, w, m.Target, "failed back to "+m.Source.Site); err != nil {
 		return err
 	}
+	// The original's disks are the last point: forward replication goes on from it. If
+	// they may have been written to since, it compares.
+	since := replication.PointID(w.Get("last point"))
+	same, err := r.untouched(ctx, w, m)
+	if err != nil {
+		return err
+	}
+	if !same {
+		since = ""
+	}
 	w.Set("original started", "true")
 	if err := w.Save(ctx); err != nil {
 		return err
 	}
-	// The original's disks are the last point: forward replication goes on from it.
-	return r.startAgain(ctx, m.Source, replication.PointID(w.Get("last point")))
+	return r.startAgain(ctx, m.Source, since)
 }
 
 func (r *Recovery) observeOriginal(ctx context.Context, w *jobs.Work) error {

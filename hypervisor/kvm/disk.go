@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"riparo/hypervisor"
 	"riparo/replication"
@@ -77,6 +78,31 @@ func (s *Site) OpenDisk(ctx context.Context, ref hypervisor.Ref, key string, mod
 		return nil, errors.Join(fmt.Errorf("open disk %s of %s: %w", key, d.Name, err), st.release())
 	}
 	return &openedDisk{Client: client, storage: st, key: key}, nil
+}
+
+// Stamp tells what the images of a stopped machine look like: where each lies, and when it
+// was written last.
+func (s *Site) Stamp(ctx context.Context, ref hypervisor.Ref) (string, error) {
+	d, err := s.load(ref)
+	if err != nil {
+		return "", err
+	}
+	if state := s.observe(ctx, d.Name); state != ended {
+		return "", nil // whoever settles it writes to the images
+	}
+	var stamp strings.Builder
+	for _, disk := range d.Disks {
+		path := s.diskPath(disk)
+		one, err := stampOf(path)
+		if err != nil {
+			return "", fmt.Errorf("look at disk %s of %s: %w", disk.Key, d.Name, err)
+		}
+		if one == "" {
+			return "", nil
+		}
+		fmt.Fprintf(&stamp, "%s %q %s\n", disk.Key, path, one)
+	}
+	return stamp.String(), nil
 }
 
 // openedDisk is a disk of a stopped machine.

@@ -39,6 +39,8 @@ type definition struct {
 	// ShutDown: the guest ended by itself and nothing was written since.
 	ShutDown bool `json:"shut_down"`
 
+	// Stamp is a text by chance, another one after each write that follows a look at it.
+	Stamp string `json:"stamp,omitempty"`
 	// Generation is the current one of change tracking.
 	Generation uint32 `json:"generation"`
 	// Points are the instants that are remembered: the last generation that

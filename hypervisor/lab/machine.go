@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -35,6 +36,7 @@ type machine struct {
 	rests   bool         // because its record is full, and the console says so
 	capture *capture     // the open one, or nil
 	opened  map[*openedDisk]struct{}
+	stamped bool // nobody was told the stamp that the next write would make wrong
 	removed bool // or its site was closed; changed only with turn and io held
 
 	flattening chan struct{} // one slot, taken by the Flatten under way
@@ -123,6 +125,9 @@ func (m *machine) write(ctx context.Context, d *disk, e replication.Extent, data
 	if err := e.Within(d.size); err != nil {
 		return fmt.Errorf("disk %s: %w", d.key, err)
 	}
+	if err := m.restamp(); err != nil {
+		return fmt.Errorf("disk %s: %w", d.key, err)
+	}
 	if m.capture != nil {
 		m.capture.keep(ctx, d, e)
 	}
@@ -131,6 +136,19 @@ func (m *machine) write(ctx context.Context, d *disk, e replication.Extent, data
 		return d.discard(ctx, e, generation)
 	}
 	return d.write(ctx, data, e.Offset, generation)
+}
+
+// restamp makes a stamp wrong that somebody may know, before the disks are written to. The
+// caller holds io.
+func (m *machine) restamp() error {
+	if m.stamped {
+		return nil
+	}
+	if err := m.change(func(d *definition) { d.Stamp = rand.Text() }); err != nil {
+		return err
+	}
+	m.stamped = true
+	return nil
 }
 
 func (m *machine) currentGeneration() uint32 {

@@ -48,6 +48,31 @@ func (s *Site) OpenDisk(ctx context.Context, ref hypervisor.Ref, key string, mod
 	return o, nil
 }
 
+// Stamp tells what the disks of a stopped machine look like.
+func (s *Site) Stamp(ctx context.Context, ref hypervisor.Ref) (string, error) {
+	m, done, err := s.takeTurn(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	m.io.Lock()
+	defer m.io.Unlock()
+	if m.definition().Running {
+		return "", nil
+	}
+	if m.definition().Stamp == "" { // nothing was written yet
+		if err := m.restamp(); err != nil {
+			return "", err
+		}
+	}
+	m.stamped = false
+	stamp := m.definition().Stamp
+	for _, d := range m.definition().Disks {
+		stamp += fmt.Sprintf(" %s %d", d.Key, d.Size)
+	}
+	return stamp, nil
+}
+
 func (o *openedDisk) Size() int64 { return o.d.size }
 
 func (o *openedDisk) ReadAt(p []byte, offset int64) (int, error) {

@@ -41,6 +41,7 @@ var plantedBugs = map[string]string{
 	"the start forgets what to track":         "overlay/everything_since_the_point",
 	"flatten does nothing":                    "overlay/flattened",
 	"zeroing an opened disk does nothing":     "open_disk/what_was_written",
+	"a stamp does not change with the disks":  "open_disk/a_stamp_tells_that_disks_were_written",
 	"the disk of a running machine is opened": "open_disk_of_a_running_machine",
 	"the console is that of the last start":   "console",
 	"something stays behind":                  "nothing_is_left_behind",
@@ -168,6 +169,14 @@ func (p planted) OpenDisk(ctx context.Context, ref hypervisor.Ref, key string, m
 		return plantedDisk{d}, nil
 	}
 	return d, err
+}
+
+func (p planted) Stamp(ctx context.Context, ref hypervisor.Ref) (string, error) {
+	stamp, err := p.Site.Stamp(ctx, ref)
+	if p.bug == "a stamp does not change with the disks" && stamp != "" {
+		stamp = "as ever"
+	}
+	return stamp, err
 }
 
 type plantedDisk struct{ hypervisor.OpenedDisk }

@@ -69,6 +69,68 @@ func (s *suite) opensDisk(t *testing.T) {
 	}
 }
 
+// stamps: the stamp of a machine's disks stays as long as nobody writes to them, and is
+// another one afterwards.
+func (s *suite) stamps(t *testing.T) {
+	opener := offered[hypervisor.DiskOpener](t, s.p, "DiskOpener")
+	m := s.create(t, s.spec("riparo-suite-replica", "m-suite/open"))
+	stamp := func() string {
+		t.Helper()
+		text, err := opener.Stamp(s.context(t), m.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := stamp()
+	if before == "" {
+		t.Skip("not offered: this provider cannot tell whether disks were written")
+	}
+	for _, key := range []string{"vda", "vdb"} {
+		if again := stamp(); again != before {
+			t.Errorf("nobody wrote, and the stamp is %q: want %q", again, before)
+		}
+		a, b := s.open(t, m.Ref, "vda", hypervisor.ReadWrite), s.open(t, m.Ref, "vdb", hypervisor.ReadWrite)
+		d := map[string]hypervisor.OpenedDisk{"vda": a, "vdb": b}[key]
+		// The same bytes as are there: written is written.
+		if _, err := d.WriteAt(make([]byte, 4096), mib); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(d.Sync(), a.Close(), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		after := stamp()
+		if after == before {
+			t.Errorf("disk %s was written, and the stamp is %q as before", key, after)
+		}
+		before = after
+	}
+	if s.h.Reopen != nil {
+		s.p = s.h.Reopen(t, s.p)
+		opener = s.p.(hypervisor.DiskOpener)
+		if again := stamp(); again != before {
+			t.Errorf("after a crash of the appliance the stamp is %q: want %q", again, before)
+		}
+	}
+	if _, err := opener.Stamp(s.context(t), "riparo-no-such-machine"); !errors.Is(err, hypervisor.ErrNoMachine) {
+		t.Errorf("the stamp of a machine that does not exist: %v: want ErrNoMachine", err)
+	}
+}
+
+// stampOfSource is "" for a provider that has none.
+func (s *suite) stampOfSource(t *testing.T) string {
+	t.Helper()
+	opener, ok := s.p.(hypervisor.DiskOpener)
+	if !ok {
+		return ""
+	}
+	stamp, err := opener.Stamp(s.context(t), s.ref)
+	if err != nil {
+		t.Errorf("look at the disks of the stopped source: %v", err)
+	}
+	return stamp
+}
+
 func (s *suite) opensReadOnly(t *testing.T) {
 	offered[hypervisor.DiskOpener](t, s.p, "DiskOpener")
 	m := s.create(t, s.spec("riparo-suite-replica", "m-suite/open"))
@@ -95,6 +157,9 @@ func (s *suite) refusesRunning(t *testing.T) {
 		if d, err := opener.OpenDisk(s.context(t), s.ref, s.keys[0], mode); err == nil {
 			t.Errorf("the disk of a running machine was opened; closing it: %v", d.Close())
 		}
+	}
+	if stamp, err := opener.Stamp(s.context(t), s.ref); err != nil || stamp != "" {
+		t.Errorf("the stamp of a running machine is %q, %v: want none", stamp, err)
 	}
 }
 

@@ -63,6 +63,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("open disk", func(t *testing.T) {
 		t.Run("what was written is read again", s.opensDisk)
 		t.Run("for reading it takes no writes", s.opensReadOnly)
+		t.Run("a stamp tells that disks were written", s.stamps)
 	})
 	t.Run("power", func(t *testing.T) { t.Run("starting twice is harmless", s.startTwice) })
 	t.Run("console", func(t *testing.T) { s.console(t) })
@@ -78,11 +79,15 @@ func Run(t *testing.T, h Harness) {
 			s.cycle(t, c)
 		}
 		t.Run("a guest that is asked ends by itself", s.shutsDown)
+		stamp := s.stampOfSource(t)
 		t.Run("stopping a stopped machine is harmless", s.stopTwice)
 		t.Run("a stopped machine is captured clean", func(t *testing.T) { s.captureStopped(t, c) })
 		t.Run("a fenced machine does not start", s.fenced)
 		t.Run("captures go on after a restart", func(t *testing.T) { s.captureRestarted(t, c) })
 		t.Run("without grace the plug is pulled", s.pullsPlug)
+		if after := s.stampOfSource(t); after == stamp && after != "" {
+			t.Errorf("the machine was started, wrote, and was stopped, and its stamp is %q as before", after)
+		}
 		t.Run("captures go on after a power cut", func(t *testing.T) { s.captureRestarted(t, c) })
 		t.Run("forgetting leaves no memory", s.forget)
 	})

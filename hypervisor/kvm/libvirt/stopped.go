@@ -114,6 +114,33 @@ func (h *Host) forgetStopped(ctx context.Context, d *domain) error {
 	return site.Forget(ctx, ref)
 }
 
+// Stamp tells what the images of a domain that is off look like. Those on another host
+// cannot be looked at.
+func (h *Host) Stamp(ctx context.Context, ref hypervisor.Ref) (string, error) {
+	_, release, err := h.hold(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	dom, err := h.find(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	state, _, err := h.power(ctx, dom)
+	if err != nil || powerOf(state) != hypervisor.Stopped || !h.place.local() {
+		return "", err
+	}
+	d, err := h.describe(ctx, dom, rpc.DomainXMLInactive)
+	if err != nil {
+		return "", err
+	}
+	site, shadow, err := h.shadow(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	return site.Stamp(ctx, shadow)
+}
+
 // OpenDisk opens a disk of a domain that is off.
 func (h *Host) OpenDisk(ctx context.Context, ref hypervisor.Ref, key string, mode hypervisor.OpenMode) (hypervisor.OpenedDisk, error) {
 	_, release, err := h.hold(ctx, ref)

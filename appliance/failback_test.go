@@ -1,0 +1,76 @@
+package appliance_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"riparo/appliance"
+	"riparo/hypervisor"
+	"riparo/hypervisor/lab"
+	"riparo/replication"
+	"riparo/replication/lifecycle"
+	"riparo/store"
+	"riparo/web/api"
+)
+
+// TestAFailbackNoticesAnOriginalThatRanBetweenItsSteps: somebody lifts the fence, starts the
+// original and stops it again, in each of the moments in which the failback does not hold
+// its disks. What that boot wrote is either gone afterwards or part of the machine.
+func TestAFailbackNoticesAnOriginalThatRanBetweenItsSteps(t *testing.T) {
+	for _, c := range []struct {
+		after string // the step
+		told  int
+	}{
+		{"bring the original disks up to date", 1},
+		{"send the last changes", 1},
+		{"apply the last changes", 0}, // it ran from the last point on, as it would have anyway
+		{"take ownership", 0},
+	} {
+		t.Run(c.after, func(t *testing.T) {
+			var th *theater
+			var site *lab.Site
+			var set, over atomic.Bool
+			committed := func([]string) {
+				if !set.Load() || !th.stepIsOver(lifecycle.Failback, c.after) || !over.CompareAndSwap(false, true) {
+					return
+				}
+				ctx := context.Background()
+				err := errors.Join(site.Unfence(ctx, th.ref), site.Start(ctx, th.ref, hypervisor.StartOptions{}),
+					site.Encrypt(ctx, th.ref, "vda", replication.Extent{Offset: 5 << 20, Length: 1 << 20}))
+				_, stopped := site.Stop(ctx, th.ref, 0)
+				if err = errors.Join(err, stopped); err != nil {
+					t.Error(err)
+				}
+			}
+			th, site = labbed(t, appliance.Config{Data: t.TempDir(), StepsTwice: true, Committed: committed}, replication.DefaultPolicy())
+			th.away()
+			set.Store(true)
+			th.ask(api.Request{Verb: lifecycle.Failback})
+			if !over.Load() {
+				t.Fatal("nobody came between")
+			}
+			if told := th.events("original.ran"); len(told) != c.told {
+				t.Errorf("that the original ran was told %d times, want %d", len(told), c.told)
+			}
+			th.bothEndsAreEqual()
+		})
+	}
+}
+
+// stepIsOver looks whether the newest job is of a kind and a step of it is done.
+func (th *theater) stepIsOver(verb lifecycle.Verb, step string) bool {
+	over := false
+	err := th.a.Rooms().Store.View(func(tx *store.Tx) error {
+		newest, err := tx.JobsOf(th.id).Page("", 1, true)
+		over = err == nil && len(newest) > 0 && newest[0].Kind == string(verb) &&
+			slices.ContainsFunc(newest[0].Steps, func(s store.Step) bool { return s.Name == step && s.State == store.Succeeded })
+		return err
+	})
+	if err != nil {
+		th.Error(err)
+	}
+	return over
+}
