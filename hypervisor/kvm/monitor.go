@@ -28,7 +28,7 @@ const monitorWait = 30 * time.Second
 const statusWait = 5 * time.Second
 
 // dial connects to one of a machine's monitors. The error wraps fleece.ErrEnded when
-// no QEMU is there.
+// no QEMU is there, and not when only its socket is gone.
 func (s *Site) dial(ctx context.Context, name, monitor string) (*qmp.Conn, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, monitorWait, fmt.Errorf("no answer within %s", monitorWait))
 	defer cancel()
@@ -37,11 +37,31 @@ func (s *Site) dial(ctx context.Context, name, monitor string) (*qmp.Conn, error
 	case err == nil:
 		return conn, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		if lost := s.lost(name); lost != nil {
+			return nil, lost
+		}
 		return nil, fmt.Errorf("machine %s: %w", name, fleece.ErrEnded)
 	}
 	return nil, &replication.Problem{
 		Code: "kvm.monitor", Cause: fmt.Sprintf("machine %s: QEMU does not answer on its monitor: %v", name, err), Effect: "nothing was done",
 		Action: "if it stays so, check the storage that the machine's disks are on, and that no other program holds its QMP sockets", Remedy: replication.Retry, Err: err,
+	}
+}
+
+// errLost: a QEMU lives and nobody reaches it.
+var errLost = errors.New("QEMU runs without its sockets")
+
+// lost says what to do about a QEMU that lives although its sockets are gone, as when
+// somebody cleared /tmp, or XDG_RUNTIME_DIR is another one now. It is not off: its guest
+// runs on, and a second copy must not be started. nil when no such process lives.
+func (s *Site) lost(name string) error {
+	pid, alive := processOf(s.runFile(name, "pid"))
+	if !alive {
+		return nil
+	}
+	return &replication.Problem{
+		Code: "kvm.lost", Cause: fmt.Sprintf("machine %s runs in QEMU process %d, and its sockets in %s are gone", name, pid, s.socketFolder(name)), Effect: "the machine cannot be seen or asked; nothing was done",
+		Action: "shut its guest down from within, or end that process, then start the machine again", Remedy: replication.Retry, Err: errLost,
 	}
 }
 
@@ -54,7 +74,7 @@ const (
 	running
 	paused
 	guestDown // the guest powered down; QEMU stays so that its last state can be kept
-	unclear   // QEMU is there but does not answer
+	unclear   // QEMU is there but does not answer, or its sockets are gone
 )
 
 func (s state) power() hypervisor.Power {
@@ -63,21 +83,27 @@ func (s state) power() hypervisor.Power {
 
 // observe looks at a machine.
 func (s *Site) observe(ctx context.Context, name string) state {
+	state, _ := s.observeOr(ctx, name)
+	return state
+}
+
+// observeOr looks at a machine, and says why it is unclear what it does.
+func (s *Site) observeOr(ctx context.Context, name string) (state, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
 	conn, err := s.dial(ctx, name, "status")
 	if errors.Is(err, fleece.ErrEnded) {
-		return ended
+		return ended, nil
 	}
 	if err != nil {
-		return unclear
+		return unclear, err
 	}
 	defer conn.Close()
 	state, err := queryState(ctx, conn)
 	if errors.Is(err, qmp.ErrClosed) {
-		return ended
+		return ended, nil
 	}
-	return state
+	return state, err
 }
 
 func queryState(ctx context.Context, monitor fleece.Monitor) (state, error) {

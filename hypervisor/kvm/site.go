@@ -169,7 +169,7 @@ func (s *Site) Machine(ctx context.Context, ref hypervisor.Ref) (hypervisor.Mach
 	if err != nil {
 		return hypervisor.Machine{}, err
 	}
-	state := s.observe(ctx, d.Name)
+	state, why := s.observeOr(ctx, d.Name)
 	if state == guestDown {
 		// The memory of a machine that powered down by itself is given back.
 		s.settleIfIdle(ctx, d)
@@ -190,6 +190,9 @@ func (s *Site) Machine(ctx context.Context, ref hypervisor.Ref) (hypervisor.Mach
 		}
 	}
 	m.Disks, m.Obstacles = s.disks(d)
+	if errors.Is(why, errLost) {
+		m.Obstacles = append(m.Obstacles, "its QEMU runs and the sockets to it are gone: shut its guest down from within, or end that process, then start the machine again")
+	}
 	return m, nil
 }
 

@@ -36,7 +36,8 @@ func (s *Site) Start(ctx context.Context, ref hypervisor.Ref, options hypervisor
 			Action: "fail back to it, or lift the fence once the other copy is gone for good", Remedy: replication.Stop, Err: hypervisor.ErrFenced,
 		}
 	}
-	switch s.observe(ctx, d.Name) {
+	state, why := s.observeOr(ctx, d.Name)
+	switch state {
 	case running:
 		return nil
 	case guestDown:
@@ -44,6 +45,9 @@ func (s *Site) Start(ctx context.Context, ref hypervisor.Ref, options hypervisor
 			return err
 		}
 	case paused, unclear:
+		if errors.Is(why, errLost) {
+			return why
+		}
 		return &replication.Problem{
 			Code: "kvm.paused", Cause: fmt.Sprintf("machine %s is paused, or QEMU does not answer", d.Name), Effect: "it was not started anew",
 			Action: "let it continue, or stop it first", Remedy: replication.Retry,

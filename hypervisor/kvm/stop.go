@@ -35,9 +35,10 @@ func (s *Site) stop(ctx context.Context, d *Definition, p *seat, grace time.Dura
 		return hypervisor.AlreadyStopped, s.settle(ctx, d, p)
 	case running, unclear:
 		// That it could not be seen just now is no reason to pull the plug of a guest
-		// that may run well; one that does not answer here either has only that left.
+		// that may run well; one that does not answer here either has only that left. One
+		// whose sockets are gone runs well for all that is known: a person can ask it.
 		if grace > 0 {
-			if err := s.askToShutDown(ctx, d, grace); err != nil && (before == running || ctx.Err() != nil) {
+			if err := s.askToShutDown(ctx, d, grace); err != nil && (before == running || ctx.Err() != nil || errors.Is(err, errLost)) {
 				return "", fmt.Errorf("stop machine %s: %w", d.Name, err)
 			}
 		}
