@@ -72,3 +72,16 @@ type Fencer interface {
 	// Unfence lets it start again.
 	Unfence(ctx context.Context, ref Ref) error
 }
+
+// Settler ends what a process that is gone left under way in machines: an open capture, a
+// guest that stands still because of one, a freeze.
+type Settler interface {
+	// Settle looks for such things and ends them. It leaves alone what this provider
+	// holds itself, machines that somebody works with just now, and a guest that a person
+	// paused. Where nothing is left it costs little: it may be called often. What could
+	// not be ended is in the error, and the next call tries again.
+	//
+	// A capture of another process that lives is ended too: whoever calls Settle is the
+	// one who takes the points of the place.
+	Settle(ctx context.Context) error
+}

@@ -23,6 +23,12 @@ const (
 	refreshEvery = 30 * time.Second
 	// contactLimit bounds one listing of a site.
 	contactLimit = 20 * time.Second
+	// settleEvery is how often is looked for what a process that died left under way in
+	// machines: a guest may stand still because of it. It costs little.
+	settleEvery = 5 * time.Second
+	// settleLimit bounds one such look: an agent that does not answer takes 3 s of it, a
+	// QEMU that hangs 30 s.
+	settleLimit = time.Minute
 )
 
 // OpenFunc connects to a site. The appliance gives one that knows all kinds.
@@ -70,12 +76,24 @@ func New(st *store.Store, open OpenFunc, log *slog.Logger) *Sites {
 func (s *Sites) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	watched := map[string]bool{}
+	contacted := make(chan struct{})
+	group.Go(func() error {
+		select {
+		case <-contacted:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return s.settle(ctx)
+	})
 	group.Go(func() error {
 		tick := time.NewTicker(refreshEvery)
 		defer tick.Stop()
-		for {
+		for first := true; ; first = false {
 			if err := s.Refresh(ctx); err != nil && ctx.Err() == nil {
 				s.log.Warn("sites are not all reachable", "error", err)
+			}
+			if first {
+				close(contacted)
 			}
 			for name, p := range s.providers() {
 				w, ok := p.(hypervisor.Watcher)
@@ -94,6 +112,37 @@ func (s *Sites) Run(ctx context.Context) error {
 		}
 	})
 	return group.Wait()
+}
+
+// settle ends what a process that died left under way in machines, soon after the sites
+// were contacted and again and again. This appliance takes the points of its sites, and
+// works with one provider of each: [Sites.Check] opens another and must not come here.
+func (s *Sites) settle(ctx context.Context) error {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	said := map[string]string{} // by site: what failed is told once, not every time
+	for {
+		for name, p := range s.providers() {
+			settler, ok := p.(hypervisor.Settler)
+			if !ok {
+				continue
+			}
+			limited, cancel := context.WithTimeout(ctx, settleLimit)
+			err := settler.Settle(limited)
+			cancel()
+			if err == nil {
+				delete(said, name)
+			} else if ctx.Err() == nil && said[name] != err.Error() {
+				said[name] = err.Error()
+				s.log.Warn("what an earlier run left in a machine is not ended yet", "site", name, "error", err)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // watch listens to one provider and lists the site again after each change. A

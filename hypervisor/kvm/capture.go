@@ -3,9 +3,7 @@ package kvm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 
 	"riparo/hypervisor"
 	"riparo/hypervisor/kvm/fleece"
@@ -28,7 +26,7 @@ func (s *Site) BeginPoint(ctx context.Context, request hypervisor.PointRequest) 
 		p.capture.supersede()
 		p.capture = nil
 	}
-	if err := s.thawLeftover(ctx, d); err != nil {
+	if err := s.settleLeft(ctx, d, (*fleece.Machine).Thaw); err != nil {
 		return nil, err
 	}
 	c := &capture{site: s, name: d.Name, seat: p}
@@ -41,13 +39,6 @@ func (s *Site) BeginPoint(ctx context.Context, request hypervisor.PointRequest) 
 		m = c.storage.machine()
 	default:
 		m = s.fleeceMachine(d)
-		m.Connect = func(ctx context.Context) (fleece.Monitor, func(), error) {
-			conn, err := s.dial(ctx, d.Name, "control")
-			if err != nil {
-				return nil, nil, err
-			}
-			return conn, func() { conn.Close() }, nil
-		}
 		m.Clean = s.observe(ctx, d.Name) == guestDown
 	}
 	if c.Capture, err = fleece.Begin(ctx, m, request); err != nil {
@@ -78,7 +69,7 @@ func (s *Site) Forget(ctx context.Context, ref hypervisor.Ref) error {
 		p.capture.supersede()
 		p.capture = nil
 	}
-	if err := s.thawLeftover(ctx, d); err != nil {
+	if err := s.settleLeft(ctx, d, (*fleece.Machine).Thaw); err != nil {
 		return err
 	}
 	if s.observe(ctx, d.Name) != ended {
@@ -143,12 +134,18 @@ func (c *capture) closeStorage() error {
 	return st.release()
 }
 
-// fleeceMachine is what package fleece needs to know of a running machine, except
-// how to connect to it.
+// fleeceMachine is what package fleece needs to know of a running machine.
 func (s *Site) fleeceMachine(d *Definition) fleece.Machine {
 	m := fleece.Machine{
 		Name: d.Name, Scratch: fleece.Folder(s.scratch(d.Name)), Socket: s.socket(d.Name, "nbd.sock"),
 		Reserve: s.options.ScratchReserve, Limit: s.options.ScratchLimit,
+		Connect: func(ctx context.Context) (fleece.Monitor, func(), error) {
+			conn, err := s.dial(ctx, d.Name, "control")
+			if err != nil {
+				return nil, nil, err
+			}
+			return conn, func() { conn.Close() }, nil
+		},
 	}
 	for _, disk := range d.Disks {
 		m.Disks = append(m.Disks, fleece.Disk{Key: disk.Key, Device: d.devicePath(disk.Key), Node: diskNode(disk.Key)})
@@ -161,7 +158,7 @@ func (s *Site) fleeceMachine(d *Definition) fleece.Machine {
 			}
 			return agent, func() { agent.Close() }, nil
 		}
-		m.Freezing = func(freezing bool) error { return s.markFreeze(d.Name, freezing) }
+		m.Freezing = func(_ context.Context, freezing bool) error { return s.markFreeze(d.Name, freezing) }
 	}
 	return m
 }
@@ -176,41 +173,6 @@ func (s *Site) markFreeze(name string, freezing bool) error {
 	}
 	if err := os.Remove(path); err != nil && exists(path) {
 		return err
-	}
-	return nil
-}
-
-// thawLeftover thaws a guest that a crash of this program left frozen.
-func (s *Site) thawLeftover(ctx context.Context, d *Definition) error {
-	if !exists(s.runFile(d.Name, freezeMark)) {
-		return nil
-	}
-	if state := s.observe(ctx, d.Name); !d.GuestAgent || state != running && state != paused {
-		return s.markFreeze(d.Name, false) // a freeze ends with its guest
-	}
-	m := s.fleeceMachine(d)
-	return m.Thaw(ctx)
-}
-
-// thawLeftovers thaws all of them. One that cannot be thawed now is tried again by
-// its next capture, and does not keep the site from opening.
-func (s *Site) thawLeftovers(ctx context.Context) error {
-	marks, err := filepath.Glob(filepath.Join(s.folder, "run", "*", freezeMark))
-	if err != nil {
-		return fmt.Errorf("open site %s: %w", s.folder, err)
-	}
-	for _, mark := range marks {
-		name := filepath.Base(filepath.Dir(mark))
-		d, err := s.load(hypervisor.Ref(name))
-		if err != nil {
-			continue
-		}
-		_, release, err := s.hold(ctx, name)
-		if err != nil {
-			return err
-		}
-		_ = s.thawLeftover(ctx, d)
-		release()
 	}
 	return nil
 }

@@ -45,6 +45,16 @@
 // A killed QEMU loses them; persistent bitmaps of qcow2 disks become "inconsistent".
 // Both are found by the next capture, which then compares the disk with the vault.
 //
+// A QEMU whose sockets are gone is told by its pid file: the machine is unknown then, not
+// stopped.
+//
+// # What a process that died left
+//
+// A capture that nobody will end costs the guest room, and one that was cut off in its
+// first milliseconds may stop it: [Site.Settle] finds it by its scratch files, ends it, and
+// lets a guest go on that QEMU stopped because of an I/O error. A freeze is found by its
+// mark. Until then the next capture does the same.
+//
 // # Captures of stopped machines
 //
 // The disks of a machine that is off are opened by a QEMU without a machine. Bitmaps,

@@ -70,11 +70,12 @@ var (
 	_ hypervisor.DiskOpener    = (*Site)(nil)
 	_ hypervisor.ConsoleReader = (*Site)(nil)
 	_ hypervisor.Fencer        = (*Site)(nil)
+	_ hypervisor.Settler       = (*Site)(nil)
 )
 
-// Open opens the site in a folder, which must exist. Guests that a crash left frozen
-// are thawed.
-func Open(ctx context.Context, folder string, options Options) (*Site, error) {
+// Open opens the site in a folder, which must exist. What a crash left under way in its
+// machines [Site.Settle] ends.
+func Open(_ context.Context, folder string, options Options) (*Site, error) {
 	absolute, err := filepath.Abs(folder)
 	if err != nil {
 		return nil, fmt.Errorf("open site %s: %w", folder, err)
@@ -100,8 +101,7 @@ func Open(ctx context.Context, folder string, options Options) (*Site, error) {
 	if options.ScratchReserve == 0 {
 		options.ScratchReserve = DefaultScratchReserve
 	}
-	s := &Site{folder: absolute, options: options, machines: map[string]*seat{}}
-	return s, s.thawLeftovers(ctx)
+	return &Site{folder: absolute, options: options, machines: map[string]*seat{}}, nil
 }
 
 // Describe says what the site is.

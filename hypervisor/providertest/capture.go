@@ -165,6 +165,11 @@ func (s *suite) captureFrozen(t *testing.T, c *copies) {
 	for _, d := range capture.Disks() {
 		before[d.Key()] = sum(t, d)
 	}
+	if settler, ok := s.p.(hypervisor.Settler); ok { // it is nobody's leftover
+		if err := settler.Settle(s.context(t)); err != nil {
+			t.Errorf("look for leftovers while a capture is open: %v", err)
+		}
+	}
 	for range 3 {
 		s.machine.Write(t, s.ref)
 		for _, d := range capture.Disks() {
@@ -245,6 +250,14 @@ func (s *suite) captureCrash(t *testing.T, c *copies) {
 		s.p = s.h.Reopen(t, s.p)
 		if m := s.report(t); m.Power != hypervisor.Running {
 			t.Fatalf("after a crash of the appliance the machine is %s", m.Power)
+		}
+		if settler, ok := s.p.(hypervisor.Settler); ok {
+			if err := settler.Settle(s.context(t)); err != nil {
+				t.Errorf("end what a crash left: %v", err)
+			}
+			if _, err := capture.Disks()[0].ReadAt(make([]byte, 512), 0); err == nil {
+				t.Error("the capture of a process that is gone is open still")
+			}
 		}
 		s.machine.Write(t, s.ref)
 		s.cycle(t, c)

@@ -34,8 +34,8 @@ func Begin(ctx context.Context, m Machine, request hypervisor.PointRequest) (*Ca
 		c.release()
 		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
 		defer cancel()
-		// What cannot be undone now the next capture undoes, by its rules.
-		if removeViews(cleaning, monitor, &m) == nil {
+		// What cannot be undone now Settle and the next capture undo, by their rules.
+		if removeViews(cleaning, monitor, &m, !c.stood) == nil {
 			var undo []args
 			for _, d := range c.disks {
 				undo = append(undo, d.takeBack()...)
@@ -77,7 +77,7 @@ func (m *Machine) asked(request hypervisor.PointRequest) ([]Disk, error) {
 
 func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, request hypervisor.PointRequest) error {
 	m := c.machine
-	if err := removeViews(ctx, monitor, m); err != nil {
+	if err := removeViews(ctx, monitor, m, true); err != nil {
 		return err
 	}
 	if err := refuseOtherJobs(ctx, monitor); err != nil {
@@ -108,9 +108,8 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 		}
 		plans[i].merge, plans[i].remove = nil, nil
 	}
-	stood := false
 	if running {
-		if stood, err = standsAfterError(ctx, monitor); err != nil {
+		if c.stood, err = standsAfterError(ctx, monitor); err != nil {
 			return err
 		}
 		var reserve int64
@@ -130,7 +129,7 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 		return err
 	}
 	if running {
-		if err := c.handOver(ctx, monitor, disks, stood); err != nil {
+		if err := c.handOver(ctx, monitor, disks); err != nil {
 			return err
 		}
 	}
@@ -196,9 +195,8 @@ func (c *Capture) take(ctx context.Context, monitor Monitor, disks []Disk, plans
 	return nil
 }
 
-// handOver lets the filters take over from the jobs. stood says that the guest stood
-// after an I/O error before the capture began, which is then not its doing.
-func (c *Capture) handOver(ctx context.Context, monitor Monitor, disks []Disk, stood bool) error {
+// handOver lets the filters take over from the jobs.
+func (c *Capture) handOver(ctx context.Context, monitor Monitor, disks []Disk) error {
 	began := time.Now()
 	if err := addPassGroup(ctx, monitor); err != nil {
 		return err
@@ -214,7 +212,7 @@ func (c *Capture) handOver(ctx context.Context, monitor Monitor, disks []Disk, s
 	c.instant.Evidence["window"] = time.Since(began).Round(10 * time.Microsecond).String()
 	if stands, err := standsAfterError(ctx, monitor); err != nil {
 		return err
-	} else if stands && !stood {
+	} else if stands && !c.stood {
 		return c.resume(ctx, monitor)
 	}
 	return nil
@@ -233,7 +231,7 @@ func standsAfterError(ctx context.Context, monitor Monitor) (bool, error) {
 // window ran out (more was overwritten within milliseconds than had been allocated),
 // the write now succeeds; if its own disk fails, it stops again at once.
 func (c *Capture) resume(ctx context.Context, monitor Monitor) error {
-	if err := monitor.Execute(ctx, "cont", nil, nil); err != nil {
+	if err := c.machine.goOn(ctx, monitor); err != nil {
 		return err
 	}
 	return c.machine.brokenProblem(c.disks[0].key, errors.New("more was overwritten at the instant than was allocated for it"))

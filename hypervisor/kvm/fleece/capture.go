@@ -18,6 +18,9 @@ type Capture struct {
 	point   replication.PointID
 	instant hypervisor.Instant
 	disks   []*CapturedDisk
+	// stood says that the guest stood after an I/O error before the capture began, which
+	// is then not its doing.
+	stood bool
 
 	guard      sync.WaitGroup // the goroutine that watches the scratch folder
 	stopGuard  context.CancelFunc
@@ -110,7 +113,7 @@ func (c *Capture) finish(ctx context.Context, actionsFor func(*CapturedDisk) []a
 		return err
 	}
 	defer disconnect()
-	if err := removeViews(ctx, monitor, c.machine); err != nil {
+	if err := removeViews(ctx, monitor, c.machine, false); err != nil {
 		return err
 	}
 	g, err := readGraph(ctx, monitor)
@@ -184,7 +187,7 @@ func (c *Capture) giveUp(ctx context.Context) error {
 		return err
 	}
 	defer disconnect()
-	return removeViews(ctx, monitor, c.machine)
+	return removeViews(ctx, monitor, c.machine, false)
 }
 
 // roomFor reports why the scratch folder cannot take more bytes.

@@ -92,6 +92,12 @@ func TestEveryCaptureIsItsInstant(t *testing.T) {
 					c.Supersede() // what is left of it in this process
 				}
 				w.died, w.crashAfter = false, 0
+				if w.rng.IntN(3) == 0 {
+					if err := fleece.Settle(t.Context(), w.machine()); err != nil {
+						t.Fatalf("settle after point %s: %v", point, err)
+					}
+					w.expectNothingOpen()
+				}
 			}
 			t.Logf("%d captures came through, in %d the program died", survived, died)
 			if err := fleece.Forget(t.Context(), w.machine()); err != nil {
@@ -162,10 +168,33 @@ func (w *world) expectModes(c *fleece.Capture, restarted string) {
 	}
 }
 
+// expectNothingOpen looks for everything of captures but bitmaps.
+func (w *world) expectNothingOpen() {
+	w.t.Helper()
+	var nodes []struct {
+		Name string `json:"node-name"`
+	}
+	if err := w.Execute(w.t.Context(), "query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, n := range nodes {
+		if strings.HasPrefix(n.Name, "riparo-") {
+			w.t.Errorf("the node %s is there still", n.Name)
+		}
+	}
+	w.expectNoneOf("query-jobs", "query-block-exports")
+}
+
 // expectNothingLeft looks into QEMU and the scratch folder for what captures put there.
 func (w *world) expectNothingLeft() {
 	w.t.Helper()
-	for _, command := range []string{"query-named-block-nodes", "query-jobs", "query-block-exports"} {
+	w.expectNoneOf("query-named-block-nodes", "query-jobs", "query-block-exports")
+}
+
+// expectNoneOf looks for our names in answers of QEMU, and for files in the scratch folder.
+func (w *world) expectNoneOf(commands ...string) {
+	w.t.Helper()
+	for _, command := range commands {
 		var reply json.RawMessage
 		if err := w.Execute(w.t.Context(), command, nil, &reply); err != nil {
 			w.t.Fatal(err)

@@ -16,6 +16,8 @@ const (
 	agentAnswer = 3 * time.Second
 	// thawLimit is how long is tried to thaw a guest. Every second counts then.
 	thawLimit = 20 * time.Second
+	// markLimit is how long the note of a freeze may take, which may lie on another host.
+	markLimit = 5 * time.Second
 	// DefaultFreezeLimit is used when a request names none.
 	DefaultFreezeLimit = 10 * time.Second
 )
@@ -48,7 +50,7 @@ func (m *Machine) frozen(ctx context.Context, limit time.Duration, instant func(
 		f.warn("no application consistency: %v", err)
 		return f, instant()
 	}
-	if err := m.mark(true); err != nil {
+	if err := m.mark(ctx, true); err != nil {
 		release()
 		f.warn("no application consistency: the freeze cannot be noted down: %v", err)
 		return f, instant()
@@ -105,7 +107,7 @@ func (m *Machine) frozen(ctx context.Context, limit time.Duration, instant func(
 			cancel()
 			release()
 			f.stood = time.Since(began)
-			return f, errors.Join(failed, m.mark(false))
+			return f, errors.Join(failed, m.mark(ctx, false))
 		}
 		cancel()
 	} else {
@@ -124,30 +126,51 @@ func (m *Machine) Thaw(ctx context.Context) error {
 	defer cancel()
 	var last error
 	err := poll(ctx, func() (bool, error) {
-		try, cancel := context.WithTimeout(ctx, agentAnswer)
-		defer cancel()
-		agent, release, err := m.Agent(try)
-		if err != nil {
-			last = err
-			return false, nil
-		}
-		defer release()
-		if last = qga.Thaw(try, agent); last != nil {
-			return false, nil
-		}
-		still, err := qga.Frozen(try, agent)
-		last = err
-		return err == nil && !still, nil
+		last = m.thawOnce(ctx)
+		return last == nil, nil
 	})
 	if err != nil {
 		return m.thawProblem(errors.Join(err, last))
 	}
-	return m.mark(false)
+	return m.mark(ctx, false)
 }
 
-func (m *Machine) mark(freezing bool) error {
+// TryThaw tries once to thaw the guest: for one that may have been frozen by a process
+// that is gone, and for who can try again later.
+func (m *Machine) TryThaw(ctx context.Context) error {
+	if err := m.thawOnce(ctx); err != nil {
+		return m.thawProblem(err)
+	}
+	return m.mark(ctx, false)
+}
+
+// thawOnce thaws the guest in one conversation. The agent says itself that nothing is
+// frozen any more: it answers in the order of the commands, so that a freeze which was
+// still on its way has landed before.
+func (m *Machine) thawOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentAnswer, fmt.Errorf("no answer within %s", agentAnswer))
+	defer cancel()
+	agent, release, err := m.Agent(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := qga.Thaw(ctx, agent); err != nil {
+		return err
+	}
+	still, err := qga.Frozen(ctx, agent)
+	if err == nil && still {
+		err = errors.New("it is frozen still")
+	}
+	return err
+}
+
+// mark notes that a freeze may be in force, or that none is.
+func (m *Machine) mark(ctx context.Context, freezing bool) error {
 	if m.Freezing == nil {
 		return nil
 	}
-	return m.Freezing(freezing)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markLimit)
+	defer cancel()
+	return m.Freezing(ctx, freezing)
 }

@@ -72,7 +72,7 @@ func (a *fakeAgent) machine() *Machine {
 	return &Machine{
 		Name:     "web01",
 		Agent:    func(context.Context) (qga.Executor, func(), error) { return a, func() {}, nil },
-		Freezing: func(freezing bool) error { a.marked = freezing; return nil },
+		Freezing: func(_ context.Context, freezing bool) error { a.marked = freezing; return nil },
 	}
 }
 

@@ -91,6 +91,16 @@ func (g *graph) nodeBelow(d Disk, name string) string {
 	return ""
 }
 
+// hasWindow reports whether a capture of a machine that runs is or was open.
+func (g *graph) hasWindow() bool {
+	for name := range g.nodes {
+		if _, ok := keyOf(name, windowNode); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // resolve finds the node that holds the data of each disk, below whatever a capture
 // put above it.
 func (g *graph) resolve(machine string, disks []Disk) ([]Disk, error) {

@@ -21,12 +21,14 @@ type Machine struct {
 	Clean bool
 	// Connect opens the machine's monitor for one operation.
 	Connect func(ctx context.Context) (monitor Monitor, release func(), err error)
+	// Continue lets a guest go on that QEMU stopped. If nil the monitor is told to.
+	Continue func(ctx context.Context) error
 	// Agent opens a conversation with the guest agent. It is nil when the machine
 	// has no channel for one.
 	Agent func(ctx context.Context) (agent qga.Executor, release func(), err error)
 	// Freezing is called before a freeze with true and after the thaw with false,
 	// so that a freeze can be ended after a crash. It may be nil.
-	Freezing func(bool) error
+	Freezing func(ctx context.Context, freezing bool) error
 
 	// Scratch is where old content is kept, and Socket the path of the NBD server's
 	// socket as QEMU sees it.

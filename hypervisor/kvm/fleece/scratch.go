@@ -19,6 +19,8 @@ type Scratch interface {
 	Path(name string) string
 	// Remove deletes files; that one is missing is no error.
 	Remove(ctx context.Context, names []string) error
+	// Left reports whether any of the files is there.
+	Left(ctx context.Context, names []string) (bool, error)
 	// Usage tells how many bytes the files take and how many are free.
 	Usage(ctx context.Context, names []string) (used, free int64, err error)
 }
@@ -54,6 +56,16 @@ func (f Folder) Remove(_ context.Context, names []string) error {
 		}
 	}
 	return failed
+}
+
+// Left reports whether any of the files is there.
+func (f Folder) Left(_ context.Context, names []string) (bool, error) {
+	for _, name := range names {
+		if _, err := os.Lstat(f.Path(name)); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // Geometry of the images that EmptyImage makes (QEMU's docs/interop/qcow2.txt).

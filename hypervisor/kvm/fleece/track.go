@@ -57,7 +57,7 @@ func Forget(ctx context.Context, m Machine) error {
 		return err
 	}
 	defer release()
-	if err := removeViews(ctx, monitor, &m); err != nil {
+	if err := removeViews(ctx, monitor, &m, true); err != nil {
 		return err
 	}
 	g, err := readGraph(ctx, monitor)
@@ -77,12 +77,13 @@ func Forget(ctx context.Context, m Machine) error {
 	return nil
 }
 
-// Clear removes the open views of captures from a machine. Bitmaps stay.
+// Clear removes the open views of captures from a machine that is about to end. Bitmaps
+// stay, and a guest that stands still goes on doing so.
 func Clear(ctx context.Context, m Machine) error {
 	monitor, release, err := m.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return removeViews(ctx, monitor, &m)
+	return removeViews(ctx, monitor, &m, false)
 }

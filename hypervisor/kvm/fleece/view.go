@@ -113,11 +113,12 @@ func (m *Machine) serve(ctx context.Context, monitor Monitor, disks []Disk, plan
 }
 
 // removeViews removes everything of captures from a QEMU except bitmaps, in an order that
-// is right for whatever state a crash left it in.
-func removeViews(ctx context.Context, monitor Monitor, m *Machine) error {
+// is right for whatever state a crash left it in. release lets a guest go on that QEMU
+// stopped because a window had no room.
+func removeViews(ctx context.Context, monitor Monitor, m *Machine, release bool) error {
 	err := errors.Join(cancelJobs(ctx, monitor), removeExports(ctx, monitor))
 	if err == nil {
-		err = removeNodes(ctx, monitor)
+		err = m.removeNodes(ctx, monitor, release)
 	}
 	if err != nil {
 		return fmt.Errorf("machine %s: remove what is left of a capture: %w", m.Name, err)
@@ -191,10 +192,22 @@ func removeExports(ctx context.Context, monitor Monitor) error {
 }
 
 // removeNodes gives the devices their own nodes back and deletes ours.
-func removeNodes(ctx context.Context, monitor Monitor) error {
+func (m *Machine) removeNodes(ctx context.Context, monitor Monitor, release bool) error {
 	g, err := readGraph(ctx, monitor)
 	if err != nil {
 		return err
+	}
+	// The jobs are gone, so the guest's writes need no room any more. Its going on comes
+	// before the nodes are removed, which say that it may have been stopped by us: whoever
+	// dies in between leaves them to the next.
+	if release && g.hasWindow() {
+		if stands, err := standsAfterError(ctx, monitor); err != nil {
+			return err
+		} else if stands {
+			if err := m.goOn(ctx, monitor); err != nil {
+				return fmt.Errorf("let the guest go on: %w", err)
+			}
+		}
 	}
 	remove := func(kinds ...func(string) string) error {
 		for _, kind := range kinds {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"time"
+	"slices"
 
 	rpc "github.com/digitalocean/go-libvirt"
 
@@ -72,32 +72,11 @@ func (h *Host) beginRunning(ctx context.Context, dom rpc.Domain, d *domain, requ
 			}
 		}
 	}
-	if !p.thawed && machine.Agent != nil {
-		if err := thawLeftover(ctx, &machine); err != nil {
-			return nil, err
-		}
-		p.thawed = true
+	if err := h.settleLeft(ctx, &machine, p, (*fleece.Machine).Thaw); err != nil {
+		return nil, err
 	}
+	p.settled = false // until this one is known to have ended
 	return fleece.Begin(ctx, machine, request)
-}
-
-// askLimit is how long an agent may take to say whether a freeze is in force.
-const askLimit = 3 * time.Second
-
-// thawLeftover thaws a guest that an earlier process of ours left frozen. An agent
-// that does not answer says nothing of a freeze: it would answer in one.
-func thawLeftover(ctx context.Context, m *fleece.Machine) error {
-	asking, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	agent, release, err := m.Agent(asking)
-	if err != nil {
-		return nil
-	}
-	defer release()
-	if frozen, err := qga.Frozen(asking, agent); err != nil || !frozen {
-		return nil
-	}
-	return m.Thaw(ctx)
 }
 
 // Forget removes everything that captures left on a domain.
@@ -133,19 +112,36 @@ func (h *Host) Forget(ctx context.Context, ref hypervisor.Ref) error {
 	if err != nil {
 		return err
 	}
-	if machine.Agent != nil {
-		if err := thawLeftover(ctx, &machine); err != nil {
-			return err
-		}
+	if err := h.settleLeft(ctx, &machine, p, (*fleece.Machine).Thaw); err != nil {
+		return err
 	}
 	return fleece.Forget(ctx, machine)
 }
 
 // fleeceMachine is what package fleece needs to know of a domain that runs.
 func (h *Host) fleeceMachine(ctx context.Context, dom rpc.Domain, d *domain) (fleece.Machine, error) {
+	m := h.machineOf(dom, d)
+	all, err := h.drives(ctx, dom)
+	if err != nil {
+		return m, err
+	}
+	disks := m.Disks
+	m.Disks = nil
+	for _, k := range d.disks() {
+		if b, ok := all.of(k); ok && slices.Contains(disks, fleece.Disk{Key: k.Target.Device}) {
+			m.Disks = append(m.Disks, fleece.Disk{Key: k.Target.Device, Device: b.Device})
+		}
+	}
+	return m, nil
+}
+
+// machineOf is that as far as it can be known without asking the domain's QEMU: disks
+// have keys only.
+func (h *Host) machineOf(dom rpc.Domain, d *domain) fleece.Machine {
+	scratch := h.place.scratch(path.Join(h.options.Folder, "scratch", d.UUID), d.owner())
 	m := fleece.Machine{
 		Name: d.Name, Reserve: h.options.ScratchReserve, Limit: h.options.ScratchLimit, Dial: h.place.dial,
-		Scratch: h.place.scratch(path.Join(h.options.Folder, "scratch", d.UUID), d.owner()),
+		Scratch: scratch,
 		Socket:  path.Join(h.options.Folder, "scratch", d.UUID, "nbd"),
 		Connect: func(ctx context.Context) (fleece.Monitor, func(), error) {
 			state, _, err := h.power(ctx, dom)
@@ -157,14 +153,11 @@ func (h *Host) fleeceMachine(ctx context.Context, dom rpc.Domain, d *domain) (fl
 			}
 			return monitor{h, dom}, func() {}, nil
 		},
-	}
-	all, err := h.drives(ctx, dom)
-	if err != nil {
-		return m, err
+		Continue: func(ctx context.Context) error { return h.goOn(ctx, dom) },
 	}
 	for _, k := range d.disks() {
-		if b, ok := all.of(k); ok && len(k.Target.Device) <= fleece.MaxKeyLength {
-			m.Disks = append(m.Disks, fleece.Disk{Key: k.Target.Device, Device: b.Device})
+		if len(k.Target.Device) <= fleece.MaxKeyLength {
+			m.Disks = append(m.Disks, fleece.Disk{Key: k.Target.Device})
 		}
 	}
 	if d.agent() {
@@ -173,8 +166,16 @@ func (h *Host) fleeceMachine(ctx context.Context, dom rpc.Domain, d *domain) (fl
 			a := agent{h, dom}
 			return a, func() {}, a.Execute(ctx, "guest-ping", nil, nil)
 		}
+		m.Freezing = func(ctx context.Context, freezing bool) error {
+			if freezing {
+				return scratch.Make(ctx, freezeMark, nil, 0)
+			}
+			// A note that stays costs one more thaw, and no point.
+			_ = scratch.Remove(ctx, []string{freezeMark})
+			return nil
+		}
 	}
-	return m, nil
+	return m
 }
 
 // superseder is a capture that can be told that a newer one begins.

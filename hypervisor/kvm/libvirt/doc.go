@@ -40,6 +40,13 @@
 //   - Bitmaps of raw disks end with QEMU's process, which with libvirt is every power
 //     off; those of qcow2 disks are kept.
 //
+// # What a process that died left
+//
+// While a capture is open its files are in the scratch folder, and while a guest may be
+// frozen a file "frozen" is: by these [Host.Settle] knows which domains to look into, and
+// asks nothing of the others. A guest that stands after an I/O error goes on by
+// virDomainResume, and only if that is the reason libvirt knows.
+//
 // # Machines that are off
 //
 // Their disks are opened by a [kvm.Site] in the state folder, on the daemon's own host

@@ -63,6 +63,7 @@ type seat struct {
 	lock    chan struct{} // one operation at a time; holds a token when free
 	capture *capture      // the open one, or nil; guarded by lock
 	thawed  bool          // no freeze of an earlier process can be in force; guarded by lock
+	settled bool          // nothing can be left open in it; guarded by lock
 }
 
 var (
@@ -73,6 +74,7 @@ var (
 	_ hypervisor.DiskOpener    = (*Host)(nil)
 	_ hypervisor.ConsoleReader = (*Host)(nil)
 	_ hypervisor.Fencer        = (*Host)(nil)
+	_ hypervisor.Settler       = (*Host)(nil)
 )
 
 // Open prepares for a host; it is dialed by the first call that needs it, and again
@@ -234,16 +236,22 @@ func hasCode(err error, code rpc.ErrorNumber) bool {
 	return ok && e.Code == uint32(code)
 }
 
-// hold begins an operation on a domain: one at a time in this process.
-func (h *Host) hold(ctx context.Context, ref hypervisor.Ref) (*seat, func(), error) {
+// seat is this process's part of a domain.
+func (h *Host) seat(ref hypervisor.Ref) *seat {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	p := h.seats[ref]
 	if p == nil {
 		p = &seat{lock: make(chan struct{}, 1)}
 		p.lock <- struct{}{}
 		h.seats[ref] = p
 	}
-	h.mu.Unlock()
+	return p
+}
+
+// hold begins an operation on a domain: one at a time in this process.
+func (h *Host) hold(ctx context.Context, ref hypervisor.Ref) (*seat, func(), error) {
+	p := h.seat(ref)
 	select {
 	case <-p.lock:
 		return p, func() { p.lock <- struct{}{} }, nil

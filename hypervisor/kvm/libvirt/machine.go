@@ -91,12 +91,18 @@ func (h *Host) describe(ctx context.Context, dom rpc.Domain, flags rpc.DomainXML
 
 // power asks what a domain does, and why it is off.
 func (h *Host) power(ctx context.Context, dom rpc.Domain) (rpc.DomainState, rpc.DomainShutoffReason, error) {
+	state, reason, err := h.powerWhy(ctx, dom)
+	return state, rpc.DomainShutoffReason(reason), err
+}
+
+// powerWhy asks what a domain does, and why: what the reason means depends on the state.
+func (h *Host) powerWhy(ctx context.Context, dom rpc.Domain) (rpc.DomainState, int32, error) {
 	type pair struct{ state, reason int32 }
 	p, err := call(ctx, h, func(l *rpc.Libvirt) (pair, error) {
 		state, reason, err := l.DomainGetState(dom, 0)
 		return pair{state, reason}, err
 	})
-	return rpc.DomainState(p.state), rpc.DomainShutoffReason(p.reason), err
+	return rpc.DomainState(p.state), p.reason, err
 }
 
 func powerOf(state rpc.DomainState) hypervisor.Power {

@@ -141,4 +141,6 @@ func (noScratch) Make(context.Context, string, []byte, int64) error { return err
 
 func (noScratch) Remove(context.Context, []string) error { return nil }
 
+func (noScratch) Left(context.Context, []string) (bool, error) { return false, nil }
+
 func (noScratch) Usage(context.Context, []string) (int64, int64, error) { return 0, 0, errNowhere }

@@ -252,6 +252,16 @@ func (f farFolder) Remove(ctx context.Context, names []string) error {
 	return err
 }
 
+// Left looks for the files.
+func (f farFolder) Left(ctx context.Context, names []string) (bool, error) {
+	command := "false"
+	for _, name := range names {
+		command += " || test -e " + quote(f.Path(name))
+	}
+	out, err := f.there.run(ctx, nil, "if "+command+"; then echo left; fi")
+	return len(out) > 0, err
+}
+
 // Usage runs df for the room and stat for the files, in POSIX's and GNU's forms.
 func (f farFolder) Usage(ctx context.Context, names []string) (used, free int64, err error) {
 	command := "mkdir -p " + quote(f.folder) + " && df -Pk " + quote(f.folder) + " | tail -n 1 && cd " + quote(f.folder) + " && stat -c %b -- /dev/null"

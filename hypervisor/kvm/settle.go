@@ -1,0 +1,78 @@
+package kvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"riparo/hypervisor"
+	"riparo/hypervisor/kvm/fleece"
+)
+
+// Settle ends what a process that is gone left under way in machines: captures, a stand
+// still because of them, freezes. A machine that somebody works with is left alone.
+func (s *Site) Settle(ctx context.Context) error {
+	names, err := s.names()
+	if err != nil {
+		return fmt.Errorf("settle the machines of %s: %w", s.folder, err)
+	}
+	failed := make([]error, len(names))
+	var group errgroup.Group
+	group.SetLimit(discoverAtOnce)
+	for i, name := range names {
+		group.Go(func() error {
+			failed[i] = s.settleIfLeft(ctx, name)
+			return nil
+		})
+	}
+	return errors.Join(group.Wait(), errors.Join(failed...))
+}
+
+// settleIfLeft looks first, without taking part in anything.
+func (s *Site) settleIfLeft(ctx context.Context, name string) error {
+	d, err := s.load(hypervisor.Ref(name))
+	if err != nil {
+		return nil // discovery tells of it
+	}
+	m := s.fleeceMachine(d)
+	if left, err := m.Left(ctx); err != nil || !left && !exists(s.runFile(name, freezeMark)) {
+		return err
+	}
+	p := s.seat(name)
+	select {
+	case <-p.lock:
+	default:
+		return nil
+	}
+	defer func() { p.lock <- struct{}{} }()
+	unlock, ok, err := tryLock(s.runFile(name, "lock"))
+	if err != nil || !ok {
+		return err
+	}
+	defer unlock()
+	if p.capture != nil {
+		return nil
+	}
+	return s.settleLeft(ctx, d, (*fleece.Machine).TryThaw)
+}
+
+// settleLeft ends what captures left open, and then a freeze: a guest that stands still
+// thaws nothing. The caller holds the machine and says how patiently it is thawed.
+func (s *Site) settleLeft(ctx context.Context, d *Definition, thaw func(*fleece.Machine, context.Context) error) error {
+	m := s.fleeceMachine(d)
+	if err := fleece.Settle(ctx, m); err != nil {
+		return err
+	}
+	if !exists(s.runFile(d.Name, freezeMark)) {
+		return nil
+	}
+	switch state, why := s.observeOr(ctx, d.Name); {
+	case state == unclear: // its guest may be frozen, whatever is in the way
+		return why
+	case d.GuestAgent && (state == running || state == paused):
+		return thaw(&m, ctx)
+	}
+	return s.markFreeze(d.Name, false) // a freeze ends with its guest
+}
