@@ -24,6 +24,13 @@ const timelineSlots = 200
 // inWindow gives the points of a window, its name and its length.
 func inWindow(points []replication.RecoveryPoint, window string, now time.Time) ([]replication.RecoveryPoint, string, time.Duration) {
 	chosen := windows[0]
+	var newest, oldest time.Duration // ages; the vault's order is not that of a clock that was set
+	if len(points) > 0 {
+		newest, oldest = now.Sub(points[0].Time), now.Sub(points[0].Time)
+	}
+	for _, p := range points {
+		newest, oldest = min(newest, now.Sub(p.Time)), max(oldest, now.Sub(p.Time))
+	}
 	found := false
 	for _, w := range windows {
 		if w.value == window {
@@ -31,7 +38,6 @@ func inWindow(points []replication.RecoveryPoint, window string, now time.Time) 
 		}
 	}
 	if !found && len(points) > 0 { // the shortest that shows all, or else an hour, or else something
-		newest, oldest := now.Sub(points[0].Time), now.Sub(points[len(points)-1].Time)
 		for _, w := range windows {
 			chosen = w
 			if oldest < w.span || w.span >= time.Hour && newest < w.span {
@@ -41,10 +47,7 @@ func inWindow(points []replication.RecoveryPoint, window string, now time.Time) 
 	}
 	span := chosen.span
 	if span == 0 {
-		span = time.Minute
-		if len(points) > 0 {
-			span = max(span, now.Sub(points[len(points)-1].Time))
-		}
+		span = max(time.Minute, oldest)
 	}
 	var in []replication.RecoveryPoint
 	for _, p := range points {
