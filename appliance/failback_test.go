@@ -74,3 +74,28 @@ func (th *theater) stepIsOver(verb lifecycle.Verb, step string) bool {
 	}
 	return over
 }
+
+// TestACanceledFailbackEndsWithoutItsReplica: a site that is lost keeps nobody from acting
+// again.
+func TestACanceledFailbackEndsWithoutItsReplica(t *testing.T) {
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	_, secondary := th.away()
+	job := th.unseen(lifecycle.Failback)
+	secondary.SetUnreachable(true)
+	th.cancel(job)
+	if m := th.machine(); m.State != lifecycle.ProtectedReverse || m.Direction != lifecycle.Reverse {
+		t.Errorf("the machine is %s, %s; want it protected in reverse", m.State, m.Direction)
+	}
+	if told := th.events("replica.not-started"); len(told) != 1 {
+		t.Errorf("that the replica is down was told %d times, want once", len(told))
+	}
+	if power := th.powerOf(th.primary, th.ref); power != hypervisor.Stopped {
+		t.Errorf("the original is %s; both copies could run", power)
+	}
+	secondary.SetUnreachable(false)
+	if _, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error { m.BootSign = ""; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	th.ask(api.Request{Verb: lifecycle.Failback})
+	th.bothEndsAreEqual()
+}

@@ -265,7 +265,8 @@ func (r *Recovery) removeOldReplica(ctx context.Context, w *jobs.Work) error {
 // undoFailback lets the replica work on: the original is stopped and fenced again,
 // and the replica starts if it had been shut down. The order is what keeps two
 // copies from running: whatever fails here ends the undo, and it is tried again
-// from the beginning.
+// from the beginning. Only a replica that cannot be started, as when its site is lost, does
+// not keep the undo from its end.
 func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
@@ -273,6 +274,15 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	}
 	if m.State != lifecycle.FailingBack {
 		return nil // the failback is done; only the old replica was not removed
+	}
+	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
+	defer cancel()
+	hopeless := w.Job().Attempt >= undoTries
+	if w.Get("replica"+stopped) != "" && !hopeless {
+		// As long as there is hope the original is not stopped for nothing.
+		if _, err := r.power(ctx, m.Target); err != nil && !errors.Is(err, hypervisor.ErrNoMachine) {
+			return err
+		}
 	}
 	if w.Get("original started") == "true" {
 		if err := r.stopAndFence(ctx, w, m.Source, "failback was undone"); err != nil {
@@ -282,10 +292,16 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 			return err
 		}
 	}
+	var told []store.Event
 	if err := r.turnOn(ctx, w, m.Target, "replica"); err != nil {
-		return err
+		if !hopeless {
+			return err
+		}
+		w.Evidence("replica", "not started again: "+err.Error())
+		told = append(told, store.Event{Severity: store.SeverityCritical, Code: "replica.not-started", Text: fmt.Sprintf("the failback was undone, and the replica of %s could not be started again at %s: %v", m.Name, m.Target.Site, err),
+			Action: "when its site is back, fail back again, which needs no replica that runs; or start it there"})
 	}
-	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil); err != nil {
+	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil, told...); err != nil {
 		return err
 	}
 	r.replication.Nudge(m.ID)
