@@ -78,10 +78,19 @@ func (th *theater) stepIsOver(verb lifecycle.Verb, step string) bool {
 // TestACanceledFailbackEndsWithoutItsReplica: a site that is lost keeps nobody from acting
 // again.
 func TestACanceledFailbackEndsWithoutItsReplica(t *testing.T) {
-	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
-	_, secondary := th.away()
-	job := th.unseen(lifecycle.Failback)
-	secondary.SetUnreachable(true)
+	var th *theater
+	var secondary *lab.Site
+	var set, lost atomic.Bool
+	committed := func([]string) {
+		if set.Load() && th.stepIsOver(lifecycle.Failback, "shut down the replica") && lost.CompareAndSwap(false, true) {
+			secondary.SetUnreachable(true)
+		}
+	}
+	th, _ = labbed(t, appliance.Config{Data: t.TempDir(), Committed: committed}, replication.DefaultPolicy())
+	_, secondary = th.away()
+	set.Store(true)
+	job := th.begin(api.Request{Verb: lifecycle.Failback})
+	th.until("the site is lost", lost.Load)
 	th.cancel(job)
 	if m := th.machine(); m.State != lifecycle.ProtectedReverse || m.Direction != lifecycle.Reverse {
 		t.Errorf("the machine is %s, %s; want it protected in reverse", m.State, m.Direction)
@@ -93,9 +102,38 @@ func TestACanceledFailbackEndsWithoutItsReplica(t *testing.T) {
 		t.Errorf("the original is %s; both copies could run", power)
 	}
 	secondary.SetUnreachable(false)
-	if _, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error { m.BootSign = ""; return nil }); err != nil {
-		t.Fatal(err)
-	}
 	th.ask(api.Request{Verb: lifecycle.Failback})
 	th.bothEndsAreEqual()
+}
+
+// TestACanceledFailbackKeepsTheOnlyCopyThatRuns: the original is not stopped as long as the
+// replica's site is lost.
+func TestACanceledFailbackKeepsTheOnlyCopyThatRuns(t *testing.T) {
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	replica, secondary := th.away()
+	job := th.unseen(lifecycle.Failback)
+	secondary.SetUnreachable(true)
+	if err := th.a.CancelJob(t.Context(), "test", job); err != nil {
+		t.Fatal(err)
+	}
+	th.until("the undo was tried often", func() bool {
+		j, err := store.Get(th.a.Rooms().Store, store.Jobs, job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.State == store.Canceled {
+			t.Fatal("the failback is canceled, and neither copy runs")
+		}
+		return j.Attempt > 4
+	})
+	if power := th.powerOf(th.primary, th.ref); power != hypervisor.Running {
+		t.Errorf("the original is %s; no copy runs", power)
+	}
+	secondary.SetUnreachable(false)
+	if j := th.ended(job); j.State != store.Canceled {
+		t.Fatalf("job %s is %s: %+v", j.Kind, j.State, j.Error)
+	}
+	if of, rf := th.powerOf(th.primary, th.ref), th.powerOf(th.secondary, replica); of != hypervisor.Stopped || rf != hypervisor.Running {
+		t.Errorf("the original is %s and the replica %s; want stopped and running", of, rf)
+	}
 }

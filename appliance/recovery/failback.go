@@ -265,8 +265,9 @@ func (r *Recovery) removeOldReplica(ctx context.Context, w *jobs.Work) error {
 // undoFailback lets the replica work on: the original is stopped and fenced again,
 // and the replica starts if it had been shut down. The order is what keeps two
 // copies from running: whatever fails here ends the undo, and it is tried again
-// from the beginning. Only a replica that cannot be started, as when its site is lost, does
-// not keep the undo from its end.
+// from the beginning. A replica that cannot be started, as when its site is lost, does not
+// keep the undo from its end, unless the original runs: the only copy that does is not
+// stopped.
 func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
@@ -277,14 +278,14 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
 	defer cancel()
-	hopeless := w.Job().Attempt >= undoTries
+	originalRuns := w.Get("original started") == "true"
+	hopeless := w.Job().Attempt >= undoTries && !originalRuns
 	if w.Get("replica"+stopped) != "" && !hopeless {
-		// As long as there is hope the original is not stopped for nothing.
 		if _, err := r.power(ctx, m.Target); err != nil && !errors.Is(err, hypervisor.ErrNoMachine) {
 			return err
 		}
 	}
-	if w.Get("original started") == "true" {
+	if originalRuns {
 		if err := r.stopAndFence(ctx, w, m.Source, "failback was undone"); err != nil {
 			return err
 		}
