@@ -117,6 +117,13 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	}
 }
 
+// Cold reports whether an extent with so many bytes of data is best read as a whole, with
+// its holes: it comes from the disk, around the page cache. Else who reads a hole too makes
+// room for its zeroes in there.
+func (f *File) Cold(e replication.Extent, data int64) bool {
+	return !f.reader.Cached(e.Offset, e.Length, data)
+}
+
 // Check tells whether the file is still the one that was opened: there, of the
 // same length and, for a regular file, not written since. It is the last thing to
 // do before a recovery point is closed. What it finds is the problem image.changed.

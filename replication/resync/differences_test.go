@@ -249,7 +249,22 @@ func TestIslandsOfDataAreReadTogether(t *testing.T) {
 	if got := source.calls.Load(); got != 2 {
 		t.Errorf("the islands were read in %d pieces, want 2", got)
 	}
+	// What is on a disk is read at once, whatever lies between.
+	source.calls.Store(0)
+	clear(holder.bytes)
+	c = Differences(coldImage{source}, holder, disk, nil)
+	if _, err := apply(t, c, holder.bytes); err != nil || !bytes.Equal(holder.bytes, want) {
+		t.Fatalf("cold: %v, or what the regions call zero is not zero", err)
+	}
+	if p := c.Progress(); p.Read != 14*4<<10 || source.calls.Load() != 1 {
+		t.Errorf("cold: the islands were read in %d pieces, want 1; progress %+v", source.calls.Load(), p)
+	}
 }
+
+// coldImage lies on a disk.
+type coldImage struct{ *image }
+
+func (coldImage) Cold(e replication.Extent, data int64) bool { return data == 14*4<<10 }
 
 func TestNewContentIsNotLookedAtTwice(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 5))

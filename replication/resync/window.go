@@ -183,18 +183,29 @@ func hashes(ctx context.Context, c *Comparison, e replication.Extent, chunk int6
 }
 
 // readGap is how long a zero stretch may be that is read with the data around it: two
-// reads take longer than such zeroes, which are holes as a rule. Neither the limit nor the
-// progress counts them.
+// reads take longer than such zeroes, which are holes as a rule. Of what comes from a disk
+// any may be. Neither the limit nor the progress counts them.
 const readGap = 64 << 10
 
+// colder is a source that knows of the page cache of this machine.
+type colder interface {
+	// Cold reports whether an extent with so many bytes of data is read from a disk, and
+	// best as a whole.
+	Cold(e replication.Extent, data int64) bool
+}
+
 func (w *window) readInto(data []byte, source replication.Source) error {
+	gap := int64(readGap)
+	if s, ok := source.(colder); ok && len(w.parts) > 1 && s.Cold(w.Extent, w.toRead()) {
+		gap = windowBytes
+	}
 	for parts := w.parts; len(parts) > 0; {
 		if parts[0].Zero {
 			clear(w.slice(data, parts[0].Extent))
 			parts = parts[1:]
 			continue
 		}
-		n := together(parts)
+		n := together(parts, gap)
 		span := replication.Extent{Offset: parts[0].Offset, Length: parts[n-1].End() - parts[0].Offset}
 		if err := replication.ReadFull(source, w.slice(data, span), span.Offset); err != nil {
 			return err
@@ -212,12 +223,12 @@ func (w *window) readInto(data []byte, source replication.Source) error {
 }
 
 // together is how many of the first parts are read as one: they begin and end with data.
-func together(parts []replication.Region) int {
+func together(parts []replication.Region, gap int64) int {
 	n := 1
 	for i, part := range parts {
 		if !part.Zero {
 			n = i + 1
-		} else if part.End()-parts[n-1].End() > readGap {
+		} else if part.End()-parts[n-1].End() > gap {
 			break
 		}
 	}

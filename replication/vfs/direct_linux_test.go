@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -161,6 +162,44 @@ func TestAReaderGivesWhatTheFileHasCachedOrNot(t *testing.T) {
 	}
 	if n, err := reader.ReadAt(aligned(r, 1<<20), 2<<20); n != 0 || err != io.EOF {
 		t.Errorf("behind the end of a file that was cut: %d bytes, error %v", n, err)
+	}
+}
+
+// TestAReaderTellsWhatIsCached: of the data of a range, whatever its holes.
+func TestAReaderTellsWhatIsCached(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size, island = 1 << 20, 4 << 10
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{100 << 10, 900 << 10} {
+		if _, err := f.WriteAt(make([]byte, island), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reader := NewReader(f, size)
+	defer reader.Close()
+	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+		t.Fatal(err)
+	}
+	if reader.Cached(0, size, 2*island) {
+		if reader.direct == nil || reader.refused.Load() {
+			t.Skip("this file system or kernel has no way around the page cache, or does not tell what is in it")
+		}
+		t.Error("what was thrown out of the page cache is said to be there")
+	}
+	if _, err := f.ReadAt(make([]byte, island), 100<<10); err != nil {
+		t.Fatal(err)
+	}
+	if !reader.Cached(0, size, 2*island) {
+		t.Error("half of the data is in the page cache, and is said not to be")
+	}
+	if reader.Cached(512<<10, 512<<10, island) {
+		t.Error("another half is said to be there as well")
 	}
 }
 

@@ -44,11 +44,7 @@ func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
 		uintptr(unsafe.Pointer(unsafe.SliceData(p)))%directAlignment != 0 {
 		return r.file.ReadAt(p, offset)
 	}
-	cached, ok := r.cached(offset, int64(len(p)))
-	if !ok {
-		r.refused.Store(true)
-	}
-	if !ok || cached {
+	if r.Cached(offset, int64(len(p)), int64(len(p))) {
 		return r.file.ReadAt(p, offset)
 	}
 	n, err := r.direct.ReadAt(p, offset)
@@ -60,21 +56,26 @@ func (r *Reader) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// cached reports whether the page cache has half of a range or more: then that is the
-// faster way. It reports not ok if the system cannot tell, as Linux before 6.5.
-func (r *Reader) cached(offset, length int64) (cached, ok bool) {
-	raw, err := r.file.SyscallConn()
-	if err != nil {
-		return false, false
+// Cached reports whether a range that has so many bytes of data, the rest being holes, is
+// read faster through the page cache: half of them or more are there already. It is the
+// only way if the system cannot tell what is there, as Linux before 6.5.
+func (r *Reader) Cached(offset, length, data int64) bool {
+	if r.direct == nil || r.refused.Load() {
+		return true
 	}
 	var pages unix.Cachestat_t
-	control := raw.Control(func(fd uintptr) {
-		err = unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(offset), Len: uint64(length)}, &pages, 0)
-	})
-	if control != nil || err != nil {
-		return false, false
+	raw, err := r.file.SyscallConn()
+	if err == nil {
+		control := raw.Control(func(fd uintptr) {
+			err = unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(offset), Len: uint64(length)}, &pages, 0)
+		})
+		err = errors.Join(err, control)
 	}
-	return int64(pages.Cache)*int64(os.Getpagesize())*2 >= length, true
+	if err != nil {
+		r.refused.Store(true)
+		return true
+	}
+	return int64(pages.Cache)*int64(os.Getpagesize())*2 >= data
 }
 
 // Close ends the use of the reader. The file stays open.
