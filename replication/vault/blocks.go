@@ -40,10 +40,11 @@ type handle struct {
 	used  uint64 // clock of the last use
 }
 
-// cachedBlock is the content of a block. It is never changed.
+// cachedBlock is the content of a block, in a room that is used again once another block
+// has taken its place.
 type cachedBlock struct {
 	location
-	content []byte
+	room *[blockBytes]byte // nil: there is none
 }
 
 var errViewClosed = errors.New("the view is closed")
@@ -121,11 +122,16 @@ func (b *blocks) close() error {
 		}
 	}
 	b.open = nil
-	b.cache = [cachedBlocks]cachedBlock{}
+	for i := range b.cache {
+		b.replace(i, cachedBlock{})
+	}
 	return errors.Join(errs...)
 }
 
-var buffers = sync.Pool{New: func() any { return new([maxStoredBytes]byte) }}
+var (
+	buffers  = sync.Pool{New: func() any { return new([maxStoredBytes]byte) }}
+	contents = sync.Pool{New: func() any { return new([blockBytes]byte) }}
+)
 
 // read reads the bytes of e into p, which has its length. Its block may be in what was
 // read of its segment already.
@@ -137,16 +143,16 @@ func (b *blocks) read(e *entry, p []byte, read *stretch) error {
 	if len(p) == int(e.plain) {
 		return b.load(e, p, read)
 	}
-	if content := b.cached(e.location()); content != nil {
-		copy(p, content[e.inner:])
+	if b.cached(e, p) {
 		return nil
 	}
-	content := make([]byte, e.plain)
-	if err := b.load(e, content, read); err != nil {
+	room := contents.Get().(*[blockBytes]byte)
+	if err := b.load(e, room[:e.plain], read); err != nil {
+		contents.Put(room)
 		return err
 	}
-	b.remember(e.location(), content)
-	copy(p, content[e.inner:])
+	copy(p, room[e.inner:e.plain])
+	b.remember(e.location(), room)
 	return nil
 }
 
@@ -197,23 +203,37 @@ func (b *blocks) damaged(e *entry, err error) error {
 	return damagedProblem(b.disk, replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, e.segment, int64(e.position), err)
 }
 
-func (b *blocks) cached(at location) []byte {
+// cached reads the bytes of e into p from what is remembered, if it can.
+func (b *blocks) cached(e *entry, p []byte) bool {
+	at := e.location()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range b.cache {
-		if b.cache[i].location == at && b.cache[i].content != nil {
-			return b.cache[i].content
+		if b.cache[i].location == at && b.cache[i].room != nil {
+			copy(p, b.cache[i].room[e.inner:e.plain])
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
-func (b *blocks) remember(at location, content []byte) {
+// remember keeps the content of a block, and its room.
+func (b *blocks) remember(at location, room *[blockBytes]byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
+		contents.Put(room)
 		return
 	}
-	b.cache[b.next] = cachedBlock{at, content}
+	b.replace(b.next, cachedBlock{at, room})
 	b.next = (b.next + 1) % cachedBlocks
+}
+
+// replace gives the place of a block to another one. The caller holds mu, as whoever copies
+// from a room does.
+func (b *blocks) replace(i int, with cachedBlock) {
+	if room := b.cache[i].room; room != nil {
+		contents.Put(room)
+	}
+	b.cache[i] = with
 }
