@@ -137,3 +137,55 @@ func TestACanceledFailbackKeepsTheOnlyCopyThatRuns(t *testing.T) {
 		t.Errorf("the original is %s and the replica %s; want stopped and running", of, rf)
 	}
 }
+
+// TestACanceledFailbackWithoutItsReplicaIsDone: there is nothing to go back to, and the
+// original is the only copy.
+func TestACanceledFailbackWithoutItsReplicaIsDone(t *testing.T) {
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	replica, secondary := th.away()
+	job := th.unseen(lifecycle.Failback)
+	if err := secondary.Remove(t.Context(), replica); err != nil {
+		t.Fatal(err)
+	}
+	th.cancel(job)
+	if m := th.machine(); m.Direction != lifecycle.Forward {
+		t.Errorf("the machine is %s, %s; want it protected forward", m.State, m.Direction)
+	}
+	if power := th.powerOf(th.primary, th.ref); power != hypervisor.Running {
+		t.Errorf("the original is %s; no copy runs", power)
+	}
+}
+
+// TestACanceledFailbackEndsWhenTheSiteIsLostInItsMidst: after the original was stopped the
+// replica's site is lost. Neither copy runs, which is told, and the cancel ends.
+func TestACanceledFailbackEndsWhenTheSiteIsLostInItsMidst(t *testing.T) {
+	var th *theater
+	var secondary *lab.Site
+	var set atomic.Bool
+	committed := func([]string) {
+		if !set.Load() {
+			return
+		}
+		err := th.a.Rooms().Store.View(func(tx *store.Tx) error {
+			newest, err := tx.JobsOf(th.id).Page("", 1, true)
+			if err == nil && len(newest) > 0 && newest[0].Data["original started"] == "false" {
+				secondary.SetUnreachable(true)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	th, _ = labbed(t, appliance.Config{Data: t.TempDir(), Committed: committed}, replication.DefaultPolicy())
+	_, secondary = th.away()
+	job := th.unseen(lifecycle.Failback)
+	set.Store(true)
+	th.cancel(job)
+	if told := th.events("replica.not-started"); len(told) != 1 {
+		t.Errorf("that the replica is down was told %d times, want once", len(told))
+	}
+	if m := th.machine(); m.State != lifecycle.ProtectedReverse {
+		t.Errorf("the machine is %s; want it protected in reverse", m.State)
+	}
+}

@@ -116,33 +116,67 @@ func (s *Sites) Run(ctx context.Context) error {
 
 // settle ends what a process that died left under way in machines, soon after the sites
 // were contacted and again and again. This appliance takes the points of its sites, and
-// works with one provider of each: [Sites.Check] opens another and must not come here.
+// works with one provider of each: [Sites.Check] opens another and must not come here. No
+// site waits for another one, and one that cannot be reached is left to [Sites.Refresh].
 func (s *Sites) settle(ctx context.Context) error {
+	type settled struct {
+		site string
+		err  error
+	}
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
-	said := map[string]string{} // by site: what failed is told once, not every time
+	done := make(chan settled)
+	looking := map[string]bool{} // by site
+	said := map[string]string{}  // by site, the code of what failed: it is told once
+	var wait sync.WaitGroup
+	defer wait.Wait()
 	for {
-		for name, p := range s.providers() {
+		for name, p := range s.reachable() {
 			settler, ok := p.(hypervisor.Settler)
-			if !ok {
+			if !ok || looking[name] {
 				continue
 			}
-			limited, cancel := context.WithTimeout(ctx, settleLimit)
-			err := settler.Settle(limited)
-			cancel()
-			if err == nil {
-				delete(said, name)
-			} else if ctx.Err() == nil && said[name] != err.Error() {
-				said[name] = err.Error()
-				s.log.Warn("what an earlier run left in a machine is not ended yet", "site", name, "error", err)
+			looking[name] = true
+			wait.Go(func() {
+				limited, cancel := context.WithTimeout(ctx, settleLimit)
+				defer cancel()
+				err := settler.Settle(limited)
+				select {
+				case done <- settled{name, err}:
+				case <-ctx.Done():
+				}
+			})
+		}
+		for waiting := true; waiting; {
+			select {
+			case d := <-done:
+				delete(looking, d.site)
+				if d.err == nil {
+					delete(said, d.site)
+				} else if code := replication.AsProblem(d.err).Code; ctx.Err() == nil && said[d.site] != code {
+					said[d.site] = code
+					s.log.Warn("what an earlier run left in a machine is not ended yet", "site", d.site, "error", d.err)
+				}
+			case <-tick.C:
+				waiting = false
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
+	}
+}
+
+// reachable are the providers of the sites that answered when they were listed last.
+func (s *Sites) reachable() map[string]hypervisor.Provider {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	answered := map[string]hypervisor.Provider{}
+	for name, k := range s.seen {
+		if k.provider != nil && k.problem == nil {
+			answered[name] = k.provider
 		}
 	}
+	return answered
 }
 
 // watch listens to one provider and lists the site again after each change. A

@@ -14,6 +14,7 @@ import (
 	"riparo/replication/lifecycle"
 	"riparo/replication/processserver"
 	"riparo/replication/resync"
+	"riparo/replication/vault"
 	"riparo/store"
 )
 
@@ -189,10 +190,16 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			// them are in this delta too, whose point is the same. Those that the source
 			// has lost without its tracking would stay.
 			sent, err := p.sink.Changed(ctx, disk.ID, state.Point, "")
-			if err != nil { // a damaged vault is healed behind a point, so there has to be one
-				p.log.Warn("what a cut-off cycle has left in the vault is not known, and not read again", "machine", m.ID, "name", m.Name, "disk", disk.ID, "error", err)
+			switch code := replication.AsProblem(err).Code; {
+			case err == nil:
+				source = resync.Also(captured, sent)
+			case code == vault.CodeDamaged || code == vault.CodeIndex:
+				// A damaged vault is healed behind a point, so there has to be one.
+				p.log.Warn("what a cut-off cycle has left in the vault is not known: the disk is read as a whole", "machine", m.ID, "name", m.Name, "disk", disk.ID, "error", err)
+				source = resync.Resumed(captured, 0)
+			default:
+				return nil, fmt.Errorf("see what a cut-off cycle has left of disk %s: %w", disk.Key, err)
 			}
-			source = resync.Also(captured, sent)
 		}
 		if compare {
 			// The vault already holds something of this disk: what a cut-off first

@@ -63,7 +63,15 @@ func merge(a, b []replication.RecoveryPoint) []replication.RecoveryPoint {
 		delete(inB, (*from)[0].ID)
 		all, *from = append(all, (*from)[0]), (*from)[1:]
 	}
-	return append(append(all, a...), b...)
+	all = append(append(all, a...), b...)
+	// Two orders that contradict each other, as those of members that changed while a clock
+	// was set back, would name a point twice.
+	seen := make(map[replication.PointID]bool, len(all))
+	return slices.DeleteFunc(all, func(p replication.RecoveryPoint) bool {
+		before := seen[p.ID]
+		seen[p.ID] = true
+		return before
+	})
 }
 
 func idsOf(points []replication.RecoveryPoint) map[replication.PointID]bool {

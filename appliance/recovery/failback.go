@@ -267,7 +267,8 @@ func (r *Recovery) removeOldReplica(ctx context.Context, w *jobs.Work) error {
 // copies from running: whatever fails here ends the undo, and it is tried again
 // from the beginning. A replica that cannot be started, as when its site is lost, does not
 // keep the undo from its end, unless the original runs: the only copy that does is not
-// stopped.
+// stopped. When that replica is gone there is nothing to go back to, and the failback is
+// done.
 func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	m, err := r.machine(w)
 	if err != nil {
@@ -278,18 +279,34 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sourceLimit)
 	defer cancel()
-	originalRuns := w.Get("original started") == "true"
+	started := w.Get("original started") == "true"
+	originalRuns := started
+	if started {
+		if power, err := r.power(ctx, m.Source); err == nil && power == hypervisor.Stopped {
+			originalRuns = false
+		}
+	}
 	hopeless := w.Job().Attempt >= undoTries && !originalRuns
-	if w.Get("replica"+stopped) != "" && !hopeless {
-		if _, err := r.power(ctx, m.Target); err != nil && !errors.Is(err, hypervisor.ErrNoMachine) {
+	if originalRuns || w.Get("replica"+stopped) != "" {
+		_, err := r.power(ctx, m.Target)
+		gone := errors.Is(err, hypervisor.ErrNoMachine)
+		if gone && originalRuns {
+			w.Evidence("replica", "it is gone; the original goes on")
+			return r.failedBack(ctx, w)
+		}
+		if err != nil && !gone && !hopeless {
 			return err
 		}
 	}
-	if originalRuns {
+	if started {
 		if err := r.stopAndFence(ctx, w, m.Source, "failback was undone"); err != nil {
 			return err
 		}
 		if err := r.own(ctx, w, m, "epoch of undo"); err != nil {
+			return err
+		}
+		w.Set("original started", "false")
+		if err := w.Save(ctx); err != nil {
 			return err
 		}
 	}
@@ -300,7 +317,7 @@ func (r *Recovery) undoFailback(ctx context.Context, w *jobs.Work) error {
 		}
 		w.Evidence("replica", "not started again: "+err.Error())
 		told = append(told, store.Event{Severity: store.SeverityCritical, Code: "replica.not-started", Text: fmt.Sprintf("the failback was undone, and the replica of %s could not be started again at %s: %v", m.Name, m.Target.Site, err),
-			Action: "when its site is back, fail back again, which needs no replica that runs; or start it there"})
+			Action: "when its site is back, fail back again, which needs no replica that runs; or lift its fence and start it there"})
 	}
 	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackAborted, nil, told...); err != nil {
 		return err

@@ -33,10 +33,18 @@ func (s *Site) dial(ctx context.Context, name, monitor string) (*qmp.Conn, error
 	ctx, cancel := context.WithTimeoutCause(ctx, monitorWait, fmt.Errorf("no answer within %s", monitorWait))
 	defer cancel()
 	conn, err := qmp.Dial(ctx, s.socket(name, monitor+".qmp"))
+	if nobodyListens(err) && s.lost(name) != nil {
+		// A QEMU that begins has no sockets yet, and one that ends has none any more.
+		select {
+		case <-time.After(beginning):
+		case <-ctx.Done():
+		}
+		conn, err = qmp.Dial(ctx, s.socket(name, monitor+".qmp"))
+	}
 	switch {
 	case err == nil:
 		return conn, nil
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case nobodyListens(err):
 		if lost := s.lost(name); lost != nil {
 			return nil, lost
 		}
@@ -46,6 +54,13 @@ func (s *Site) dial(ctx context.Context, name, monitor string) (*qmp.Conn, error
 		Code: "kvm.monitor", Cause: fmt.Sprintf("machine %s: QEMU does not answer on its monitor: %v", name, err), Effect: "nothing was done",
 		Action: "if it stays so, check the storage that the machine's disks are on, and that no other program holds its QMP sockets", Remedy: replication.Retry, Err: err,
 	}
+}
+
+// beginning is how long the pid file of a QEMU may be there without its sockets.
+const beginning = 200 * time.Millisecond
+
+func nobodyListens(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // errLost: a QEMU lives and nobody reaches it.

@@ -28,6 +28,14 @@ type content struct {
 	readers int    // that copy from data just now
 }
 
+// holds is how much memory c keeps, bytes: a buffer is as long as a window can be.
+func (c *content) holds() int {
+	if c.lent {
+		return cap(c.data)
+	}
+	return len(c.data)
+}
+
 // lendFrom is how much of a window has to differ for its buffer to be kept itself, bytes.
 // Of less a copy is made: many windows could hold on to their memory for a few blocks.
 const lendFrom = windowBytes / 4
@@ -56,7 +64,7 @@ func (k *kept) put(w *window, buffer []byte) (lent bool) {
 
 // add keeps c, or a copy of what is not lent, if there is room.
 func (k *kept) add(c *content) bool {
-	if k.bytes+len(c.data) > keptBytes {
+	if k.bytes+c.holds() > keptBytes {
 		return false
 	}
 	if c.lent {
@@ -64,7 +72,7 @@ func (k *kept) add(c *content) bool {
 	} else {
 		c.data = bytes.Clone(c.data)
 	}
-	k.bytes += len(c.data)
+	k.bytes += c.holds()
 	if k.windows == nil {
 		k.windows = map[int64][]*content{}
 	}
@@ -113,7 +121,7 @@ func (k *kept) done(c *content, n int64) {
 	} else {
 		delete(k.windows, window)
 	}
-	k.bytes -= len(c.data)
+	k.bytes -= c.holds()
 	if c.lent {
 		k.lent--
 		k.release(c.data)

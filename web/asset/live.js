@@ -60,8 +60,8 @@
 			else from.insertBefore(match, here);
 			morph(match, next);
 		}
-		for (const e of [...known.values()].flat()) e.remove();
 		while (here) here = passed(here, true);
+		for (const e of [...known.values()].flat()) e.remove();
 	}
 
 	// passed goes on behind a node, which is removed unless its key says where it belongs.

@@ -54,8 +54,11 @@ When it serves, one line that begins with "ready " gives its address.`,
 			config := appliance.Config{Data: data, Listen: listen, Vault: vault, Version: version, Logs: log, Limits: engine.DefaultLimits(), Compression: engine.Compression(packed)}
 			for {
 				again, err := t.serve(c.Context(), config)
-				if err != nil || again == nil {
+				if again == nil {
 					return err
+				}
+				if err != nil { // what could not be closed in order is opened anew
+					log.Warn("the appliance begins again although not all was closed in order", "error", err)
 				}
 				t.remark("the appliance begins again")
 				config.Listener = again
