@@ -56,7 +56,7 @@ var proofs = []proof{
 	{name: "no flipped bit of the state file is silent", kind: bitFlips, pkg: "./store", test: "^TestNoBitFlipOfTheStateFileIsSilent$",
 		short: form{"RIPARO_FLIPS=200", 0, 200}, long: form{"RIPARO_FLIPS=10000", 0, 10_000}},
 	{name: "worlds: every recovery point is its instant", kind: worlds, pkg: "./replication/sim", test: "^TestEveryRecoveryPointIsItsInstant$",
-		short: form{"RIPARO_SEEDS=100", 15 * time.Second, 30}, long: form{"RIPARO_SEEDS=10000", 12 * time.Minute, 10_000}},
+		short: form{"RIPARO_SEEDS=100", 15 * time.Second, 30}, long: form{"RIPARO_SEEDS=10000", 20 * time.Minute, 10_000}},
 	{name: "the same seed gives the same world", kind: worlds, pkg: "./replication/sim", test: "^TestTheSameSeedGivesTheSameTrace$"},
 	{name: "worlds find planted bugs in the whole walk", kind: bugs, pkg: "./replication/sim", test: "^TestWorldsFindPlantedBugs$",
 		long: form{least: 8}, onlyLong: true},
