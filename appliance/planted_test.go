@@ -22,7 +22,7 @@ var plantedBugs = []planted.Bug{
 	{Name: "a suspect point is offered as clean", File: theProtection + "points.go",
 		Code: "case wanted == \"clean\" && point.Suspect:", Bug: "case false:", Test: "TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint"},
 	{Name: "no point is marked as suspect", File: theProtection + "suspicion.go",
-		Code: "p.Suspect = i < clean", Bug: "", Test: "TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint"},
+		Code: "p.Suspect = i < clean", Bug: "_ = i < clean", Test: "TestAnEncryptedMachineRaisesTheAlarmAndKeepsItsLastCleanPoint"},
 	{Name: "a damaged point is offered as the latest", File: theProtection + "points.go",
 		Code: "case len(point.Damage) > 0:", Bug: "case false:", Test: "TestADamagedPointIsNamedAndNotOfferedAsTheLatest"},
 	{Name: "damage that the scrub found is not noted on the points", File: theProtection + "damage.go",

@@ -190,10 +190,10 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			// them are in this delta too, whose point is the same. Those that the source
 			// has lost without its tracking would stay.
 			sent, err := p.sink.Changed(ctx, disk.ID, state.Point, "")
-			switch code := replication.AsProblem(err).Code; {
+			switch {
 			case err == nil:
 				source = resync.Also(captured, sent)
-			case code == vault.CodeDamaged || code == vault.CodeIndex:
+			case ofDamage(err):
 				// A damaged vault is healed behind a point, so there has to be one.
 				p.log.Warn("what a cut-off cycle has left in the vault is not known: the disk is read as a whole", "machine", m.ID, "name", m.Name, "disk", disk.ID, "error", err)
 				source = resync.Resumed(captured, 0)
@@ -331,4 +331,10 @@ func DiskID(m replication.MachineID, key string) replication.DiskID {
 		}
 	}
 	return replication.DiskID(safe)
+}
+
+// ofDamage reports whether an error of the vault says that it is damaged.
+func ofDamage(err error) bool {
+	p, ok := errors.AsType[*replication.Problem](err)
+	return ok && (p.Code == vault.CodeDamaged || p.Code == vault.CodeIndex)
 }
