@@ -237,8 +237,6 @@ func (r *Recovery) failedBack(ctx context.Context, w *jobs.Work) error {
 	}
 	if err := r.move(w, lifecycle.FailingBack, lifecycle.FailbackDone, func(m *store.Machine) {
 		m.Direction, m.Failover = lifecycle.Forward, nil
-		// A cycle of the replica that was cut off may have left the vault more than the point.
-		m.Compare = m.Compare || w.Get(replicaGone) != ""
 	}); err != nil {
 		return err
 	}
