@@ -8,8 +8,9 @@
 //
 // [Differences] wraps a source into one whose regions are those differences, so
 // that the process server carries them like any delta and every older recovery
-// point stays. What the source knows to be zero is not read, and what differs is read
-// once. Memory is bounded by [MaxMemory] whatever the size of the disk.
+// point stays. What the source knows to be zero is not read, unless it lies close between
+// data, or between data that comes from a disk; what differs is read once while it can be
+// kept. Memory is bounded by [MaxMemory] whatever the size of the disk.
 //
 // A sink in the same process is handed the content instead and compares by itself, see
 // [replication.Judge]: a vault does so by the keyed hashes that its map has of every
