@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -305,8 +306,15 @@ func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 		return replication.Stopf("site.name", "give it a name of 1 to 63 characters", "a site needs a name")
 	}
 	free := func(tx *store.Tx) error {
-		if _, err := tx.Sites().Get(s.Name); err == nil {
-			return replication.Stopf("site.exists", "choose another name", "there is a site %q already", s.Name)
+		for other, err := range tx.Sites().All() {
+			switch {
+			case err != nil:
+				return err
+			case other.Name == s.Name:
+				return replication.Stopf("site.exists", "choose another name", "there is a site %q already", s.Name)
+			case samePlace(other, s):
+				return replication.Stopf("site.same-place", "work with that site, or remove it first", "%s is the place of site %q already", s.Address, other.Name)
+			}
 		}
 		return nil
 	}
@@ -337,6 +345,24 @@ func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 	// Infrastructure, not to who added this one.
 	a.sites.Nudge()
 	return nil
+}
+
+// samePlace reports whether two records lead to the same machines: under two names, the
+// captures of one would be what a program that died left behind to the other. Of a host
+// that has two addresses it is not known.
+func samePlace(a, b store.Site) bool {
+	if a.Kind != b.Kind || a.Kind == "lab" { // in the lab a name is a place
+		return false
+	}
+	if a.Address == b.Address {
+		return true
+	}
+	one, err := os.Stat(a.Address)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b.Address)
+	return err == nil && os.SameFile(one, other)
 }
 
 // RemoveSite forgets a site that no protected machine needs.

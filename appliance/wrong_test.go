@@ -56,6 +56,35 @@ func TestWhatCannotBeReachedIsExplained(t *testing.T) {
 	})
 }
 
+// Two names for one place would end each other's captures.
+func TestAPlaceIsOneSite(t *testing.T) {
+	th := &theater{T: t}
+	dir := t.TempDir()
+	th.start(filepath.Join(dir, "data"))
+	folder, link := filepath.Join(dir, "machines"), filepath.Join(dir, "link")
+	if err := errors.Join(os.Mkdir(folder, 0o700), os.Symlink(folder, link)); err != nil {
+		t.Fatal(err)
+	}
+	const host = "qemu+tls://kvm3/system"
+	for _, s := range []store.Site{{Name: "milano", Kind: kvm.Kind, Address: folder}, {Name: "torino", Kind: libvirt.Kind, Address: host}} {
+		if err := store.Put(th.a.Rooms().Store, store.Sites, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range []store.Site{
+		{Name: "a", Kind: kvm.Kind, Address: folder},
+		{Name: "a", Kind: kvm.Kind, Address: link},
+		{Name: "a", Kind: libvirt.Kind, Address: host},
+	} {
+		explained(t, th.a.AddSite(t.Context(), "test", s), s.Address+" is the place of site")
+	}
+	for _, name := range []string{"bari", "roma"} {
+		if err := th.a.AddSite(t.Context(), "test", store.Site{Name: name, Kind: "lab"}); err != nil {
+			t.Errorf("each site of the lab is a place of its own: %v", err)
+		}
+	}
+}
+
 func explained(t *testing.T, err error, says string) {
 	t.Helper()
 	p, ok := errors.AsType[*replication.Problem](err)

@@ -26,7 +26,7 @@ func (s *Site) BeginPoint(ctx context.Context, request hypervisor.PointRequest) 
 		p.capture.supersede()
 		p.capture = nil
 	}
-	if err := s.settleLeft(ctx, d, (*fleece.Machine).Thaw); err != nil {
+	if err := s.settleLeft(ctx, d); err != nil {
 		return nil, err
 	}
 	c := &capture{site: s, name: d.Name, seat: p}
@@ -69,7 +69,7 @@ func (s *Site) Forget(ctx context.Context, ref hypervisor.Ref) error {
 		p.capture.supersede()
 		p.capture = nil
 	}
-	if err := s.settleLeft(ctx, d, (*fleece.Machine).Thaw); err != nil {
+	if err := s.settleLeft(ctx, d); err != nil {
 		return err
 	}
 	if s.observe(ctx, d.Name) != ended {

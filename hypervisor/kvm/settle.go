@@ -55,16 +55,30 @@ func (s *Site) settleIfLeft(ctx context.Context, name string) error {
 	if p.capture != nil {
 		return nil
 	}
-	return s.settleLeft(ctx, d, (*fleece.Machine).TryThaw)
+	// A guest that stands still thaws nothing: the captures first.
+	if err := fleece.Settle(ctx, m); err != nil {
+		return err
+	}
+	return s.thawIfMarked(ctx, d, &m, (*fleece.Machine).TryThaw)
 }
 
-// settleLeft ends what captures left open, and then a freeze: a guest that stands still
-// thaws nothing. The caller holds the machine and says how patiently it is thawed.
-func (s *Site) settleLeft(ctx context.Context, d *Definition, thaw func(*fleece.Machine, context.Context) error) error {
+// settleLeft ends what is left before a new capture. The caller holds the machine.
+func (s *Site) settleLeft(ctx context.Context, d *Definition) error {
 	m := s.fleeceMachine(d)
 	if err := fleece.Settle(ctx, m); err != nil {
 		return err
 	}
+	// An agent that does not answer says nothing of a freeze, and may never answer again:
+	// there are points without it, and Settle goes on asking.
+	if exists(s.runFile(d.Name, freezeMark)) && d.GuestAgent && !m.AgentAnswers(ctx) {
+		return nil
+	}
+	return s.thawIfMarked(ctx, d, &m, (*fleece.Machine).Thaw)
+}
+
+// thawIfMarked thaws a guest if it is noted that it may be frozen. The caller says how
+// patiently.
+func (s *Site) thawIfMarked(ctx context.Context, d *Definition, m *fleece.Machine, thaw func(*fleece.Machine, context.Context) error) error {
 	if !exists(s.runFile(d.Name, freezeMark)) {
 		return nil
 	}
@@ -72,7 +86,7 @@ func (s *Site) settleLeft(ctx context.Context, d *Definition, thaw func(*fleece.
 	case state == unclear: // its guest may be frozen, whatever is in the way
 		return why
 	case d.GuestAgent && (state == running || state == paused):
-		return thaw(&m, ctx)
+		return thaw(m, ctx)
 	}
 	return s.markFreeze(d.Name, false) // a freeze ends with its guest
 }

@@ -122,6 +122,14 @@ func TestAFreezeIsNotedUntilItIsKnownToHaveEnded(t *testing.T) {
 		t.Errorf("settle while the agent does not answer: %v", err)
 	}
 	noted("the agent does not answer", true)
+	c, err := h.site.BeginPoint(t.Context(), hypervisor.PointRequest{Ref: ref, Point: "1", Disks: []string{"vda", "vdb"}})
+	if err != nil {
+		t.Fatalf("a point without the agent: %v", err)
+	}
+	if err := c.Commit(t.Context()); err != nil {
+		t.Error(err)
+	}
+	noted("a point was taken without the agent", true)
 	held, err := qmp.Dial(t.Context(), filepath.Join(folder, "status.qmp"))
 	if err != nil {
 		t.Fatal(err)

@@ -130,6 +130,7 @@ var patterns = []pattern{
 	{"no-site", regexp.MustCompile(`^there is no site "(?P<Name>.+)"$`)},
 	{"no-machine", regexp.MustCompile(`^there is no protected machine "(?P<Name>.+)"$`)},
 	{"site-exists", regexp.MustCompile(`^there is a site "(?P<Name>.+)" already$`)},
+	{"same-place", regexp.MustCompile(`^(?P<Address>.+) is the place of site "(?P<Name>.+)" already$`)},
 	{"policy-exists", regexp.MustCompile(`^there is a policy (?P<Name>.+) already$`)},
 	{"site-in-use", regexp.MustCompile(`^site (?P<Site>.+) is used by machine (?P<Machine>.+)$`)},
 	{"protected-already", regexp.MustCompile(`^(?P<Machine>\S+) is protected already$`)},

@@ -144,6 +144,21 @@ func (m *Machine) TryThaw(ctx context.Context) error {
 	return m.mark(ctx, false)
 }
 
+// AgentAnswers reports whether there is an agent that says anything at all.
+func (m *Machine) AgentAnswers(ctx context.Context) bool {
+	if m.Agent == nil {
+		return false
+	}
+	asking, cancel := context.WithTimeout(ctx, agentAnswer)
+	defer cancel()
+	_, release, err := m.Agent(asking)
+	if err != nil {
+		return false
+	}
+	release()
+	return true
+}
+
 // thawOnce thaws the guest in one conversation. The agent says itself that nothing is
 // frozen any more: it answers in the order of the commands, so that a freeze which was
 // still on its way has landed before.

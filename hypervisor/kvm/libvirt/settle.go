@@ -79,7 +79,7 @@ func (h *Host) settleLeft(ctx context.Context, m *fleece.Machine, p *seat, thaw 
 		}
 		// An agent that does not answer says nothing of a freeze, and may never answer
 		// again: there are points without it, and Settle goes on asking.
-		if err := h.thawIfMarked(ctx, m, p, thaw); err != nil && agentAnswers(ctx, m) {
+		if err := h.thawIfMarked(ctx, m, p, thaw); err != nil && m.AgentAnswers(ctx) {
 			return err
 		}
 	}
@@ -110,21 +110,6 @@ func (h *Host) thawIfMarked(ctx context.Context, m *fleece.Machine, p *seat, tha
 	}
 	p.thawed = true
 	return nil
-}
-
-// agentAnswers reports whether it does.
-func agentAnswers(ctx context.Context, m *fleece.Machine) bool {
-	if m.Agent == nil {
-		return false
-	}
-	asking, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	_, release, err := m.Agent(asking)
-	if err != nil {
-		return false
-	}
-	release()
-	return true
 }
 
 // askLimit is how long an agent may take to say whether a freeze is in force.
