@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,6 +24,24 @@ const (
 	// when it is set back a little. Set back further, order follows the clock.
 	maxBorrowed = 1000
 )
+
+// idTime is the time in an ID.
+const idTime = "20060102T150405.000Z"
+
+// NewIDAfter makes an ID that sorts after another one, which may be of a time when the clock
+// went ahead. Without another, it is that of now.
+func NewIDAfter(now time.Time, last string) string {
+	id := NewID(now)
+	if id > last {
+		return id
+	}
+	text, _, _ := strings.Cut(last, "-")
+	at, err := time.Parse(idTime, text)
+	if err != nil { // not one of ours
+		return id
+	}
+	return NewID(at.Add(time.Millisecond))
+}
 
 // NewID makes an ID that sorts by time as text, and among those of one instant by
 // the order in which they were made. Example: "20261123T094501.250Z-0003f9a".
@@ -45,5 +64,5 @@ func NewID(now time.Time) string {
 	// Chance keeps IDs apart when the clock is set back, or after a restart.
 	var chance [2]byte
 	rand.Read(chance[:])
-	return fmt.Sprintf("%s-%03x%04x", time.UnixMilli(milli).UTC().Format("20060102T150405.000Z"), count, binary.BigEndian.Uint16(chance[:]))
+	return fmt.Sprintf("%s-%03x%04x", time.UnixMilli(milli).UTC().Format(idTime), count, binary.BigEndian.Uint16(chance[:]))
 }

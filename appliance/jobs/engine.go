@@ -121,7 +121,7 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (string, error) {
 	}
 	now := time.Now().UTC()
 	job := store.Job{
-		ID: store.NewID(now), Kind: spec.Kind, Machine: string(spec.Machine), Name: spec.Name,
+		Kind: spec.Kind, Machine: string(spec.Machine), Name: spec.Name,
 		Actor: spec.Actor, Params: maps.Clone(spec.Params), State: store.NotStarted,
 		Steps: d.steps(), Created: now,
 	}
@@ -129,6 +129,16 @@ func (e *Engine) Start(ctx context.Context, spec Spec) (string, error) {
 		if err := e.admit(tx, &job); err != nil {
 			return err
 		}
+		// The newest job of a machine is the one that began last, whatever the clock said.
+		before, err := tx.JobsOf(spec.Machine).Page("", 1, true)
+		if err != nil {
+			return err
+		}
+		var last string
+		if len(before) > 0 {
+			last = before[0].ID
+		}
+		job.ID = store.NewIDAfter(now, last)
 		if err := tx.Jobs().Put(job); err != nil {
 			return err
 		}

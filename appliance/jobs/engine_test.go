@@ -426,3 +426,32 @@ func TestAJobKeepsNoMoreThanItMay(t *testing.T) {
 		}
 	})
 }
+
+// TestTheNewestJobIsTheOneThatBeganLast: the clock may have been ahead when others began.
+func TestTheNewestJobIsTheOneThatBeganLast(t *testing.T) {
+	st := storetest.Open(t)
+	const ahead = "20991231T235959.999Z-0001234"
+	if err := store.Put(st, store.Jobs, store.Job{ID: ahead, Kind: "once", Machine: "m-1", State: store.Succeeded}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := jobs.New(st, jobs.Options{}, jobs.Definition{Kind: "once", Title: "Once", Steps: []jobs.StepDef{{Name: "one", Run: func(context.Context, *jobs.Work) error { return nil }}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := ahead
+	for range 3 {
+		id := ask(t, e, jobs.Spec{Kind: "once", Machine: "m-1", Name: "WEB01"})
+		if id <= last {
+			t.Errorf("the job %s began after %s", id, last)
+		}
+		last = id
+		j := job(t, st, id)
+		j.State = store.Succeeded
+		if err := store.Put(st, store.Jobs, j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if id := ask(t, e, jobs.Spec{Kind: "once", Machine: "m-2", Name: "WEB02"}); id >= ahead {
+		t.Errorf("a job of another machine is %s", id)
+	}
+}
