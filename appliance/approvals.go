@@ -86,7 +86,7 @@ func sameRequest(x, y store.Approval) bool {
 		// The password of a reset differs in its salt alone: who asks again gets another request.
 		return x.Kind == y.Kind && strings.EqualFold(x.Name, y.Name) && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.User, y.User) && reflect.DeepEqual(x.Second, y.Second)
 	}
-	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && reflect.DeepEqual(x.Policy, y.Policy)
+	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was)
 }
 
 func administrators(tx *store.Tx) (n int, err error) {
@@ -173,10 +173,13 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 	case approveUnpin:
 		return a.protect.Unpin(ctx, r.Machine, actor, r.Points[0])
 	case approveDisable:
+		if err := a.stillDisable(r.Machine); err != nil {
+			return err
+		}
 		_, err := a.jobs.Start(ctx, jobs.Spec{Kind: string(lifecycle.DisableProtection), Machine: r.Machine, Name: r.Name, Actor: actor, Params: map[string]string{}})
 		return err
 	case approveRetention:
-		return a.savePolicy(ctx, actor, *r.Policy)
+		return a.shorten(ctx, actor, r)
 	case approveUser:
 		return a.performUser(ctx, actor, r)
 	case approveClock:
@@ -318,5 +321,35 @@ func (a *Appliance) mayShorten(person string, p replication.Policy) error {
 	case unlocks:
 		text = fmt.Sprintf("shorten the lock of points in policy %s from %s to %s, which %d machines use", p.Name, before.LockFor, p.LockFor, used)
 	}
-	return a.fourEyes(person, store.Approval{Kind: approveRetention, Name: p.Name, Policy: &p, Text: text})
+	return a.fourEyes(person, store.Approval{Kind: approveRetention, Name: p.Name, Policy: &p, Was: &before.Policy, Text: text})
+}
+
+// shorten saves a policy that was approved, unless it became another one meanwhile: what
+// somebody else changed would be undone without a word.
+func (a *Appliance) shorten(ctx context.Context, actor string, r store.Approval) error {
+	now, err := store.Get(a.store, store.Policies, r.Name)
+	if err != nil {
+		return err
+	}
+	if r.Was == nil || !reflect.DeepEqual(now.Policy, *r.Was) {
+		return replication.Stopf("approval.overtaken", "look at the policy, and ask for it anew", "policy %s was changed after that was asked for", r.Name)
+	}
+	return a.savePolicy(ctx, actor, *r.Policy)
+}
+
+// stillDisable refuses to disable a machine of which points were locked after that was
+// asked for.
+func (a *Appliance) stillDisable(id replication.MachineID) error {
+	m, err := store.Get(a.store, store.Machines, string(id))
+	if err != nil {
+		return err
+	}
+	points, err := a.protect.Points(m)
+	if errors.Is(err, replication.ErrUnknownDisk) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return protection.Locked(m, points)
 }

@@ -43,8 +43,9 @@ func (r Retention) Check() error {
 // Drop chooses from points, in any order, those that the rules let go at now. It
 // always keeps the newest point, the newest one without damage, and what is pinned or
 // locked, and of the points that share an interval it
-// keeps the oldest, but an application-consistent or clean one before a
-// crash-consistent one. A point from the future counts as new.
+// keeps the oldest, but one that is whole before a damaged one, one that is not suspect
+// before one that is, and an application-consistent or clean one before a crash-consistent
+// one. A point from the future counts as new.
 func (r Retention) Drop(points []RecoveryPoint, now time.Time) []PointID {
 	var newest, good RecoveryPoint
 	for _, p := range points {
@@ -122,6 +123,12 @@ func (r Retention) ruleFor(age time.Duration) int {
 }
 
 func better(a, b RecoveryPoint) bool {
+	if whole := len(a.Damage) == 0; whole != (len(b.Damage) == 0) {
+		return whole
+	}
+	if a.Suspect != b.Suspect {
+		return b.Suspect
+	}
 	if (a.Consistency == CrashConsistent) != (b.Consistency == CrashConsistent) {
 		return a.Consistency != CrashConsistent
 	}

@@ -29,6 +29,7 @@ type Approval struct {
 
 	Points []replication.PointID `json:"points,omitempty"`
 	Policy *replication.Policy   `json:"policy,omitempty"`
+	Was    *replication.Policy   `json:"was,omitempty"` // the policy when it was asked for
 	User   *UserRequest          `json:"user,omitempty"`
 	Second *SecondRule           `json:"second,omitempty"`
 	SignOn *SignOnRequest        `json:"sign_on,omitempty"`

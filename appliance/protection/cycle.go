@@ -125,6 +125,9 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 			return out, fmt.Errorf("mark disk %s: %w", mark.Disk, err)
 		}
 	}
+	// Before all that may take long or fail. A point that could not be locked is one all
+	// the same.
+	lockErr := p.lock(ctx, *m, point, members, states, policy)
 	out.News = append(out.News, p.heal(ctx, *m, capture.Disks(), progress)...)
 	settled = true
 	// The point is durable: a failure to commit costs only a larger next delta, or
@@ -132,13 +135,8 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	if err := capture.Commit(ctx); err != nil {
 		p.log.Warn("the source did not confirm the recovery point", "machine", m.ID, "name", m.Name, "point", point, "error", err)
 	}
-	for _, disk := range members {
-		if policy.LockFor == 0 {
-			break
-		}
-		if err := p.sink.Lock(ctx, disk, []replication.PointID{point}, p.sink.TrustedTime().Add(policy.LockFor)); err != nil {
-			return out, fmt.Errorf("lock point %s of disk %s, as policy %s wants: %w", point, disk, policy.Name, err)
-		}
+	if lockErr != nil {
+		return out, lockErr
 	}
 	out.Point = replication.RecoveryPoint{ID: point, Time: instant.NotBefore, Consistency: instant.Consistency, Disks: members, Tag: o.Tag}
 	for _, d := range out.Disks {
@@ -148,6 +146,34 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	p.log.Debug("recovery point taken", "machine", m.ID, "name", m.Name, "point", point, "consistency", instant.Consistency, "disks", len(out.Disks),
 		"changed_bytes", out.Point.ChangedBytes, "took", out.Took)
 	return out, nil
+}
+
+// lock locks a point for as long as the policy says, and the one before it if the cycle
+// that took it did not come so far.
+func (p *Protector) lock(ctx context.Context, m store.Machine, point replication.PointID, members []replication.DiskID, states map[string]replication.DiskState, policy replication.Policy) error {
+	if policy.LockFor == 0 {
+		return nil
+	}
+	for _, d := range m.Disks {
+		if !slices.Contains(members, d.ID) {
+			continue
+		}
+		points := []replication.PointID{point}
+		// The record names the point of the last cycle that came to its end.
+		if before := states[d.Key].Point; before != "" && (m.LastPoint == nil || m.LastPoint.ID != before) {
+			complete, err := p.sink.Points(d.ID)
+			if err != nil {
+				return fmt.Errorf("look for a point of disk %s that is not locked: %w", d.ID, err)
+			}
+			if slices.ContainsFunc(complete, func(q replication.RecoveryPoint) bool { return q.ID == before && !q.Locked }) {
+				points = append(points, before)
+			}
+		}
+		if err := p.sink.Lock(ctx, d.ID, points, p.sink.TrustedTime().Add(policy.LockFor)); err != nil {
+			return fmt.Errorf("lock point %s of disk %s, as policy %s wants: %w", point, d.ID, policy.Name, err)
+		}
+	}
+	return nil
 }
 
 // carry sends what each captured disk has to the sink, one disk at a time, and

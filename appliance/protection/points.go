@@ -150,13 +150,29 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 // drop lets points of a machine go on all its disks.
 func (p *Protector) drop(ctx context.Context, m store.Machine, drop []replication.PointID) error {
 	var problems []error // of one disk; the others are thinned all the same
+	failed := func(disk replication.DiskID, err error) {
+		problems = append(problems, fmt.Errorf("drop points of disk %s: %w", disk, err))
+	}
+	// All disks are asked first: what one of them has let go is no point of any.
+	held := map[replication.DiskID][]replication.PointID{}
 	for _, d := range m.Disks {
-		held, err := p.held(d.ID, drop)
-		if err == nil && len(held) > 0 {
-			err = p.sink.Drop(ctx, d.ID, held)
+		points, err := p.held(d.ID, drop)
+		switch {
+		case errors.Is(err, replication.ErrUnknownDisk):
+		case err != nil:
+			failed(d.ID, err)
+		default:
+			held[d.ID] = points
 		}
-		if err != nil {
-			problems = append(problems, fmt.Errorf("drop points of disk %s: %w", d.ID, err))
+	}
+	for _, d := range m.Disks {
+		points, known := held[d.ID]
+		if !known {
+			continue
+		}
+		// Also when it holds none: what an earlier drop did not come to goes with any.
+		if err := p.sink.Drop(ctx, d.ID, points); err != nil {
+			failed(d.ID, err)
 		}
 	}
 	p.changed("machine/" + string(m.ID))
@@ -184,9 +200,6 @@ func kept(m store.Machine, points []replication.RecoveryPoint, id replication.Po
 // machine, or came later, lacks some of them, and the newest of each disk stays.
 func (p *Protector) held(disk replication.DiskID, points []replication.PointID) ([]replication.PointID, error) {
 	has, err := p.sink.Points(disk)
-	if errors.Is(err, replication.ErrUnknownDisk) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -154,6 +154,14 @@ func TestNoClockEndsALockEarly(t *testing.T) {
 			}
 			return v
 		},
+		"a day forward at each daily restart": func(t *testing.T, c *lockedTime, dir string, v *Vault) *Vault {
+			for range 6 {
+				c.wall = c.wall.Add(23 * time.Hour)
+				v = c.boot(t, dir, v)
+				c.pass(day)
+			}
+			return v
+		},
 		"forward, and what was saved is removed": func(t *testing.T, c *lockedTime, dir string, v *Vault) *Vault {
 			if err := v.Close(); err != nil {
 				t.Fatal(err)
@@ -248,8 +256,36 @@ func TestTimeThatPassedWhileTheVaultWasClosedCounts(t *testing.T) {
 	}
 }
 
+// TestAgesAreMeasuredByTheTrustedTime: a computer that starts with a clock that is ahead
+// would lose all that it keeps to retention.
+func TestAgesAreMeasuredByTheTrustedTime(t *testing.T) {
+	const day = 24 * time.Hour
+	c := newLockedTime()
+	dir := t.TempDir()
+	v := c.boot(t, dir, nil)
+	s := newSender(t, v, "d", 5000)
+	s.write(change(0, 500, 1))
+	s.mark()
+	c.pass(time.Hour)
+	before := v.TrustedTime()
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.wall = c.wall.Add(20 * day)
+	v = c.boot(t, dir, nil)
+	if st := v.ClockState(); st.Trusted.Sub(before) > day || st.Ahead < 19*day {
+		t.Errorf("the clock went 20 days ahead, nothing is locked: %+v, was %s", st, before)
+	}
+	// It is put right while the vault is open.
+	c.wall = c.wall.Add(-20 * day)
+	c.pass(time.Hour)
+	if st := v.ClockState(); st.Ahead != 0 || st.Trusted.Before(before) {
+		t.Errorf("put right: %+v", st)
+	}
+}
+
 // TestAClockThatJumpsIsToldOf: while the vault is open, from the jump until the clock is
-// right again, and only when there is a lock that it matters to.
+// right again.
 func TestAClockThatJumpsIsToldOf(t *testing.T) {
 	const day = 24 * time.Hour
 	c := newLockedTime()
@@ -257,11 +293,6 @@ func TestAClockThatJumpsIsToldOf(t *testing.T) {
 	s := newSender(t, v, "d", 5000)
 	s.write(change(0, 500, 1))
 	s.mark()
-	c.wall = c.wall.Add(3 * day)
-	if st := v.ClockState(); st.Ahead != 0 {
-		t.Errorf("nothing is locked: %+v, want nothing to tell", st)
-	}
-	c.wall = c.wall.Add(-3 * day)
 	if err := v.Lock(t.Context(), "d", []replication.PointID{s.points[0].id}, c.wall.Add(10*day)); err != nil {
 		t.Fatal(err)
 	}

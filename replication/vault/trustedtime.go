@@ -19,14 +19,20 @@ import (
 // While the vault is open, trusted time passes as the machine's uptime does, whatever
 // becomes of the clock. It is saved, and never goes back. When the vault is opened,
 // the clock may be ahead of what was saved, for time has passed meanwhile: so much is
-// believed as is left of clockCredit, and what is believed is earned back by time that
-// passes while the vault is open. More needs a person: [Vault.ConfirmClock]. Until
+// believed as is left of clockCredit, and what is believed is earned back slowly by time
+// that passes while the vault is open. More needs a person: [Vault.ConfirmClock]. Until
 // then locks last longer than they were meant to, which is the safe side.
+//
+// Ages of points are measured by it too, so it is saved although nothing is locked: a
+// computer that starts with a clock that is a month ahead loses no point to retention.
 const (
 	clockName   = "clock"
 	clockMagic  = "RIPAROCK"
 	clockSize   = 40
 	clockCredit = 24 * time.Hour // a night without power needs no person
+	// clockEarn is how much time has to pass for one of what was believed: who sets the
+	// clock forward at every restart gains this part of the time, and one credit.
+	clockEarn = 24
 	// clockSave: after a crash, so much less is known at most.
 	clockSave = time.Hour
 	// clockDrift is how far the clock may be ahead before somebody is told: clocks are
@@ -42,19 +48,20 @@ type trustedClock struct {
 	mu    sync.Mutex // guards all below
 	base  time.Time  // trusted time when the vault was opened
 	lent  time.Duration
-	saved time.Time // zero: nothing was ever locked
+	saved time.Time // zero: never
 }
 
 // ClockState is what a vault knows about the time.
 type ClockState struct {
 	Trusted time.Time // what locks are measured by
 	// Ahead is how much the clock is ahead of it and not believed; 0 when that is next
-	// to nothing, or when no point was ever locked.
+	// to nothing.
 	Ahead time.Duration
 }
 
-// TrustedTime is the time that locks are measured by. It never goes back, and runs
-// ahead of the real time by no more than a day.
+// TrustedTime is the time that locks and ages are measured by. It never goes back, and
+// without a person's word it runs ahead of the real time by no more than a day and an hour
+// for each further day, whatever becomes of the clock.
 func (v *Vault) TrustedTime() time.Time {
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()
@@ -67,7 +74,7 @@ func (v *Vault) ClockState() ClockState {
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()
 	state := ClockState{Trusted: v.clock.now()}
-	if ahead := wall.Sub(state.Trusted.Round(0)); ahead > clockDrift && !v.clock.saved.IsZero() {
+	if ahead := wall.Sub(state.Trusted.Round(0)); ahead > clockDrift {
 		state.Ahead = ahead
 	}
 	return state
@@ -135,7 +142,7 @@ func (c *trustedClock) begin() {
 	defer c.mu.Unlock()
 	wall := v.wall().Add(-c.uptime())
 	if known == 0 && !locked && errors.Is(err, fs.ErrNotExist) {
-		c.base = wall // nothing was ever locked
+		c.base = wall // nothing was ever saved
 		return
 	}
 	c.base, c.lent = time.Unix(0, known).UTC(), lent
@@ -149,7 +156,7 @@ func (c *trustedClock) begin() {
 // save makes a time durable: after any restart it is not earlier.
 func (c *trustedClock) save(now time.Time) error {
 	c.mu.Lock()
-	lent := max(0, c.lent-c.uptime())
+	lent := max(0, c.lent-c.uptime()/clockEarn)
 	c.mu.Unlock()
 	p := make([]byte, clockSize)
 	copy(p, clockMagic)
@@ -168,11 +175,11 @@ func (c *trustedClock) save(now time.Time) error {
 	return nil
 }
 
-// keep saves the time when it was not for long, if there is a lock.
+// keep saves the time when it was not for long.
 func (c *trustedClock) keep(after time.Duration) error {
 	c.mu.Lock()
 	now := c.now()
-	due := !c.saved.IsZero() && now.Sub(c.saved) > after
+	due := c.saved.IsZero() || now.Sub(c.saved) > after
 	c.mu.Unlock()
 	if !due || c.vault.options.ReadOnly {
 		return nil
