@@ -91,3 +91,20 @@ func TestAClockThatJumpsIsToldAndConfirmedByTwo(t *testing.T) {
 		t.Errorf("events %+v, %+v, %+v: want one of each", ahead, right, confirmed)
 	}
 }
+
+// TestAClockIsConfirmedByOneWhereNothingIsLocked: it ends no lock.
+func TestAClockIsConfirmedByOneWhereNothingIsLocked(t *testing.T) {
+	var jump atomic.Int64
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir(), Clock: func() time.Time { return time.Now().Round(0).Add(time.Duration(jump.Load())) }}, replication.DefaultPolicy())
+	th.administrators("anna")
+	jump.Store(int64(14 * 24 * time.Hour))
+	if u, err := th.a.Vault(t.Context()); err != nil || u.Clock == nil {
+		t.Fatalf("after the jump: %+v, %v", u.Clock, err)
+	}
+	if err := th.a.ConfirmClock(t.Context(), api.Who{Name: "anna", Person: "anna"}); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := th.a.Vault(t.Context()); err != nil || u.Clock != nil {
+		t.Errorf("confirmed: %+v, %v", u.Clock, err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"riparo/appliance"
 	"riparo/hypervisor"
@@ -188,4 +189,50 @@ func TestACanceledFailbackEndsWhenTheSiteIsLostInItsMidst(t *testing.T) {
 	if m := th.machine(); m.State != lifecycle.ProtectedReverse {
 		t.Errorf("the machine is %s; want it protected in reverse", m.State)
 	}
+}
+
+// TestAReverseReplicationKeepsLockedPointsThatCameLater: a failover to a point before those
+// that are locked is what locks are for. They stay, and the replica is compared.
+func TestAReverseReplicationKeepsLockedPointsThatCameLater(t *testing.T) {
+	policy := replication.DefaultPolicy()
+	policy.LockFor = time.Hour
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, policy)
+	var points []replication.RecoveryPoint
+	th.until("there are three points", func() (enough bool) {
+		var err error
+		points, err = th.a.Points(t.Context(), th.id)
+		return err == nil && len(points) >= 3
+	})
+	newest, older := points[0], points[len(points)-1]
+	th.ask(api.Request{Verb: lifecycle.UnplannedFailover, Point: older.ID})
+	th.ask(api.Request{Verb: lifecycle.Commit})
+	th.ask(api.Request{Verb: lifecycle.ReverseReplicate})
+	if m := th.machine(); m.State != lifecycle.ProtectedReverse || m.Compare {
+		t.Fatalf("the machine is %s, to be compared: %v", m.State, m.Compare)
+	}
+	if told := th.events("tracking.lost"); len(told) > 0 {
+		t.Errorf("told that tracking was lost: %+v", told)
+	}
+	if points, err := th.a.Points(t.Context(), th.id); err != nil || !has(points, newest.ID) {
+		t.Errorf("point %s, which is locked, is gone: %v", newest.ID, err)
+	}
+	replica, secondary := th.replica()
+	release, err := th.a.Rooms().Protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secondary.Stop(t.Context(), replica, guestLimit); err != nil {
+		t.Fatal(err)
+	}
+	point, _, err := th.a.Rooms().Protection.TakePoint(t.Context(), th.id, func(int64, int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	th.pointIsDisk(point.ID, th.secondary, replica)
+	if err := secondary.Start(t.Context(), replica, hypervisor.StartOptions{TrackSince: point.ID}); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	th.ask(api.Request{Verb: lifecycle.Failback})
+	th.bothEndsAreEqual()
 }

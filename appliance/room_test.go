@@ -184,6 +184,20 @@ func TestALockedPointOutlivesTwoAdministrators(t *testing.T) {
 	shorter := policy
 	shorter.Name, shorter.CopyFrequency, shorter.AppConsistentFrequency = "quick", replication.MinCopyFrequency, 0
 	shorter.Retention = replication.Retention{{Until: time.Nanosecond}}
+	// What was asked for before somebody else changed the policy would undo that.
+	longer := shorter
+	longer.Retention, longer.LockFor = policy.Retention, 2*time.Hour
+	needsApproval(t, th.a.SavePolicy(t.Context(), anna, shorter))
+	if err := th.a.SavePolicy(t.Context(), api.Who{Name: "ugo", Person: "ugo"}, longer); err != nil {
+		t.Fatal(err)
+	}
+	for id := range waiting(t, th) {
+		explained(t, th.a.Approve(t.Context(), "ugo", id), "was changed after")
+	}
+	if now, err := store.Get(th.a.Rooms().Store, store.Policies, "quick"); err != nil || now.LockFor != longer.LockFor {
+		t.Errorf("the policy locks for %s, %v; want %s", now.LockFor, err, longer.LockFor)
+	}
+	shorter.LockFor = longer.LockFor
 	needsApproval(t, th.a.SavePolicy(t.Context(), anna, shorter))
 	for id := range waiting(t, th) {
 		if err := th.a.Approve(t.Context(), "ugo", id); err != nil {

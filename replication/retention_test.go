@@ -84,6 +84,27 @@ func TestRetentionPrefersPointsThatAreMoreThanCrashConsistent(t *testing.T) {
 	}
 }
 
+func TestRetentionPrefersPointsThatAreSound(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	r := Retention{{time.Hour, 0}, {24 * time.Hour, time.Hour}}
+	at := func(id string, hours, minutes int) RecoveryPoint {
+		return RecoveryPoint{ID: PointID(id), Time: now.Add(time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute), Consistency: CrashConsistent}
+	}
+	damaged := func(p RecoveryPoint) RecoveryPoint { p.Damage = []Damage{{}}; p.Consistency = AppConsistent; return p }
+	suspect := func(p RecoveryPoint) RecoveryPoint { p.Suspect = true; p.Consistency = AppConsistent; return p }
+	points := []RecoveryPoint{
+		damaged(at("a", -5, 1)), at("b", -5, 20),
+		suspect(at("c", -4, 1)), at("d", -4, 20),
+		damaged(at("e", -3, 1)), suspect(at("f", -3, 20)),
+		{ID: "z", Time: now, Consistency: CrashConsistent},
+	}
+	got := r.Drop(points, now)
+	slices.Sort(got)
+	if want := []PointID{"a", "c", "e"}; !slices.Equal(got, want) {
+		t.Errorf("dropped %v, want %v", got, want)
+	}
+}
+
 func TestRetentionNeverDropsTheNewestPoint(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	r := Retention{{time.Minute, 0}}

@@ -38,25 +38,7 @@ func TestAPointThatGoesLeavesAllItsDisks(t *testing.T) {
 	ids := []replication.DiskID{"m.a", "m.b"}
 	m := store.Machine{ID: "m", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1]}}}
 	const size, points = 64 << 10, 8
-	var names []replication.PointID
-	for _, id := range ids {
-		if _, err := v.Prepare(t.Context(), replication.Disk{ID: id, Machine: "m", Size: size}, 1); err != nil {
-			t.Fatal(err)
-		}
-		for i := range points {
-			sequence, name := replication.Sequence(2*i), replication.PointID(fmt.Sprintf("p%d", i))
-			data := slices.Repeat([]byte{byte(i + 1)}, size)
-			if err := v.Write(t.Context(), replication.Batch{Disk: id, Epoch: 1, Sequence: sequence + 1, Changes: []replication.Change{{Extent: replication.Extent{Length: size}, Data: data}}}); err != nil {
-				t.Fatal(err)
-			}
-			if err := v.Mark(t.Context(), replication.Mark{Disk: id, Epoch: 1, Sequence: sequence + 2, Point: name, Time: time.Now(), Size: size, Members: ids}); err != nil {
-				t.Fatal(err)
-			}
-			if id == ids[0] {
-				names = append(names, name)
-			}
-		}
-	}
+	names := fillDisks(t, v, ids, size, points)
 	// A run that died after the first disk.
 	if err := v.Drop(t.Context(), ids[0], names[:1]); err != nil {
 		t.Fatal(err)
@@ -83,5 +65,72 @@ func TestAPointThatGoesLeavesAllItsDisks(t *testing.T) {
 		if err != nil || len(left) != points-4 {
 			t.Errorf("disk %s has %d points, %v: want %d", id, len(left), err, points-4)
 		}
+	}
+}
+
+// fillDisks gives disks points that are of all of them.
+func fillDisks(t *testing.T, v *vault.Vault, ids []replication.DiskID, size int64, points int) (names []replication.PointID) {
+	t.Helper()
+	for _, id := range ids {
+		if _, err := v.Prepare(t.Context(), replication.Disk{ID: id, Machine: "m", Size: size}, 1); err != nil {
+			t.Fatal(err)
+		}
+		for i := range points {
+			sequence, name := replication.Sequence(2*i), replication.PointID(fmt.Sprintf("p%d", i))
+			data := slices.Repeat([]byte{byte(i + 1)}, int(size))
+			if err := v.Write(t.Context(), replication.Batch{Disk: id, Epoch: 1, Sequence: sequence + 1, Changes: []replication.Change{{Extent: replication.Extent{Length: size}, Data: data}}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := v.Mark(t.Context(), replication.Mark{Disk: id, Epoch: 1, Sequence: sequence + 2, Point: name, Time: time.Now(), Size: size, Members: ids}); err != nil {
+				t.Fatal(err)
+			}
+			if id == ids[0] {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// TestAPointWhoseCycleDidNotEndIsLockedByTheNext: a policy's promise holds for it too, and
+// for none from before the policy.
+func TestAPointWhoseCycleDidNotEndIsLockedByTheNext(t *testing.T) {
+	for name, c := range map[string]struct {
+		known  int // the point that the record names, -1 for none
+		locked []bool
+	}{
+		"all cycles ended":     {1, []bool{false, false, true}},
+		"the last did not end": {0, []bool{false, true, true}},
+		"no cycle ended":       {-1, []bool{false, true, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := vault.Open(t.Context(), vfs.OS(), t.TempDir(), vault.Options{Create: true, Plain: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Close()
+			p := &Protector{sink: v, log: slog.Default(), now: time.Now}
+			ids := []replication.DiskID{"m.a", "m.b"}
+			m := store.Machine{ID: "m", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1]}}}
+			points := fillDisks(t, v, ids, 4096, 3)
+			if c.known >= 0 {
+				m.LastPoint = &replication.RecoveryPoint{ID: points[c.known]}
+			}
+			before := map[string]replication.DiskState{"a": {Point: points[1]}, "b": {Point: points[1]}}
+			if err := p.lock(t.Context(), m, points[2], ids, before, replication.Policy{LockFor: time.Hour}); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range ids {
+				has, err := v.Points(id)
+				if err != nil || len(has) != 3 {
+					t.Fatal(has, err)
+				}
+				for i, point := range has {
+					if point.Locked != c.locked[i] {
+						t.Errorf("disk %s, point %s: locked %t, want %t", id, point.ID, point.Locked, c.locked[i])
+					}
+				}
+			}
+		})
 	}
 }

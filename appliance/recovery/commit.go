@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"riparo/appliance/jobs"
 	"riparo/hypervisor"
@@ -116,15 +117,25 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	for _, disk := range point.Disks {
-		if err := r.vault.Rewind(ctx, disk, point.ID, m.Epoch); err != nil {
-			return fmt.Errorf("return disk %s to point %s: %w", disk, point.ID, err)
+	held, err := r.heldLater(point)
+	if err != nil {
+		return err
+	}
+	if !held {
+		for _, disk := range point.Disks {
+			if err := r.vault.Rewind(ctx, disk, point.ID, m.Epoch); err != nil {
+				return fmt.Errorf("return disk %s to point %s: %w", disk, point.ID, err)
+			}
 		}
 	}
 	w.Evidence("recovery point", string(point.ID))
 	_, err = r.change(w, func(m *store.Machine) error {
 		m.Direction = lifecycle.Reverse
-		m.LastPoint = &point
+		if held { // what came later stays, and the replica is compared with it
+			m.Compare = true
+		} else {
+			m.LastPoint = &point
+		}
 		for i := range m.Disks {
 			d := &m.Disks[i]
 			// What was brought after the point is gone from the vault.
@@ -136,6 +147,22 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 		return nil
 	})
 	return err
+}
+
+// heldLater reports whether a point that came after this one may not go: it is locked or
+// pinned.
+func (r *Recovery) heldLater(point replication.RecoveryPoint) (bool, error) {
+	for _, disk := range point.Disks {
+		points, err := r.vault.Points(disk)
+		if err != nil {
+			return false, fmt.Errorf("points of disk %s: %w", disk, err)
+		}
+		later := points[slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.ID == point.ID })+1:]
+		if slices.ContainsFunc(later, func(p replication.RecoveryPoint) bool { return p.Locked || p.Pinned }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (r *Recovery) sendReplicaChanges(ctx context.Context, w *jobs.Work) error {
