@@ -485,3 +485,58 @@ func TestWhatACutOffCycleLeftIsReadFromTheSourceAgain(t *testing.T) {
 	release()
 	th.bothEndsAreEqual()
 }
+
+// TestWhatASecondCutOffLeftBelowIsReadFromTheSourceAgain: a transfer that goes on where one
+// was cut off, and is cut off as well, has sent blocks of another instant. The source may
+// have lost them since, without its tracking.
+func TestWhatASecondCutOffLeftBelowIsReadFromTheSourceAgain(t *testing.T) {
+	th := &theater{T: t, primary: "milano", secondary: "torino"}
+	th.startWith(appliance.Config{Data: t.TempDir(), KeepBytes: 1 << 20})
+	site := th.furnishWith(replication.DefaultPolicy(), 32<<20, 16<<10)
+	rooms := th.a.Rooms()
+	release, err := rooms.Protection.Hold(t.Context(), th.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func(fails bool) {
+		t.Helper()
+		if _, _, err := rooms.Protection.TakePoint(t.Context(), th.id, func(int64, int64) {}); (err != nil) != fails {
+			t.Fatalf("a cycle ended with %v; want that it fails: %t", err, fails)
+		}
+	}
+	if err := site.LoseTracking(th.ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := site.FailRead(th.ref, "vda", replication.Extent{Offset: 20 << 20, Length: 64 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	take(true)
+	first := th.machine().Disks[0].Brought
+	if first == nil || first.Offset < 8<<20 || first.Again {
+		t.Fatalf("the first cut-off brought %+v", first)
+	}
+	// The second one comes no further.
+	if err := site.FailRead(th.ref, "vda", replication.Extent{Offset: first.Offset, Length: 64 << 10}); err != nil {
+		t.Fatal(err)
+	}
+	take(true)
+	if second := th.machine().Disks[0].Brought; second == nil || second.Point != first.Point || !second.Again {
+		t.Fatalf("the second cut-off left %+v, want it to be noted at %+v", second, first)
+	}
+	disk := th.machine().Disks[0].ID
+	state, err := rooms.Vault.State(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := replication.Batch{Disk: disk, Epoch: state.Epoch, Sequence: state.Sequence + 1, Changes: []replication.Change{
+		{Extent: replication.Extent{Offset: 3 << 20, Length: 64 << 10}, Data: bytes.Repeat([]byte{0x5a}, 64<<10)}}}
+	if err := rooms.Vault.Write(t.Context(), left); err != nil {
+		t.Fatal(err)
+	}
+	if err := site.FailRead(th.ref, "vda", replication.Extent{}); err != nil {
+		t.Fatal(err)
+	}
+	take(false)
+	release()
+	th.bothEndsAreEqual()
+}

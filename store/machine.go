@@ -134,6 +134,9 @@ type Brought struct {
 	// what was acknowledged, is not the one that is meant.
 	Epoch    replication.Epoch    `json:"epoch"`
 	Sequence replication.Sequence `json:"sequence"`
+	// Again is set before a transfer goes on from here: cut off as well, it has left blocks
+	// below the offset that are not of this instant.
+	Again bool `json:"again,omitempty"`
 }
 
 // Fits reports whether it is true of what a vault says that it has.

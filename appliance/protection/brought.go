@@ -2,6 +2,7 @@ package protection
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 
@@ -22,8 +23,8 @@ const keepBytes = 256 << 20
 type bringer struct {
 	keep  func(store.Brought) // in the machine's record
 	every int64               // bytes
-	// floor is where an earlier transfer came to. What is kept of that one is worth more
-	// until this one has passed it.
+	// floor is where the earlier transfer came to that this one goes on with. What is kept
+	// of that one is worth more until this one has passed it.
 	floor int64
 
 	mu       sync.Mutex // guards what follows
@@ -96,12 +97,12 @@ func (s *broughtSource) Regions(ctx context.Context) iter.Seq2[replication.Regio
 }
 
 // newBringer follows the transfer of disk i of m in the capture of a point.
-func (p *Protector) newBringer(m *store.Machine, i int, point replication.PointID, state replication.DiskState) *bringer {
+func (p *Protector) newBringer(m *store.Machine, i int, point replication.PointID, state replication.DiskState, resumed bool) *bringer {
 	b := &bringer{every: p.keepBytes, compared: -1, at: store.Brought{
 		Point: point, Since: state.Point, Size: state.Disk.Size, Epoch: m.Epoch, Sequence: state.Sequence,
 	}}
-	if old := m.Disks[i].Brought; old.Fits(state) {
-		b.floor = old.Offset
+	if resumed {
+		b.floor = m.Disks[i].Brought.Offset
 	}
 	key := m.Disks[i].Key
 	var turn sync.Mutex // comparison and transfer keep at the same time
@@ -117,6 +118,37 @@ func (p *Protector) newBringer(m *store.Machine, i int, point replication.PointI
 		}
 	}
 	return b
+}
+
+// goOn is what a transfer of disk i of m that was cut off goes on with. Where one has gone
+// on from there before and was cut off as well, what the head has got is looked at too.
+func (p *Protector) goOn(ctx context.Context, m *store.Machine, i int, captured replication.Source, state replication.DiskState) (replication.Source, error) {
+	disk := &m.Disks[i]
+	source := resync.Resumed(captured, disk.Brought.Offset)
+	if disk.Brought.Again {
+		return p.withLeft(ctx, m, *disk, captured, source, state)
+	}
+	again := *disk.Brought
+	again.Again = true
+	if err := p.keepBrought(m.ID, disk.Key, &again); err != nil {
+		return nil, fmt.Errorf("keep that the transfer of disk %s goes on: %w", disk.Key, err)
+	}
+	disk.Brought = &again
+	return source, nil
+}
+
+// withLeft adds to a source what cycles that were cut off have left in the vault.
+func (p *Protector) withLeft(ctx context.Context, m *store.Machine, disk store.Disk, captured, source replication.Source, state replication.DiskState) (replication.Source, error) {
+	sent, err := p.sink.Changed(ctx, disk.ID, state.Point, "")
+	switch {
+	case err == nil:
+		return resync.Also(source, sent), nil
+	case ofDamage(err):
+		// A damaged vault is healed behind a point, so there has to be one.
+		p.log.Warn("what a cut-off cycle has left in the vault is not known: the disk is read as a whole", "machine", m.ID, "name", m.Name, "disk", disk.ID, "error", err)
+		return resync.Resumed(captured, 0), nil
+	}
+	return nil, fmt.Errorf("see what a cut-off cycle has left of disk %s: %w", disk.Key, err)
 }
 
 // keepBrought writes how far a disk was brought to the record; nil forgets it.

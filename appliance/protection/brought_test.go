@@ -71,6 +71,19 @@ func TestWhatIsKeptOfATransferIsInTheVault(t *testing.T) {
 	}
 }
 
+// What was brought of an instant that the source has forgotten is of no use, and keeps no
+// other transfer from keeping how far it came.
+func TestOnlyWhatIsGoneOnWithIsAFloor(t *testing.T) {
+	state := replication.DiskState{Disk: replication.Disk{Size: 100}, Epoch: 3, Sequence: 7, Point: "p1"}
+	m := store.Machine{Disks: []store.Disk{{Key: "vda", Brought: &store.Brought{Point: "p2", Since: "p1", Offset: 50, Size: 100, Epoch: 3, Sequence: 7}}}}
+	p := &Protector{}
+	for resumed, floor := range map[bool]int64{true: 50, false: 0} {
+		if b := p.newBringer(&m, 0, "p3", state, resumed); b.floor != floor {
+			t.Errorf("resumed %t: the floor is %d, want %d", resumed, b.floor, floor)
+		}
+	}
+}
+
 func TestWhatWasBroughtFitsOnlyItsOwnHead(t *testing.T) {
 	state := replication.DiskState{Disk: replication.Disk{Size: 100}, Epoch: 3, Sequence: 7, Point: "p1"}
 	b := store.Brought{Point: "p2", Since: "p1", Offset: 50, Size: 100, Epoch: 3, Sequence: 7}

@@ -21,6 +21,10 @@ import (
 // rollbackLimit bounds the clean-up after a failed cycle: the source may be gone.
 const rollbackLimit = 15 * time.Second
 
+// lookLimit bounds the look at a machine: one whose host hangs holds a place among the few
+// that replicate at once.
+const lookLimit = 2 * time.Minute
+
 // CycleOptions say how to take a point.
 type CycleOptions struct {
 	Want replication.Consistency // AppConsistent to try; anything else is crash-consistent
@@ -54,7 +58,9 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		return Outcome{}, err
 	}
 	progress("looking at the machine", 0, 0)
-	seen, err := provider.Machine(ctx, hypervisor.Ref(place.Ref))
+	looking, stop := context.WithTimeoutCause(ctx, lookLimit, fmt.Errorf("no answer within %s", lookLimit))
+	seen, err := provider.Machine(looking, hypervisor.Ref(place.Ref))
+	stop()
 	if err != nil {
 		return Outcome{}, fmt.Errorf("machine %s at site %s: %w", m.Name, place.Site, err)
 	}
@@ -132,7 +138,10 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	settled = true
 	// The point is durable: a failure to commit costs only a larger next delta, or
 	// a comparison, and the next cycle finds out by itself.
-	if err := capture.Commit(ctx); err != nil {
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	err = capture.Commit(ending)
+	cancel()
+	if err != nil {
 		p.log.Warn("the source did not confirm the recovery point", "machine", m.ID, "name", m.Name, "point", point, "error", err)
 	}
 	if lockErr != nil {
@@ -205,27 +214,21 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		// was resized meanwhile, is no delta to it.
 		foreign := mode == hypervisor.Delta && !resumed && since[captured.Key()] != state.Point
 		compare := resumed || foreign || mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
-		bring := p.newBringer(m, i, point, state)
+		bring := p.newBringer(m, i, point, state, resumed)
+		var err error
 		switch {
 		case resumed:
-			source = resync.Resumed(captured, disk.Brought.Offset)
+			source, err = p.goOn(ctx, m, i, captured, state)
 		case foreign:
 			source = resync.Resumed(captured, 0)
 		case mode == hypervisor.Delta && state.Unmarked:
 			// A cycle that was cut off has sent blocks that belong to no point. Most of
 			// them are in this delta too, whose point is the same. Those that the source
 			// has lost without its tracking would stay.
-			sent, err := p.sink.Changed(ctx, disk.ID, state.Point, "")
-			switch {
-			case err == nil:
-				source = resync.Also(captured, sent)
-			case ofDamage(err):
-				// A damaged vault is healed behind a point, so there has to be one.
-				p.log.Warn("what a cut-off cycle has left in the vault is not known: the disk is read as a whole", "machine", m.ID, "name", m.Name, "disk", disk.ID, "error", err)
-				source = resync.Resumed(captured, 0)
-			default:
-				return nil, fmt.Errorf("see what a cut-off cycle has left of disk %s: %w", disk.Key, err)
-			}
+			source, err = p.withLeft(ctx, m, disk, captured, captured, state)
+		}
+		if err != nil {
+			return nil, err
 		}
 		if compare {
 			// The vault already holds something of this disk: what a cut-off first

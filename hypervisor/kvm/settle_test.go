@@ -245,3 +245,66 @@ func (s *site) agent(ref hypervisor.Ref, talk func(context.Context, *qga.Conn) e
 		s.t.Fatal(err)
 	}
 }
+
+// TestACaptureThatCouldNotBeEndedIsSettled: nobody watches over its window any more, and the
+// next point may be far.
+func TestACaptureThatCouldNotBeEndedIsSettled(t *testing.T) {
+	needQEMU(t)
+	for name, end := range map[string]func(hypervisor.Capture, context.Context) error{"commit": hypervisor.Capture.Commit, "rollback": hypervisor.Capture.Rollback} {
+		t.Run(name, func(t *testing.T) {
+			h := &idleSite{dir: t.TempDir()}
+			h.open(t)
+			ref := h.source(t, "web01").Ref()
+			if err := h.site.Start(t.Context(), ref, hypervisor.StartOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			begin := func(point replication.PointID, since map[string]replication.PointID) hypervisor.Capture {
+				t.Helper()
+				c, err := h.site.BeginPoint(t.Context(), hypervisor.PointRequest{Ref: ref, Point: point, Disks: []string{"vda", "vdb"}, Since: since})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c
+			}
+			c := begin("1", nil)
+			if err := c.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			since := map[string]replication.PointID{"vda": "1", "vdb": "1"}
+			c = begin("2", since)
+			folder := filepath.Join(h.dir, "run", string(ref))
+			held, err := qmp.Dial(t.Context(), filepath.Join(folder, "control.qmp")) // QEMU talks to one at a time
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err = end(c, ctx)
+			cancel()
+			held.Close()
+			if err == nil {
+				t.Fatal("it ended while QEMU did not listen")
+			}
+			if left, err := filepath.Glob(filepath.Join(folder, "scratch", "*")); err != nil || len(left) == 0 {
+				t.Fatalf("nothing is left of it: %v, %v", left, err)
+			}
+			if err := h.site.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left, err := filepath.Glob(filepath.Join(folder, "scratch", "*")); err != nil || len(left) > 0 {
+				t.Errorf("scratch files are left: %v, %v", left, err)
+			}
+			if name == "commit" { // its blocks are at the vault
+				since = map[string]replication.PointID{"vda": "2", "vdb": "2"}
+			}
+			c = begin("3", since)
+			for _, d := range c.Disks() {
+				if d.Mode() != hypervisor.Delta {
+					t.Errorf("the point after it: disk %s is %s (%s), want a delta", d.Key(), d.Mode(), d.Reason())
+				}
+			}
+			if err := c.Commit(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -58,7 +58,7 @@ func (m *Machine) asked(request hypervisor.PointRequest) ([]Disk, error) {
 		if !ok {
 			return nil, &replication.Problem{
 				Code: "kvm.no-disk", Cause: fmt.Sprintf("%s has no disk %s (any more)", m.Name, key), Effect: "no recovery point was taken",
-				Action: "discover the machine again and choose among its disks", Remedy: replication.Stop,
+				Action: "discover the machine again and choose among its disks", Remedy: replication.Retry, // it may have gone just now
 			}
 		}
 		if request.Since[key] == request.Point {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/digitalocean/go-libvirt/socket"
@@ -66,20 +67,46 @@ func socketPath(uri *url.URL) string {
 const dialLimit = 20 * time.Second
 
 // dialer connects the protocol's client.
-type dialer struct{ host *Host }
+type dialer struct {
+	host *Host
 
-var _ socket.Dialer = dialer{}
+	mu   sync.Mutex // guards what follows
+	conn net.Conn
+	late bool
+}
+
+var _ socket.Dialer = (*dialer)(nil)
+
+// handshakeLimit is the usual patience with a daemon.
+const handshakeLimit = dialLimit + 20*time.Second
+
+// hangUp ends the connection.
+func (d *dialer) hangUp() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.late = true
+	if d.conn != nil {
+		d.conn.Close()
+	}
+}
 
 // Dial connects to the daemon.
-func (d dialer) Dial() (net.Conn, error) {
+func (d *dialer) Dial() (net.Conn, error) {
 	c, err := d.connect()
 	if err != nil {
 		return nil, err
 	}
+	d.mu.Lock()
+	d.conn = c
+	late := d.late
+	d.mu.Unlock()
+	if late {
+		c.Close()
+	}
 	return newPackets(c), nil
 }
 
-func (d dialer) connect() (net.Conn, error) {
+func (d *dialer) connect() (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialLimit) // the interface has no ctx
 	defer cancel()
 	if transport(d.host.uri) == "tls" {

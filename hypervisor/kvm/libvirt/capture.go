@@ -205,6 +205,12 @@ func (c *capture) end(ctx context.Context, how func(context.Context) error) erro
 	}
 	defer release()
 	if err := how(ctx); err != nil {
+		// Nobody watches over what is open of it any more: Settle ends that.
+		if p.capture == c {
+			c.supersede()
+			p.capture = nil
+			p.settled = false
+		}
 		return err
 	}
 	if p.capture == c {

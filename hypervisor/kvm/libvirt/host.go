@@ -50,12 +50,16 @@ type Host struct {
 	uri     *url.URL
 	options Options
 	place   place
+	// patience is how long the daemon may take to be dialed and to say who it is.
+	patience time.Duration
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards what follows; held while the host is dialed
 	connection *rpc.Libvirt
-	site       *kvm.Site // for the disks of machines that are off; nil until needed
-	seats      map[hypervisor.Ref]*seat
+	site       *kvm.Site      // for the disks of machines that are off; nil until needed
 	calls      sync.WaitGroup // calls under way, also those that nobody waits for any more
+
+	seating sync.Mutex // guards seats
+	seats   map[hypervisor.Ref]*seat
 }
 
 // seat is what this process holds of one domain.
@@ -88,7 +92,7 @@ func Open(_ context.Context, address string, options Options) (*Host, error) {
 			Remedy: replication.Stop, Err: err,
 		}
 	}
-	h := &Host{address: address, uri: uri, options: options, seats: map[hypervisor.Ref]*seat{}}
+	h := &Host{address: address, uri: uri, options: options, patience: handshakeLimit, seats: map[hypervisor.Ref]*seat{}}
 	if h.options.Folder == "" {
 		h.options.Folder = "/var/lib/libvirt/images/riparo"
 		if h.session() {
@@ -123,9 +127,12 @@ const closeWait = 10 * time.Second
 // go on running.
 func (h *Host) Close() error {
 	h.mu.Lock()
-	connection, site, seats := h.connection, h.site, slices.Collect(maps.Values(h.seats))
+	connection, site := h.connection, h.site
 	h.connection, h.site = nil, nil
 	h.mu.Unlock()
+	h.seating.Lock()
+	seats := slices.Collect(maps.Values(h.seats))
+	h.seating.Unlock()
 	busy := time.NewTimer(closeWait)
 	defer busy.Stop()
 	var err error
@@ -191,11 +198,24 @@ func (h *Host) connect() (*rpc.Libvirt, error) {
 	if h.connection != nil && h.connection.IsConnected() {
 		return h.connection, nil
 	}
-	connection := rpc.NewWithDialer(dialer{h})
+	connection, err := h.handshake()
+	if err != nil {
+		return nil, err
+	}
+	h.connection = connection
+	return connection, nil
+}
+
+// handshake makes a new connection. A daemon that accepts one and says nothing is given
+// up.
+func (h *Host) handshake() (*rpc.Libvirt, error) {
+	d := &dialer{host: h}
+	connection := rpc.NewWithDialer(d)
+	late := time.AfterFunc(h.patience, d.hangUp)
+	defer late.Stop()
 	if err := connection.ConnectToURI(rpc.RemoteURI(h.uri)); err != nil {
 		return nil, h.dialProblem(err)
 	}
-	h.connection = connection
 	return connection, nil
 }
 
@@ -238,8 +258,8 @@ func hasCode(err error, code rpc.ErrorNumber) bool {
 
 // seat is this process's part of a domain.
 func (h *Host) seat(ref hypervisor.Ref) *seat {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.seating.Lock()
+	defer h.seating.Unlock()
 	p := h.seats[ref]
 	if p == nil {
 		p = &seat{lock: make(chan struct{}, 1)}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	sshagent "golang.org/x/crypto/ssh/agent"
@@ -27,10 +28,21 @@ type there struct {
 	address string
 	config  *ssh.ClientConfig
 
+	aliveEvery, aliveLimit time.Duration
+
 	mu     sync.Mutex // guards what follows
 	client *ssh.Client
-	agent  net.Conn // to the user's SSH agent, if one runs
+	gone   chan struct{} // closed when client's connection has ended
+	agent  net.Conn      // to the user's SSH agent, if one runs
 }
+
+const (
+	// aliveEvery is how often a host is asked whether it is there still, and aliveLimit how
+	// long it may take to answer. TCP finds out after a quarter of an hour, and streams
+	// through SSH know no deadlines.
+	aliveEvery = 10 * time.Second
+	aliveLimit = 30 * time.Second
+)
 
 // keyFiles are tried in the user's .ssh folder when the address names none.
 var keyFiles = []string{"id_ed25519", "id_ecdsa", "id_rsa"}
@@ -72,7 +84,7 @@ func newSSH(uri *url.URL, trusted []string) (*there, error) {
 	if port == "" {
 		port = "22"
 	}
-	t := &there{address: net.JoinHostPort(uri.Hostname(), port), config: config}
+	t := &there{address: net.JoinHostPort(uri.Hostname(), port), config: config, aliveEvery: aliveEvery, aliveLimit: aliveLimit}
 	config.Auth = append(config.Auth, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) { return t.signers(keys) }))
 	if password, ok := uri.User.Password(); ok {
 		config.Auth = append(config.Auth, ssh.Password(password))
@@ -142,11 +154,13 @@ func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.client != nil {
-		if _, _, err := t.client.SendRequest("keepalive@openssh.com", true, nil); err == nil {
+		select {
+		case <-t.gone:
+			t.client.Close()
+			t.client = nil
+		default:
 			return t.client, nil
 		}
-		t.client.Close()
-		t.client = nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
@@ -161,8 +175,44 @@ func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
 		conn.Close()
 		return nil, fmt.Errorf("SSH to %s: %w", t.address, err)
 	}
-	t.client = ssh.NewClient(c, channels, requests)
-	return t.client, nil
+	client, gone := ssh.NewClient(c, channels, requests), make(chan struct{})
+	t.client, t.gone = client, gone
+	go func() {
+		client.Wait()
+		close(gone)
+	}()
+	go t.watch(client, gone)
+	return client, nil
+}
+
+// watch ends a connection whose other end does not answer any more, and with it all that
+// waits for something from there.
+func (t *there) watch(client *ssh.Client, gone <-chan struct{}) {
+	tick := time.NewTicker(t.aliveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-gone:
+			return
+		}
+		answered := make(chan struct{})
+		go func() {
+			client.SendRequest("keepalive@openssh.com", true, nil) // a refusal is an answer
+			close(answered)
+		}()
+		late := time.NewTimer(t.aliveLimit)
+		select {
+		case <-answered:
+			late.Stop()
+		case <-gone:
+			late.Stop()
+			return
+		case <-late.C:
+			client.Close()
+			return
+		}
+	}
 }
 
 func (t *there) dial(ctx context.Context, network, address string) (net.Conn, error) {

@@ -4,17 +4,15 @@ import (
 	"context"
 	"fmt"
 
-	rpc "github.com/digitalocean/go-libvirt"
-
 	"riparo/hypervisor"
 )
 
 // Watch reports libvirt's lifecycle events until ctx ends or the connection is lost.
 // It has a connection of its own, so that a slow listener holds up nobody's calls.
 func (h *Host) Watch(ctx context.Context, changed func(hypervisor.Ref)) error {
-	connection := rpc.NewWithDialer(dialer{h})
-	if err := connection.ConnectToURI(rpc.RemoteURI(h.uri)); err != nil {
-		return h.dialProblem(err)
+	connection, err := h.handshake()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
