@@ -24,7 +24,8 @@
 //   - Opening reads no data: the catalog, the maps' headers, and of the log only
 //     what came after them.
 //   - A locked point is there until its time, whoever asks and whatever a clock says:
-//     the time of locks is the vault's own, see [Vault.TrustedTime].
+//     the time of locks is the vault's own, see [Vault.TrustedTime]. Who works the clock
+//     at every restart gains a day and a 24th part of the time.
 //   - Writes are slowed down and refused before the file system is full, if
 //     [Limits] say so; points can be closed, read and let go even then.
 //   - What a disk contains cannot be read without the master key, and not even with it
@@ -39,7 +40,7 @@
 //	scrub                          where the scrub is; derived
 //	keys, keys.copy                keys of the vault, wrapped by master keys
 //	lock                           advisory lock, with a line about who has it
-//	clock                          the trusted time, once there was a lock
+//	clock                          the trusted time
 //	reserve                        noise, to be given up when there is no room
 //	disks/disk-ID.d/keys, keys.copy    keys of disk ID, wrapped by keys of the vault
 //	disks/disk-ID.d/00000001.segment   the log of disk ID

@@ -34,9 +34,6 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	if err := d.dropPoints(ctx, points, whole, sick); err != nil {
 		return err
 	}
-	if err := v.clock.keep(clockSave); err != nil {
-		return writeProblem(id, err)
-	}
 	// The drop is done. That its space comes back may take another try, or wait for a
 	// compaction that is under way.
 	if !d.compacting.Load() {
@@ -46,6 +43,9 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 		d.mu.Unlock()
 	}
 	v.nudge(d)
+	if err := v.clock.keep(false); err != nil { // last: it needs room, which a drop may give
+		return writeProblem(id, err)
+	}
 	return nil
 }
 

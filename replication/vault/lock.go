@@ -25,6 +25,7 @@ func (v *Vault) Lock(ctx context.Context, id replication.DiskID, points []replic
 	if err := v.clock.save(now); err != nil {
 		return writeProblem(id, err)
 	}
+	v.clock.locked()
 	return v.hold(ctx, id, points, func(d *disk, held []*point) (*draft, error) {
 		for _, p := range held {
 			if until.UnixNano() < p.locked {

@@ -266,7 +266,7 @@ func TestAgesAreMeasuredByTheTrustedTime(t *testing.T) {
 	s := newSender(t, v, "d", 5000)
 	s.write(change(0, 500, 1))
 	s.mark()
-	c.pass(time.Hour)
+	c.pass(2 * time.Hour)
 	before := v.TrustedTime()
 	if err := v.Close(); err != nil {
 		t.Fatal(err)

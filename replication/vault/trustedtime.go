@@ -23,8 +23,9 @@ import (
 // that passes while the vault is open. More needs a person: [Vault.ConfirmClock]. Until
 // then locks last longer than they were meant to, which is the safe side.
 //
-// Ages of points are measured by it too, so it is saved although nothing is locked: a
-// computer that starts with a clock that is a month ahead loses no point to retention.
+// Ages of points are measured by it too, so it is saved now and then although nothing is
+// locked: a computer that starts with a clock that is a month ahead loses no point to
+// retention.
 const (
 	clockName   = "clock"
 	clockMagic  = "RIPAROCK"
@@ -49,6 +50,7 @@ type trustedClock struct {
 	base  time.Time  // trusted time when the vault was opened
 	lent  time.Duration
 	saved time.Time // zero: never
+	locks bool      // something was locked once
 }
 
 // ClockState is what a vault knows about the time.
@@ -140,6 +142,7 @@ func (c *trustedClock) begin() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.locks = locked
 	wall := v.wall().Add(-c.uptime())
 	if known == 0 && !locked && errors.Is(err, fs.ErrNotExist) {
 		c.base = wall // nothing was ever saved
@@ -175,11 +178,23 @@ func (c *trustedClock) save(now time.Time) error {
 	return nil
 }
 
-// keep saves the time when it was not for long.
-func (c *trustedClock) keep(after time.Duration) error {
+// locked notes that something is locked.
+func (c *trustedClock) locked() {
 	c.mu.Lock()
-	now := c.now()
-	due := c.saved.IsZero() || now.Sub(c.saved) > after
+	c.locks = true
+	c.mu.Unlock()
+}
+
+// keep saves the time when it was not for clockSave, or in any case at the end of a vault
+// with locks.
+func (c *trustedClock) keep(end bool) error {
+	c.mu.Lock()
+	now, last := c.now(), c.saved
+	if last.IsZero() {
+		last = c.base
+	}
+	passed := now.Sub(last)
+	due := passed > clockSave || end && c.locks && passed > 0
 	c.mu.Unlock()
 	if !due || c.vault.options.ReadOnly {
 		return nil

@@ -185,7 +185,7 @@ func (v *Vault) Close() error {
 	}
 	var errs []error
 	if v.clock.uptime != nil {
-		errs = append(errs, v.clock.keep(0))
+		errs = append(errs, v.clock.keep(true))
 	}
 	for _, d := range disks {
 		errs = append(errs, d.close(closedProblem(v.dir)))

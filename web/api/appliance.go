@@ -115,8 +115,8 @@ type Guarding interface {
 	// Scrub says how far the vault has read itself again, and what it found.
 	Scrub(ctx context.Context) (ScrubStatus, error)
 	ScrubNow(ctx context.Context) error
-	// ConfirmClock takes the clock as the time by which locks end, once another
-	// administrator has approved.
+	// ConfirmClock takes the clock as the time by which locks end and points age: while
+	// points are locked, once another administrator has approved.
 	ConfirmClock(ctx context.Context, who Who) error
 }
 

@@ -81,7 +81,7 @@ func (a *API) guarding() {
 		func(ctx context.Context, _ *none) (*body[Done], error) {
 			return answer(Done{true}, a.Appliance.ScrubNow(ctx))
 		})
-	add(a, operation{id: "confirm-clock", method: "POST", path: "/api/v1/vault/clock", tag: tag, summary: "Take the clock as the time by which locks end; takes four eyes"},
+	add(a, operation{id: "confirm-clock", method: "POST", path: "/api/v1/vault/clock", tag: tag, summary: "Take the clock as the time by which locks end and points age; takes four eyes while points are locked"},
 		func(ctx context.Context, _ *none) (*body[Done], error) {
 			return answer(Done{true}, a.Appliance.ConfirmClock(ctx, whoOf(ctx)))
 		})

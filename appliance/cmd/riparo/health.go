@@ -50,10 +50,11 @@ left behind. The exit status is 1 when there is anything.`,
 	to.add(c)
 	c.AddCommand(&cobra.Command{
 		Use:   "confirm-clock",
-		Short: "Ask for the clock to be taken as the time by which locks end; takes four eyes",
+		Short: "Ask for the clock to be taken as the time by which locks end; takes four eyes while points are locked",
 		Long: `Ask for the clock, as it is when that is approved, to be taken as the time by which
-locks of recovery points end. It is right when the vault was really closed for so long,
-and wrong when somebody has set the clock forward. A second administrator approves it.`,
+locks of recovery points end and retention counts their age. It is right when the vault
+was really closed for so long, and wrong when somebody has set the clock forward. While
+points are locked, a second administrator approves it.`,
 		Args: arguments(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return to.reach(func(client *api.Client) error { return client.ConfirmClock(c.Context()) })
