@@ -327,14 +327,12 @@ func (a *Appliance) mayShorten(person string, p replication.Policy) error {
 // shorten saves a policy that was approved, unless it became another one meanwhile: what
 // somebody else changed would be undone without a word.
 func (a *Appliance) shorten(ctx context.Context, actor string, r store.Approval) error {
-	now, err := store.Get(a.store, store.Policies, r.Name)
-	if err != nil {
-		return err
-	}
-	if r.Was == nil || !reflect.DeepEqual(now.Policy, *r.Was) {
-		return replication.Stopf("approval.overtaken", "look at the policy, and ask for it anew", "policy %s was changed after that was asked for", r.Name)
-	}
-	return a.savePolicy(ctx, actor, *r.Policy)
+	return a.savePolicy(ctx, actor, *r.Policy, func(now replication.Policy) error {
+		if r.Was == nil || !reflect.DeepEqual(now, *r.Was) {
+			return replication.Stopf("approval.overtaken", "look at the policy, and ask for it anew", "policy %s was changed after that was asked for", r.Name)
+		}
+		return nil
+	})
 }
 
 // stillDisable refuses to disable a machine of which points were locked after that was

@@ -268,10 +268,11 @@ func (a *Appliance) SavePolicy(ctx context.Context, who api.Who, p replication.P
 	if err := a.mayShorten(who.Person, p); err != nil {
 		return err
 	}
-	return a.savePolicy(ctx, who.Name, p)
+	return a.savePolicy(ctx, who.Name, p, func(replication.Policy) error { return nil })
 }
 
-func (a *Appliance) savePolicy(ctx context.Context, actor string, p replication.Policy) error {
+// savePolicy keeps a policy, unless the one that it replaces is not allowed to go.
+func (a *Appliance) savePolicy(ctx context.Context, actor string, p replication.Policy, allowed func(now replication.Policy) error) error {
 	var using []replication.MachineID
 	err := a.store.Update(func(tx *store.Tx) error {
 		for m, err := range tx.Machines().All() {
@@ -285,6 +286,9 @@ func (a *Appliance) savePolicy(ctx context.Context, actor string, p replication.
 		note := api.AuditOf(ctx)
 		note.Object = p.Name
 		if old, err := tx.Policies().Get(p.Name); err == nil {
+			if err := allowed(old.Policy); err != nil {
+				return err
+			}
 			note.Change(old.Policy, p)
 		} else {
 			note.Change(nil, p)

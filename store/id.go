@@ -40,7 +40,7 @@ func NewIDAfter(now time.Time, last string) string {
 	if err != nil { // not one of ours
 		return id
 	}
-	return NewID(at.Add(time.Millisecond))
+	return format(at.Add(time.Millisecond).UnixMilli(), 0)
 }
 
 // NewID makes an ID that sorts by time as text, and among those of one instant by
@@ -61,7 +61,12 @@ func NewID(now time.Time) string {
 	count := idClock.count
 	idClock.mu.Unlock()
 
-	// Chance keeps IDs apart when the clock is set back, or after a restart.
+	return format(milli, count)
+}
+
+// format writes an ID. Chance keeps IDs apart when the clock is set back, or after a
+// restart.
+func format(milli int64, count int) string {
 	var chance [2]byte
 	rand.Read(chance[:])
 	return fmt.Sprintf("%s-%03x%04x", time.UnixMilli(milli).UTC().Format(idTime), count, binary.BigEndian.Uint16(chance[:]))

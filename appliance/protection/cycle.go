@@ -133,12 +133,14 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	}
 	// Before all that may take long or fail. A point that could not be locked is one all
 	// the same.
-	lockErr := p.lock(ctx, *m, point, members, states, policy)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	lockErr := p.lock(ending, *m, point, members, states, policy)
+	cancel()
 	out.News = append(out.News, p.heal(ctx, *m, capture.Disks(), progress)...)
 	settled = true
 	// The point is durable: a failure to commit costs only a larger next delta, or
 	// a comparison, and the next cycle finds out by itself.
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	ending, cancel = context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 	err = capture.Commit(ending)
 	cancel()
 	if err != nil {

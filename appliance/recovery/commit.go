@@ -138,7 +138,7 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 		}
 		for i := range m.Disks {
 			d := &m.Disks[i]
-			// What was brought after the point is gone from the vault.
+			// What was brought is gone from the vault, or not of the replica.
 			d.Brought = nil
 			if !d.Excluded && !contains(point.Disks, d.ID) { // it came after the point
 				d.Excluded, d.Removed = true, true
@@ -191,7 +191,7 @@ func (r *Recovery) reversed(_ context.Context, w *jobs.Work) error {
 }
 
 // undoReverse leaves the replica committed and unprotected, as it was. The vault
-// stays at the recovery point.
+// stays at the recovery point, if it returned there.
 func (r *Recovery) undoReverse(_ context.Context, w *jobs.Work) error {
 	return r.move(w, lifecycle.Reversing, lifecycle.ReverseAborted, func(m *store.Machine) { m.Direction = lifecycle.Forward })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 
 	"riparo/hypervisor"
 	"riparo/hypervisor/kvm/fleece"
@@ -90,10 +91,12 @@ func (s *Site) Forget(ctx context.Context, ref hypervisor.Ref) error {
 // capture is a fleece.Capture that takes its turn among the operations on a machine.
 type capture struct {
 	*fleece.Capture
-	site    *Site
-	name    string
-	seat    *seat
-	storage *storage // the open disks of a stopped machine, or nil
+	site *Site
+	name string
+	seat *seat
+	// abandoned is set when nobody comes back to end it: Settle does.
+	abandoned atomic.Bool
+	storage   *storage // the open disks of a stopped machine, or nil
 }
 
 // Commit ends the capture and lets changes count from it.
@@ -105,6 +108,7 @@ func (c *capture) Rollback(ctx context.Context) error { return c.end(ctx, c.Capt
 func (c *capture) end(ctx context.Context, how func(context.Context) error) error {
 	p, release, err := c.site.hold(ctx, c.name)
 	if err != nil {
+		c.abandoned.Store(true)
 		return err
 	}
 	defer release()

@@ -53,7 +53,11 @@ func (s *Site) settleIfLeft(ctx context.Context, name string) error {
 	}
 	defer unlock()
 	if p.capture != nil {
-		return nil
+		if !p.capture.abandoned.Load() {
+			return nil
+		}
+		p.capture.supersede()
+		p.capture = nil
 	}
 	// A guest that stands still thaws nothing: the captures first.
 	if err := fleece.Settle(ctx, m); err != nil {
@@ -68,12 +72,14 @@ func (s *Site) settleLeft(ctx context.Context, d *Definition) error {
 	if err := fleece.Settle(ctx, m); err != nil {
 		return err
 	}
-	// An agent that does not answer says nothing of a freeze, and may never answer again:
-	// there are points without it, and Settle goes on asking.
-	if exists(s.runFile(d.Name, freezeMark)) && d.GuestAgent && !m.AgentAnswers(ctx) {
-		return nil
-	}
-	return s.thawIfMarked(ctx, d, &m, (*fleece.Machine).Thaw)
+	return s.thawIfMarked(ctx, d, &m, func(m *fleece.Machine, ctx context.Context) error {
+		// An agent that does not answer says nothing of a freeze, and may never answer
+		// again: there are points without it, and Settle goes on asking.
+		if !m.AgentAnswers(ctx) {
+			return nil
+		}
+		return m.Thaw(ctx)
+	})
 }
 
 // thawIfMarked thaws a guest if it is noted that it may be frozen. The caller says how

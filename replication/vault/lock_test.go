@@ -284,6 +284,41 @@ func TestAgesAreMeasuredByTheTrustedTime(t *testing.T) {
 	}
 }
 
+// TestNightsAndWeekendsWithoutPowerNeedNobodyWhileNothingIsLocked, nor does a computer that
+// slept while the vault was open.
+func TestNightsAndWeekendsWithoutPowerNeedNobodyWhileNothingIsLocked(t *testing.T) {
+	c := newLockedTime()
+	dir := t.TempDir()
+	v := c.boot(t, dir, nil)
+	s := newSender(t, v, "d", 5000)
+	s.write(change(0, 500, 1))
+	s.mark()
+	off := func(d time.Duration) {
+		t.Helper()
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+		c.wall = c.wall.Add(d)
+		v = c.boot(t, dir, nil)
+		if st := v.ClockState(); st.Ahead != 0 || c.wall.Sub(st.Trusted) > clockDrift {
+			t.Errorf("off for %s: %+v at %s, want nothing to confirm", d, st, c.wall)
+		}
+	}
+	for range 3 {
+		for range 4 {
+			c.pass(14 * time.Hour)
+			off(10 * time.Hour)
+		}
+		c.pass(14 * time.Hour)
+		off(60 * time.Hour)
+	}
+	c.pass(72 * time.Hour)
+	c.wall = c.wall.Add(8 * time.Hour) // it slept
+	if st := v.ClockState(); st.Ahead != 0 || !st.Trusted.Equal(c.wall) {
+		t.Errorf("it slept for 8 h: %+v at %s", st, c.wall)
+	}
+}
+
 // TestAClockThatJumpsIsToldOf: while the vault is open, from the jump until the clock is
 // right again.
 func TestAClockThatJumpsIsToldOf(t *testing.T) {

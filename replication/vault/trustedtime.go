@@ -20,7 +20,8 @@ import (
 // becomes of the clock. It is saved, and never goes back. When the vault is opened,
 // the clock may be ahead of what was saved, for time has passed meanwhile: so much is
 // believed as is left of clockCredit, and what is believed is earned back slowly by time
-// that passes while the vault is open. More needs a person: [Vault.ConfirmClock]. Until
+// that passes while the vault is open. The same is believed while it is open, for a computer
+// may sleep, and start with a clock that is late. More needs a person: [Vault.ConfirmClock]. Until
 // then locks last longer than they were meant to, which is the safe side.
 //
 // Ages of points are measured by it too, so it is saved now and then although nothing is
@@ -31,8 +32,12 @@ const (
 	clockMagic  = "RIPAROCK"
 	clockSize   = 40
 	clockCredit = 24 * time.Hour // a night without power needs no person
-	// clockEarn is how much time has to pass for one of what was believed: who sets the
-	// clock forward at every restart gains this part of the time, and one credit.
+	// clockFree is the credit at an opening while nothing was ever locked: a long weekend
+	// without power makes points older by so much, and by no more.
+	clockFree = 4 * 24 * time.Hour
+	// clockEarn is how much time has to pass for one of what was believed, once something
+	// was locked: who sets the clock forward at every restart gains this part of the time,
+	// and one credit. A computer that is off every night needs a person then.
 	clockEarn = 24
 	// clockSave: after a crash, so much less is known at most.
 	clockSave = time.Hour
@@ -62,8 +67,8 @@ type ClockState struct {
 }
 
 // TrustedTime is the time that locks and ages are measured by. It never goes back, and
-// without a person's word it runs ahead of the real time by no more than a day and an hour
-// for each further day, whatever becomes of the clock.
+// without a person's word, once something was locked, it runs ahead of the real time by no
+// more than a day and an hour for each further day, whatever becomes of the clock.
 func (v *Vault) TrustedTime() time.Time {
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()
@@ -75,6 +80,9 @@ func (v *Vault) ClockState() ClockState {
 	wall := v.wall()
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()
+	if ahead := wall.Sub(v.clock.now().Round(0)); ahead > clockDrift {
+		v.clock.believe(ahead, clockCredit)
+	}
 	state := ClockState{Trusted: v.clock.now()}
 	if ahead := wall.Sub(state.Trusted.Round(0)); ahead > clockDrift {
 		state.Ahead = ahead
@@ -150,16 +158,35 @@ func (c *trustedClock) begin() {
 	}
 	c.base, c.lent = time.Unix(0, known).UTC(), lent
 	c.saved = c.base
-	ahead := wall.Sub(c.base)
-	if ahead > 0 && ahead <= clockCredit-lent {
-		c.base, c.lent = c.base.Add(ahead), lent+ahead
+	credit := clockFree
+	if locked {
+		credit = clockCredit
 	}
+	c.believe(wall.Sub(c.base), credit)
+}
+
+// believe takes what the clock is ahead for time that has passed, if so much credit is left.
+// The caller holds mu.
+func (c *trustedClock) believe(ahead, credit time.Duration) {
+	owed := c.owed()
+	if ahead > 0 && ahead <= credit-owed {
+		c.base, c.lent = c.base.Add(ahead), c.lent+ahead
+	}
+}
+
+// owed is what was believed and not earned back. The caller holds mu.
+func (c *trustedClock) owed() time.Duration {
+	earned := 2 * c.uptime() // a computer may run in working hours only
+	if c.locks {
+		earned = c.uptime() / clockEarn
+	}
+	return max(0, c.lent-earned)
 }
 
 // save makes a time durable: after any restart it is not earlier.
 func (c *trustedClock) save(now time.Time) error {
 	c.mu.Lock()
-	lent := max(0, c.lent-c.uptime()/clockEarn)
+	lent := c.owed()
 	c.mu.Unlock()
 	p := make([]byte, clockSize)
 	copy(p, clockMagic)
@@ -209,5 +236,5 @@ func parseClock(p []byte, id vaultID) (at int64, lent time.Duration, ok bool) {
 		return 0, 0, false
 	}
 	at, lent = int64(le.Uint64(p[16:])), time.Duration(le.Uint64(p[24:]))
-	return at, lent, at > 0 && lent >= 0 && lent <= clockCredit
+	return at, lent, at > 0 && lent >= 0 && lent <= clockFree+clockCredit
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sync/atomic"
 
 	rpc "github.com/digitalocean/go-libvirt"
 
@@ -63,7 +64,7 @@ func (h *Host) beginRunning(ctx context.Context, dom rpc.Domain, d *domain, requ
 	for _, key := range request.Disks {
 		k, ok := d.disk(key)
 		if !ok {
-			return nil, noDisk(d.Name, key)
+			return nil, noDisk(d.Name, key, replication.Retry) // it may have gone just now
 		}
 		if why := obstacle(k); why != "" {
 			return nil, &replication.Problem{
@@ -186,6 +187,8 @@ type capture struct {
 	host  *Host
 	ref   hypervisor.Ref
 	inner hypervisor.Capture
+	// abandoned is set when nobody comes back to end it: Settle does.
+	abandoned atomic.Bool
 }
 
 func (c *capture) Instant() hypervisor.Instant        { return c.inner.Instant() }
@@ -201,6 +204,7 @@ func (c *capture) supersede() {
 func (c *capture) end(ctx context.Context, how func(context.Context) error) error {
 	p, release, err := c.host.hold(ctx, c.ref)
 	if err != nil {
+		c.abandoned.Store(true)
 		return err
 	}
 	defer release()

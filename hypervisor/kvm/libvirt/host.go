@@ -168,7 +168,7 @@ func call[T any](ctx context.Context, h *Host, f func(*rpc.Libvirt) (T, error)) 
 	}
 	done := make(chan result, 1)
 	h.calls.Go(func() {
-		connection, err := h.connect()
+		connection, err := h.connect(ctx)
 		if err != nil {
 			done <- result{err: err}
 			return
@@ -192,9 +192,12 @@ func do(ctx context.Context, h *Host, f func(*rpc.Libvirt) error) error {
 }
 
 // connect gives the connection, dialing if there is none.
-func (h *Host) connect() (*rpc.Libvirt, error) {
+func (h *Host) connect(ctx context.Context) (*rpc.Libvirt, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if ctx.Err() != nil { // it waited while others dialed, and nobody waits for it any more
+		return nil, context.Cause(ctx)
+	}
 	if h.connection != nil && h.connection.IsConnected() {
 		return h.connection, nil
 	}
@@ -212,8 +215,14 @@ func (h *Host) handshake() (*rpc.Libvirt, error) {
 	d := &dialer{host: h}
 	connection := rpc.NewWithDialer(d)
 	late := time.AfterFunc(h.patience, d.hangUp)
-	defer late.Stop()
-	if err := connection.ConnectToURI(rpc.RemoteURI(h.uri)); err != nil {
+	err := connection.ConnectToURI(rpc.RemoteURI(h.uri))
+	if !late.Stop() { // also when its word came in the same moment: the connection is closed
+		if err == nil {
+			connection.Disconnect()
+		}
+		err = fmt.Errorf("it was silent for %s", h.patience)
+	}
+	if err != nil {
 		return nil, h.dialProblem(err)
 	}
 	return connection, nil

@@ -250,9 +250,9 @@ func hardwareEntries(h map[string]string) []entry {
 }
 
 // noDisk is what is said of a key that a domain does not have.
-func noDisk(name, key string) error {
+func noDisk(name, key string, remedy replication.Remedy) error {
 	return &replication.Problem{
 		Code: "kvm.no-disk", Cause: fmt.Sprintf("%s has no disk %s (any more)", name, key), Effect: "nothing was done",
-		Action: "discover the machine again and choose among its disks", Remedy: replication.Stop,
+		Action: "discover the machine again and choose among its disks", Remedy: remedy,
 	}
 }

@@ -51,6 +51,10 @@ func (h *Host) settleIfLeft(ctx context.Context, dom rpc.Domain) error {
 		return nil
 	}
 	defer func() { p.lock <- struct{}{} }()
+	if p.capture != nil && p.capture.abandoned.Load() {
+		p.capture.supersede()
+		p.capture, p.settled = nil, false
+	}
 	if p.capture != nil || p.settled {
 		return nil
 	}

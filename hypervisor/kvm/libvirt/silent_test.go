@@ -84,6 +84,13 @@ func TestAHostThatFallsSilentEndsWhatWaitsForIt(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	// Nor is one that only answers late, while something comes.
+	line.slow.Store(true)
+	began := time.Now()
+	if err := say(); err != nil || time.Since(began) < 2*there.aliveLimit {
+		t.Fatalf("a slow line: %v after %s", err, time.Since(began))
+	}
+	line.slow.Store(false)
 	line.cut.Store(true)
 	ended := make(chan error, 1)
 	go func() { ended <- say() }()
@@ -108,6 +115,7 @@ func TestAHostThatFallsSilentEndsWhatWaitsForIt(t *testing.T) {
 type line struct {
 	address string
 	cut     atomic.Bool
+	slow    atomic.Bool // what comes back does so a byte at a time, a few each second
 }
 
 func newLine(t *testing.T, server string) *line {
@@ -117,12 +125,18 @@ func newLine(t *testing.T, server string) *line {
 	}
 	t.Cleanup(func() { l.Close() })
 	n := &line{address: l.Addr().String()}
-	carry := func(to, from net.Conn) {
+	carry := func(to, from net.Conn, back bool) {
 		p := make([]byte, 32<<10)
 		for {
 			k, err := from.Read(p)
-			if k > 0 && !n.cut.Load() {
-				to.Write(p[:k])
+			for rest := p[:k]; len(rest) > 0 && !n.cut.Load(); {
+				step := len(rest)
+				if back && n.slow.Load() {
+					step = 1
+					time.Sleep(80 * time.Millisecond)
+				}
+				to.Write(rest[:step])
+				rest = rest[step:]
 			}
 			if err != nil {
 				to.Close()
@@ -141,8 +155,8 @@ func newLine(t *testing.T, server string) *line {
 				near.Close()
 				continue
 			}
-			go carry(far, near)
-			go carry(near, far)
+			go carry(far, near, false)
+			go carry(near, far, true)
 		}
 	}()
 	return n

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -170,7 +171,8 @@ func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	c, channels, requests, err := ssh.NewClientConn(conn, t.address, t.config)
+	heard := &heardConn{Conn: conn}
+	c, channels, requests, err := ssh.NewClientConn(heard, t.address, t.config)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("SSH to %s: %w", t.address, err)
@@ -181,13 +183,28 @@ func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
 		client.Wait()
 		close(gone)
 	}()
-	go t.watch(client, gone)
+	go t.watch(client, heard, gone)
 	return client, nil
 }
 
-// watch ends a connection whose other end does not answer any more, and with it all that
-// waits for something from there.
-func (t *there) watch(client *ssh.Client, gone <-chan struct{}) {
+// heardConn knows when something came last.
+type heardConn struct {
+	net.Conn
+	last atomic.Int64 // nanoseconds
+}
+
+func (c *heardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.last.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+// watch ends a connection from whose other end nothing comes any more, not even the answer
+// to a question, and with it all that waits for something from there. On a slow line the
+// answer queues behind data.
+func (t *there) watch(client *ssh.Client, conn *heardConn, gone <-chan struct{}) {
 	tick := time.NewTicker(t.aliveEvery)
 	defer tick.Stop()
 	for {
@@ -201,16 +218,19 @@ func (t *there) watch(client *ssh.Client, gone <-chan struct{}) {
 			client.SendRequest("keepalive@openssh.com", true, nil) // a refusal is an answer
 			close(answered)
 		}()
-		late := time.NewTimer(t.aliveLimit)
-		select {
-		case <-answered:
-			late.Stop()
-		case <-gone:
-			late.Stop()
-			return
-		case <-late.C:
-			client.Close()
-			return
+		asked := time.Now()
+		for waiting := true; waiting; {
+			select {
+			case <-answered:
+				waiting = false
+			case <-gone:
+				return
+			case <-tick.C:
+				if time.Since(asked) > t.aliveLimit && time.Since(time.Unix(0, conn.last.Load())) > t.aliveLimit {
+					client.Close()
+					return
+				}
+			}
 		}
 	}
 }

@@ -167,7 +167,7 @@ func (h *Host) OpenDisk(ctx context.Context, ref hypervisor.Ref, key string, mod
 		return nil, err
 	}
 	if _, ok := d.disk(key); !ok {
-		return nil, noDisk(d.Name, key)
+		return nil, noDisk(d.Name, key, replication.Stop)
 	}
 	site, shadow, err := h.shadow(ctx, d)
 	if err != nil {
