@@ -43,6 +43,8 @@ const (
 	// through SSH know no deadlines.
 	aliveEvery = 10 * time.Second
 	aliveLimit = 30 * time.Second
+	// goneWait is how long after a failure a connection may take to be known to have ended.
+	goneWait = 100 * time.Millisecond
 )
 
 // keyFiles are tried in the user's .ssh folder when the address names none.
@@ -151,7 +153,7 @@ func (t *there) close() error {
 }
 
 // connect gives the connection, dialing if it is not there or was lost.
-func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
+func (t *there) connect(ctx context.Context) (client *ssh.Client, gone <-chan struct{}, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.client != nil {
@@ -160,14 +162,14 @@ func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
 			t.client.Close()
 			t.client = nil
 		default:
-			return t.client, nil
+			return t.client, t.gone, nil
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -175,16 +177,16 @@ func (t *there) connect(ctx context.Context) (*ssh.Client, error) {
 	c, channels, requests, err := ssh.NewClientConn(heard, t.address, t.config)
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("SSH to %s: %w", t.address, err)
+		return nil, nil, fmt.Errorf("SSH to %s: %w", t.address, err)
 	}
-	client, gone := ssh.NewClient(c, channels, requests), make(chan struct{})
-	t.client, t.gone = client, gone
+	fresh, ended := ssh.NewClient(c, channels, requests), make(chan struct{})
+	t.client, t.gone = fresh, ended
 	go func() {
-		client.Wait()
-		close(gone)
+		fresh.Wait()
+		close(ended)
 	}()
-	go t.watch(client, heard, gone)
-	return client, nil
+	go t.watch(fresh, heard, ended)
+	return fresh, ended, nil
 }
 
 // heardConn knows when something came last.
@@ -236,24 +238,39 @@ func (t *there) watch(client *ssh.Client, conn *heardConn, gone <-chan struct{})
 }
 
 func (t *there) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	client, err := t.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := client.DialContext(ctx, network, address)
+	conn, err := through(ctx, t, func(client *ssh.Client) (net.Conn, error) { return client.DialContext(ctx, network, address) })
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s on %s: %w", address, t.address, err)
 	}
 	return conn, nil
 }
 
+// through opens something on the connection, and once more on a new one if it has just
+// ended.
+func through[T any](ctx context.Context, t *there, open func(*ssh.Client) (T, error)) (T, error) {
+	var none T
+	client, gone, err := t.connect(ctx)
+	if err != nil {
+		return none, err
+	}
+	opened, err := open(client)
+	if err == nil || ctx.Err() != nil {
+		return opened, err
+	}
+	select {
+	case <-gone:
+	case <-time.After(goneWait):
+		return none, err
+	}
+	if client, _, err = t.connect(ctx); err != nil {
+		return none, err
+	}
+	return open(client)
+}
+
 // run runs a shell command there with some input and returns what it printed.
 func (t *there) run(ctx context.Context, input []byte, command string) ([]byte, error) {
-	client, err := t.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	session, err := client.NewSession()
+	session, err := through(ctx, t, (*ssh.Client).NewSession)
 	if err != nil {
 		return nil, err
 	}
