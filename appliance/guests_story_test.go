@@ -85,8 +85,8 @@ func (th *theater) testFailover() {
 		th.Errorf("the test machine is not isolated; it said %s", said)
 	}
 	th.Logf("test failover: start after %s, up after %s, whole %s", evidence(job, "started after"), evidence(job, "up after"), time.Since(asked).Round(time.Millisecond))
-	if took, err := time.ParseDuration(evidence(job, "started after")); err != nil || took > 5*time.Second {
-		th.Errorf("the test machine began to boot after %q, want it within 5 s on a busy machine", evidence(job, "started after"))
+	if took, err := time.ParseDuration(evidence(job, "started after")); err != nil || took > 15*time.Second {
+		th.Errorf("the test machine began to boot after %q, want it within 15 s on a slow and busy machine", evidence(job, "started after"))
 	}
 	th.ask(api.Request{Verb: lifecycle.CleanupTest, Notes: "seen"})
 	machines, err := th.provider(th.secondary).Discover(th.Context())
