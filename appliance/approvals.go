@@ -270,14 +270,8 @@ func (a *Appliance) mayDisable(m store.Machine, r api.Request) error {
 	if r.Verb != lifecycle.DisableProtection || r.KeepPoints {
 		return nil
 	}
-	points, err := a.protect.Points(m)
-	if errors.Is(err, replication.ErrUnknownDisk) {
-		return nil
-	}
+	points, err := a.erasable(m)
 	if err != nil {
-		return err
-	}
-	if err := protection.Locked(m, points); err != nil {
 		return err
 	}
 	protected := protection.Protected(m, points)
@@ -286,6 +280,18 @@ func (a *Appliance) mayDisable(m store.Machine, r api.Request) error {
 	}
 	return a.fourEyes(r.Person, store.Approval{Kind: approveDisable, Machine: m.ID, Name: m.Name,
 		Text: fmt.Sprintf("disable the protection of %s and erase its recovery points, protected among them: %d", m.Name, len(protected))})
+}
+
+// erasable are the points that go with a machine, or the problem that one of them is locked.
+func (a *Appliance) erasable(m store.Machine) ([]replication.RecoveryPoint, error) {
+	points, err := a.protect.Points(m)
+	if errors.Is(err, replication.ErrUnknownDisk) {
+		return nil, nil // nothing was ever kept
+	}
+	if err != nil {
+		return nil, err
+	}
+	return points, protection.Locked(m, points)
 }
 
 // mayShorten asks for four eyes where a policy in use would keep less than before, or
@@ -342,12 +348,6 @@ func (a *Appliance) stillDisable(id replication.MachineID) error {
 	if err != nil {
 		return err
 	}
-	points, err := a.protect.Points(m)
-	if errors.Is(err, replication.ErrUnknownDisk) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return protection.Locked(m, points)
+	_, err = a.erasable(m)
+	return err
 }

@@ -61,6 +61,41 @@ func TestAFailbackNoticesAnOriginalThatRanBetweenItsSteps(t *testing.T) {
 	}
 }
 
+// TestAFailbackWhoseStartingPointWentIsComparedAsAWhole: retention may let it go while room
+// is short, and both machines are off by then.
+func TestAFailbackWhoseStartingPointWentIsComparedAsAWhole(t *testing.T) {
+	var th *theater
+	var set, over atomic.Bool
+	committed := func([]string) {
+		if !set.Load() || !th.stepIsOver(lifecycle.Failback, "send the last changes") || !over.CompareAndSwap(false, true) {
+			return
+		}
+		v := th.a.Rooms().Vault
+		for _, d := range v.Disks() {
+			points, err := v.Points(d.Disk.ID)
+			if err != nil || len(points) < 2 {
+				t.Errorf("points %v, %v", points, err)
+				continue
+			}
+			var drop []replication.PointID
+			for _, p := range points[:len(points)-1] {
+				drop = append(drop, p.ID)
+			}
+			if err := v.Drop(context.Background(), d.Disk.ID, drop); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	th, _ = labbed(t, appliance.Config{Data: t.TempDir(), Committed: committed}, replication.DefaultPolicy())
+	th.away()
+	set.Store(true)
+	th.ask(api.Request{Verb: lifecycle.Failback})
+	if !over.Load() {
+		t.Fatal("nobody let go of it")
+	}
+	th.bothEndsAreEqual()
+}
+
 // stepIsOver looks whether the newest job is of a kind and a step of it is done.
 func (th *theater) stepIsOver(verb lifecycle.Verb, step string) bool {
 	over := false

@@ -50,7 +50,7 @@ var plantedBugs = []planted.Bug{
 	{Name: "a delta since what the vault does not have is taken for one", File: theProtection + "cycle.go",
 		Code: "foreign := mode == hypervisor.Delta && !resumed && since[captured.Key()] != state.Point", Bug: "foreign := false; _ = since", Test: "TestADiskThatGrowsWhileItIsFrozenIsComparedAsAWhole"},
 	{Name: "what a cut-off cycle left is believed", File: theProtection + "cycle.go",
-		Code: "case mode == hypervisor.Delta && state.Unmarked:", Bug: "case false:", Test: "TestWhatACutOffCycleLeftIsReadFromTheSourceAgain"},
+		Code: "if state.Unmarked {", Bug: "if false {", Test: "TestWhatACutOffCycleLeftIsReadFromTheSourceAgain"},
 	{Name: "a failback does not see that the original ran", File: theRecovery + "original.go",
 		Code: "return stamp != \"\" && stamp == w.Get(originalStamp), nil", Bug: "_ = stamp\n\treturn true, nil", Test: "TestAFailbackNoticesAnOriginalThatRanBetweenItsSteps"},
 	{Name: "an undo takes a guest that shuts down for one that runs", File: theRecovery + "power.go",

@@ -37,8 +37,11 @@ type DiskState struct {
 	Epoch    Epoch
 	Sequence Sequence // the last durable one; the sender goes on with Sequence+1
 	Point    PointID  // of the last durable mark; empty if there is none yet
-	// Unmarked is true when data arrived after that mark: the rest of a transfer
-	// that was cut off. It is part of the disk's head, and of no point.
+	// PointSize is how large the disk was then, in bytes. What lies beyond its end is
+	// zero at the sink, and anything at the source.
+	PointSize int64
+	// Unmarked is true when data arrived after that mark, the rest of a transfer that was
+	// cut off, or the disk was cut. It is part of the disk's head, and of no point.
 	Unmarked bool
 }
 

@@ -44,6 +44,10 @@ func active(m store.Machine) store.Place {
 	return m.Source
 }
 
+// beginLimit bounds what a host takes to begin a capture, for the same reason. A freeze has
+// its own limit, which the policy sets; scratch files may be made over a slow line.
+const beginLimit = 10 * time.Minute
+
 // cycle takes one recovery point of m. It brings m's disks and shape in line
 // with what the source reports, and changes nothing else of it.
 func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replication.Policy, o CycleOptions) (Outcome, error) {
@@ -202,7 +206,8 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		}
 		disk, state := m.Disks[i], states[captured.Key()]
 		if captured.Size() != state.Disk.Size { // resized between the look and the freeze
-			m.Disks[i].Size = captured.Size()
+			m.Disks[i].Size, m.Disks[i].Brought = captured.Size(), nil
+			disk = m.Disks[i]
 			var err error
 			if state, err = p.sink.Prepare(ctx, replication.Disk{ID: disk.ID, Machine: m.ID, Size: captured.Size()}, m.Epoch); err != nil {
 				return nil, fmt.Errorf("resize disk %s: %w", disk.ID, err)
@@ -223,11 +228,18 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			source, err = p.goOn(ctx, m, i, captured, state)
 		case foreign:
 			source = resync.Resumed(captured, 0)
-		case mode == hypervisor.Delta && state.Unmarked:
-			// A cycle that was cut off has sent blocks that belong to no point. Most of
-			// them are in this delta too, whose point is the same. Those that the source
-			// has lost without its tracking would stay.
-			source, err = p.withLeft(ctx, m, disk, captured, captured, state)
+		case mode == hypervisor.Delta:
+			if state.PointSize < captured.Size() {
+				// Tracking knows writes. What a disk that grew shows beyond its old end
+				// may have been there before: a volume shows what others have left.
+				source = resync.Resumed(captured, state.PointSize)
+			}
+			if state.Unmarked {
+				// A cycle that was cut off has sent blocks that belong to no point. Most of
+				// them are in this delta too, whose point is the same. Those that the source
+				// has lost without its tracking would stay.
+				source, err = p.withLeft(ctx, m, disk, captured, source, state)
+			}
 		}
 		if err != nil {
 			return nil, err
@@ -298,6 +310,9 @@ func (p *Protector) begin(ctx context.Context, site string, seen hypervisor.Mach
 	if err != nil {
 		return nil, err
 	}
+	limit := beginLimit + r.FreezeLimit
+	ctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %s", limit))
+	defer stop()
 	capture, err := reader.BeginPoint(ctx, r)
 	if !errors.Is(err, hypervisor.ErrNotRunning) {
 		return capture, err
@@ -338,7 +353,7 @@ func adoptDisks(m *store.Machine, seen []hypervisor.Disk) (news []store.Event) {
 		}
 		if d := &m.Disks[i]; d.Size != s.Size && !d.Excluded {
 			tell("info", "disk.resized", s.Key, fmt.Sprintf("disk %s changed its size from %d to %d bytes", s.Key, d.Size, s.Size))
-			d.Size = s.Size
+			d.Size, d.Brought = s.Size, nil
 		}
 	}
 	for i := range m.Disks {

@@ -2,8 +2,10 @@ package protection
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -66,6 +68,134 @@ func TestAPointThatGoesLeavesAllItsDisks(t *testing.T) {
 			t.Errorf("disk %s has %d points, %v: want %d", id, len(left), err, points-4)
 		}
 	}
+}
+
+// TestADiskThatNoPointHasAnyMoreIsErased, and no earlier: neither while a point has it, nor
+// while somebody's marks are unknown, nor before there is a point without it.
+func TestADiskThatNoPointHasAnyMoreIsErased(t *testing.T) {
+	v, err := vault.Open(t.Context(), vfs.OS(), t.TempDir(), vault.Options{Create: true, Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := &Protector{store: s, sink: v, log: slog.Default(), now: time.Now, changed: func(string) {}}
+	ids := []replication.DiskID{"m.a", "m.b"}
+	m := store.Machine{ID: "m", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1], Excluded: true, Removed: true}, {Key: "c", ID: "m.c", Excluded: true}}}
+	const size = 4096
+	names := fillDisks(t, v, ids, size, 3)
+	stays := func(when string) {
+		t.Helper()
+		if err := p.eraseLeft(t.Context(), m); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if _, err := v.State("m.b"); err != nil {
+			t.Errorf("%s: the disk is gone: %v", when, err)
+		}
+	}
+	stays("points have it")
+	mark := func(sequence replication.Sequence, point replication.PointID, members ...replication.DiskID) {
+		t.Helper()
+		if err := v.Mark(t.Context(), replication.Mark{Disk: "m.a", Epoch: 1, Sequence: sequence, Point: point, Time: time.Now(), Size: size, Members: members}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mark(7, "alone", "m.a")
+	if err := p.drop(t.Context(), m, names); err != nil {
+		t.Fatal(err)
+	}
+	p.sink = unreadable{v, "m.a"}
+	stays("nobody knows the marks of the other")
+	p.sink = v
+	m.Disks[0].ID = "m.new" // has no point of its own yet
+	if _, err := v.Prepare(t.Context(), replication.Disk{ID: "m.new", Machine: "m", Size: size}, 1); err != nil {
+		t.Fatal(err)
+	}
+	stays("no point is without it")
+	m.Disks[0].ID = "m.a"
+	if err := p.eraseLeft(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.State("m.b"); !errors.Is(err, replication.ErrUnknownDisk) {
+		t.Errorf("no point has the disk: %v, want it erased", err)
+	}
+	if points, err := v.Points("m.a"); err != nil || len(points) != 1 || points[0].ID != "alone" {
+		t.Errorf("the other disk has %v, %v", points, err)
+	}
+	var told int
+	if err := s.View(func(tx *store.Tx) error {
+		for e, err := range tx.Events().All() {
+			if err != nil {
+				return err
+			}
+			if e.Code == "disk.erased" && e.Args["disk"] == "b" {
+				told++
+			}
+		}
+		return nil
+	}); err != nil || told != 1 {
+		t.Errorf("it was told %d times, %v", told, err)
+	}
+}
+
+// TestAPinThatFailsHalfWayLeavesNone: nobody could lift it.
+func TestAPinThatFailsHalfWayLeavesNone(t *testing.T) {
+	v, err := vault.Open(t.Context(), vfs.OS(), t.TempDir(), vault.Options{Create: true, Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ids := []replication.DiskID{"m.a", "m.b"}
+	m := store.Machine{ID: "m", Policy: "p", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1]}}}
+	if err := s.Update(func(tx *store.Tx) error {
+		return errors.Join(tx.Policies().Put(store.Policy{Policy: replication.Policy{Name: "p"}}), tx.Machines().Put(m))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	names := fillDisks(t, v, ids, 4096, 2)
+	p := &Protector{store: s, sink: unpinnable{v, "m.b"}, log: slog.Default(), now: time.Now, changed: func(string) {}}
+	if err := p.Pin(t.Context(), "m", "somebody", names[0], ""); err == nil {
+		t.Fatal("it was pinned")
+	}
+	points, err := v.Points("m.a")
+	if err != nil || len(points) != 2 || points[0].Pinned {
+		t.Errorf("%+v, %v: want no pin", points, err)
+	}
+}
+
+// unpinnable is a vault of which one disk cannot be written.
+type unpinnable struct {
+	Vault
+	disk replication.DiskID
+}
+
+func (v unpinnable) Pin(ctx context.Context, id replication.DiskID, points ...replication.PointID) error {
+	if id == v.disk {
+		return errors.New("no room")
+	}
+	return v.Vault.Pin(ctx, id, points...)
+}
+
+// unreadable is a vault with a disk that could not be opened.
+type unreadable struct {
+	Vault
+	disk replication.DiskID
+}
+
+func (v unreadable) Points(id replication.DiskID) ([]replication.RecoveryPoint, error) {
+	if id == v.disk {
+		return nil, errors.New("its maps are damaged")
+	}
+	return v.Vault.Points(id)
 }
 
 // fillDisks gives disks points that are of all of them.

@@ -43,10 +43,22 @@ func (p *Protector) Pin(ctx context.Context, id replication.MachineID, actor str
 	if len(m.Pins) >= maxPins {
 		return replication.Stopf("pin.many", "unpin some first", "%s has %d pinned points already", m.Name, len(m.Pins))
 	}
-	for _, d := range chosen.Disks {
-		if err := p.sink.Pin(ctx, d, point); err != nil {
-			return fmt.Errorf("pin point %s of disk %s: %w", point, d, err)
+	for i, d := range chosen.Disks {
+		err := p.sink.Pin(ctx, d, point)
+		if err == nil {
+			continue
 		}
+		err = fmt.Errorf("pin point %s of disk %s: %w", point, d, err)
+		if m.PinOf(point) != nil {
+			return err
+		}
+		// A pin that no record names could not be lifted.
+		for _, pinned := range chosen.Disks[:i] {
+			if undo := p.sink.Unpin(context.WithoutCancel(ctx), pinned, point); undo != nil {
+				err = errors.Join(err, fmt.Errorf("unpin it again of disk %s: %w", pinned, undo))
+			}
+		}
+		return err
 	}
 	_, err = p.Change(id, func(m *store.Machine) error {
 		if m.PinOf(point) != nil {

@@ -147,6 +147,38 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 	return p.drop(ctx, m, drop)
 }
 
+// eraseLeft erases the disks that left the machine, or are excluded, once retention has let
+// go of the last point that has them: no point can bring them back. No cycle of m may be
+// under way, which could have taken one of them in again.
+func (p *Protector) eraseLeft(ctx context.Context, m store.Machine) error {
+	var left []store.Disk
+	for _, d := range m.Disks {
+		points, err := p.sink.Points(d.ID)
+		switch {
+		case errors.Is(err, replication.ErrUnknownDisk):
+		case err != nil:
+			return nil // nobody knows which points are complete
+		case d.Excluded && len(points) == 0:
+			left = append(left, d)
+		case !d.Excluded && len(points) == 0:
+			return nil // the first point that is without them is still to come
+		}
+	}
+	var problems []error
+	for _, d := range left {
+		if err := p.sink.Erase(ctx, d.ID); err != nil {
+			problems = append(problems, fmt.Errorf("erase disk %s, which no point has any more: %w", d.ID, err))
+			continue
+		}
+		event := store.Event{Severity: store.SeverityInfo, Code: "disk.erased", Args: map[string]string{"disk": d.Key},
+			Text: fmt.Sprintf("no point has disk %s any more, which is not protected: what was kept of it is erased", d.Key)}
+		if err := p.store.Update(func(tx *store.Tx) error { return p.putEvent(tx, m, event) }); err != nil {
+			problems = append(problems, fmt.Errorf("tell that disk %s was erased: %w", d.ID, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
 // drop lets points of a machine go on all its disks.
 func (p *Protector) drop(ctx context.Context, m store.Machine, drop []replication.PointID) error {
 	var problems []error // of one disk; the others are thinned all the same

@@ -184,7 +184,11 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 		w.failed(err)
 	} else if now.Sub(w.pruned) >= pruneEvery {
 		w.pruned = now
-		if err := w.p.Prune(ctx, w.id); err != nil {
+		err := w.p.Prune(ctx, w.id)
+		if m, _, readErr := w.p.machine(w.id); readErr == nil {
+			err = errors.Join(err, w.p.eraseLeft(ctx, m))
+		}
+		if err != nil {
 			w.p.log.Warn("recovery points were not thinned; it is tried again", "machine", w.id, "error", err)
 		}
 	}

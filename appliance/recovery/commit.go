@@ -129,6 +129,9 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 		}
 	}
 	w.Evidence("recovery point", string(point.ID))
+	if held {
+		w.Evidence("later points", "some are locked or pinned: they stay, and the replica is compared with the newest")
+	}
 	_, err = r.change(w, func(m *store.Machine) error {
 		m.Direction = lifecycle.Reverse
 		if held { // what came later stays, and the replica is compared with it

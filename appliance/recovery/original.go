@@ -91,6 +91,9 @@ func (r *Recovery) restoreDisk(ctx context.Context, w *jobs.Work, disk hyperviso
 	regions := view.Regions(ctx)
 	if since != "" {
 		changed, err := r.vault.Changed(ctx, id, since, point)
+		if errors.Is(err, replication.ErrUnknownPoint) { // retention has let it go meanwhile
+			return restore(ctx, disk, view, regions, w.Progress)
+		}
 		if err != nil {
 			return did, err
 		}

@@ -47,9 +47,30 @@ func Load(path string) (*Ring, error) {
 	}
 	r, err := parseFile(p)
 	if err != nil {
-		return nil, unreadableProblem(path, err)
+		return nil, unreadableProblem(path, unusableError{err})
 	}
 	return r, nil
+}
+
+// unusableError is what is wrong with the content of a key file.
+type unusableError struct{ error }
+
+func (e unusableError) Unwrap() error { return e.error }
+
+// Unusable reports whether an error of Load says that the file was read and is none: it
+// is damaged, or was sealed for another computer. Nobody can use it here as it is.
+func Unusable(err error) bool {
+	_, unusable := errors.AsType[unusableError](err)
+	return unusable
+}
+
+// SetAside gives a key file another name beside it, so that one can take its place.
+func SetAside(path string, now time.Time) (aside string, err error) {
+	aside = path + ".unusable-" + now.UTC().Format("20060102T150405.000Z")
+	if err := os.Rename(path, aside); err != nil {
+		return "", unwritableProblem(path, err)
+	}
+	return aside, nil
 }
 
 // LoadOrMake reads a key file, or makes one with a new key. made reports that it did:

@@ -69,8 +69,8 @@ func Limit(size int64) int64 {
 }
 
 // Watch takes the sample of one more point and judges it. It is a pure function:
-// same state, same sample, same answer. A sample that is older than the newest one
-// changes nothing but the sum.
+// same state, same sample, same answer. A sample that is a little older than the newest
+// one changes nothing but the sum.
 func Watch(s State, p Sample) (State, Verdict) {
 	limit := max(float64(Limit(p.Size)), s.Tolerated)
 	elapsed := time.Duration(0)
@@ -91,7 +91,8 @@ func Watch(s State, p Sample) (State, Verdict) {
 		weight := elapsed.Seconds() / known.Seconds()
 		s.Usual += (loss/elapsed.Seconds() - s.Usual) * weight
 	}
-	if p.Time.After(s.Last) {
+	// One that is much older says that the clock was ahead, and is right again.
+	if p.Time.After(s.Last) || s.Last.Sub(p.Time) > longestGap {
 		s.Last = p.Time
 	}
 	return s, Verdict{Alarm: s.Sum >= limit, Rising: s.Sum >= limit/4, Clean: s.Clean, Sum: int64(s.Sum), Limit: int64(limit)}

@@ -46,6 +46,27 @@ func TestTheThresholdGrowsWithTheDisk(t *testing.T) {
 	}
 }
 
+// TestAClockThatWasAheadForOnePointRaisesNoAlarmLater: ordinary work keeps its allowance.
+func TestAClockThatWasAheadForOnePointRaisesNoAlarmLater(t *testing.T) {
+	var s State
+	at := start
+	take := func(at time.Time) Verdict {
+		v := Verdict{}
+		s, v = Watch(s, Sample{Time: at, Size: 32 * gib, Changed: mib, Noise: 64 << 10, Turned: 64 << 10})
+		return v
+	}
+	for i := range 10_000 {
+		at = at.Add(time.Minute)
+		seen := at
+		if i == 100 {
+			seen = at.AddDate(1, 0, 0)
+		}
+		if v := take(seen); v.Alarm || i > 200 && v.Clean.Before(at.Add(-time.Hour)) {
+			t.Fatalf("after %d minutes: %+v", i, v)
+		}
+	}
+}
+
 func TestTheOnsetIsTheLastCleanPoint(t *testing.T) {
 	var s State
 	var v Verdict

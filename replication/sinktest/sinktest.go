@@ -95,7 +95,7 @@ type pointCopy struct {
 func (c *copied) state() replication.DiskState {
 	s := replication.DiskState{Disk: c.disk, Epoch: c.epoch, Sequence: c.sequence, Unmarked: c.unmarked}
 	if n := len(c.points); n > 0 {
-		s.Point = c.points[n-1].id
+		s.Point, s.PointSize = c.points[n-1].id, int64(len(c.points[n-1].content))
 	}
 	return s
 }
@@ -109,6 +109,7 @@ func (s *sender) prepare(t *testing.T, id replication.DiskID, size int64, epoch 
 		s.disks[id] = c
 	}
 	c.disk, c.epoch = replication.Disk{ID: id, Machine: "m", Size: size}, epoch
+	c.unmarked = c.unmarked || size < int64(len(c.head))
 	head := make([]byte, size)
 	copy(head, c.head)
 	c.head = head

@@ -140,6 +140,9 @@ func (d *disk) wasteful() ([]worth, error) {
 		if r := needed[g.number]; r != nil {
 			w.needed, w.blocks = r.bytes, int64(r.entries)
 		}
+		if d.hard[g.number] {
+			stored -= max(0, w.size-w.needed) // nothing would free it: others would be moved for it again and again
+		}
 		switch {
 		case w.size == 0 || d.hard[g.number] || !eager && float64(w.needed) > fullSegment*float64(w.size):
 		case d.segments[i+1].first > d.mapped+1: // memory needs it after a restart

@@ -37,6 +37,7 @@ func (d *disk) remember(bad []badBlock) {
 	for _, b := range bad {
 		if len(d.damaged) < maxDamaged && d.damaged[b.location] == nil {
 			d.damaged[b.location] = &finding{badBlock: b}
+			d.vault.scrub.noteMet()
 		}
 	}
 }
@@ -105,6 +106,25 @@ func (d *disk) assessed(ctx context.Context) ([]*finding, error) {
 // not looked at again: a block that the head does not need is needed by no later
 // point, unless the disk is rewound, and that changes its turn.
 func (d *disk) assess(ctx context.Context, f finding) (finding, error) {
+	for {
+		fresh, err := d.assessOnce(ctx, f)
+		if err != nil || fresh.head {
+			return fresh, err
+		}
+		// A point that was taken meanwhile may have needed it, and the head after it not.
+		d.mu.Lock()
+		n := len(d.points)
+		passed := d.turn != fresh.turn || n == 0 || d.points[n-1].serial <= fresh.upTo || f.looked && f.turn == fresh.turn && !f.head
+		d.mu.Unlock()
+		if passed {
+			return fresh, nil
+		}
+		f = fresh
+		f.head = true
+	}
+}
+
+func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 	d.mu.Lock()
 	points, turn := slices.Clone(d.points), d.turn
 	d.mu.Unlock()

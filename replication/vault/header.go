@@ -35,7 +35,11 @@ func (v *Vault) readHeader() (fresh bool, err error) {
 		}
 		return false, v.headerFromSegments()
 	case err != nil:
-		return false, fmt.Errorf("read %s: %w", name, err)
+		// A sector that cannot be read takes no more away than one that is damaged.
+		if errors.Is(err, fs.ErrPermission) || v.headerFromSegments() != nil || v.unnamed {
+			return false, fmt.Errorf("read %s: %w", name, err)
+		}
+		return false, nil
 	}
 	var version *versionError
 	if err := v.parseHeader(p); errors.As(err, &version) {

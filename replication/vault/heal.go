@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	"riparo/replication"
@@ -26,6 +25,9 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 	}
 	d, err := v.findToWrite(ctx, id)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.couldBe(source); err != nil {
 		return nil, nil, err
 	}
 	var report VerifyReport
@@ -79,6 +81,9 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := d.couldBe(source); err != nil {
+		return nil, nil, err
+	}
 	found, err := d.assessed(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
@@ -96,6 +101,23 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 		}
 	}
 	return healed, left, d.mend(ctx, source)
+}
+
+// couldBe refuses a source that cannot be the disk as it is now.
+func (d *disk) couldBe(source replication.Source) error {
+	d.mu.Lock()
+	size := d.disk.Size
+	d.mu.Unlock()
+	if source.Size() == size {
+		return nil
+	}
+	return &replication.Problem{
+		Code:   CodeSourceSize,
+		Cause:  fmt.Sprintf("the source has %d bytes, and disk %s %d", source.Size(), d.id, size),
+		Effect: "nothing was repaired",
+		Action: "give the disk as it is now, not an older or cut-off copy; if it was resized, replicate it first",
+		Remedy: replication.Stop,
+	}
 }
 
 // keepFooter seals the segment that is being written when it is damaged. What its
@@ -181,8 +203,8 @@ func (d *disk) mend(ctx context.Context, source replication.Source) error {
 
 // compare writes to the head what the source has differently.
 func (d *disk) compare(ctx context.Context, w *View, source replication.Source) error {
-	if source.Size() != w.Size() {
-		return fmt.Errorf("the source has %d bytes and the disk %d: prepare it with the new size first", source.Size(), w.Size())
+	if err := d.couldBe(source); err != nil {
+		return err
 	}
 	want, have := make([]byte, replication.MaxBatchBytes), make([]byte, replication.MaxBatchBytes)
 	for at := int64(0); at < w.Size(); at += replication.MaxBatchBytes {
@@ -277,10 +299,8 @@ func (d *disk) refresh(ctx context.Context, b badBlock, source replication.Sourc
 			continue
 		}
 		data := make([]byte, e.length)
-		if n, err := source.ReadAt(data, e.offset); err != nil && !errors.Is(err, io.EOF) {
+		if err := readFull(source, data, e.offset); err != nil {
 			return fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, e.extent(), err)
-		} else {
-			clear(data[n:])
 		}
 		changes = append(changes, replication.Change{Extent: e.extent(), Data: data})
 	}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -102,19 +103,23 @@ func parseKeyFile(p []byte) (keyFile, error) {
 }
 
 // readKeys reads the newer of the two copies in a folder. whole reports that both are
-// there and say the same. Errors: errNoKeys, errDamagedKeys, *versionError, and those
-// of reading.
+// there and say the same. Nothing is sealed with a key that one copy has alone, so either
+// will do. Errors: errNoKeys, errDamagedKeys, *versionError, and those of reading when
+// there is no other copy.
 func (v *Vault) readKeys(dir string) (newest keyFile, whole bool, err error) {
-	found, there, copies := false, false, 0
+	found, there := false, false
+	var first []byte
+	var failed error
 	for _, name := range []string{keysName, keysCopyName} {
 		p, err := v.readFile(filepath.Join(dir, name), maxKeysBytes)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err != nil {
-			return keyFile{}, false, fmt.Errorf("read %s: %w", filepath.Join(dir, name), err)
-		}
 		there = true
+		if err != nil {
+			failed = fmt.Errorf("read %s: %w", filepath.Join(dir, name), err)
+			continue
+		}
 		f, err := parseKeyFile(p)
 		if version := (*versionError)(nil); errors.As(err, &version) {
 			return keyFile{}, false, version
@@ -122,16 +127,17 @@ func (v *Vault) readKeys(dir string) (newest keyFile, whole bool, err error) {
 		if err != nil {
 			continue
 		}
-		switch {
-		case !found || f.generation > newest.generation:
-			newest, found, copies = f, true, 1
-		case f.generation == newest.generation:
-			copies++
+		whole = found && bytes.Equal(p, first)
+		if !found || f.generation > newest.generation {
+			newest, found = f, true
 		}
+		first = p
 	}
 	switch {
 	case found:
-		return newest, copies == 2, nil
+		return newest, whole, nil
+	case failed != nil:
+		return keyFile{}, false, failed
 	case there:
 		return keyFile{}, false, errDamagedKeys
 	}
@@ -186,21 +192,69 @@ func (c *check) keys() {
 	if c.disk.keys == nil {
 		return
 	}
-	c.report.Bytes += c.disk.vault.checkKeys(c.disk.folder, func(err error) { c.repeated(0, 0, err) })
+	c.report.Bytes += c.disk.vault.checkKeys(c.disk.folder, func(err error, lost bool) {
+		c.damaged(0, 0, err)
+		c.report.Damage[len(c.report.Damage)-1].Harmless = !lost
+	})
 }
 
 // checkKeys verifies the two copies of a file of wrapped keys, and tells how much it
-// read. Damage to one is mended when the vault is opened next.
-func (v *Vault) checkKeys(dir string, damaged func(error)) (bytes int64) {
+// read. Damage to one is mended by the scrub, and when the vault is opened next.
+func (v *Vault) checkKeys(dir string, damaged func(err error, lost bool)) (read int64) {
+	var bad []error
 	for _, name := range []string{keysName, keysCopyName} {
 		p, err := v.readFile(filepath.Join(dir, name), maxKeysBytes)
 		if err == nil {
 			_, err = parseKeyFile(p)
 		}
 		if err != nil {
-			damaged(fmt.Errorf("file %s: %w; it is made anew from its copy when the vault is opened next", name, err))
+			bad = append(bad, fmt.Errorf("file %s: %w", name, err))
 		}
-		bytes += int64(len(p))
+		read += int64(len(p))
 	}
-	return bytes
+	for _, err := range bad {
+		if len(bad) > 1 {
+			damaged(fmt.Errorf("%w; its copy is damaged too: an appliance that runs mends both, an opening needs a backup of them", err), true)
+		} else {
+			damaged(fmt.Errorf("%w; it is made anew from its copy when the vault is opened next", err), false)
+		}
+	}
+	return read
+}
+
+// mendKeyFiles writes the files of wrapped keys anew that are not as they were written,
+// while the keys are still known.
+func (v *Vault) mendKeyFiles() error {
+	if v.keys == nil {
+		return nil
+	}
+	mend := func(dir string, file *keyFile) error {
+		switch f, whole, err := v.readKeys(dir); {
+		case errors.As(err, new(*versionError)):
+			return nil // not ours to write over
+		case err == nil && whole && f.generation == file.generation:
+			return nil
+		}
+		fresh := *file
+		if err := v.writeKeys(dir, &fresh); err != nil {
+			return fmt.Errorf("mend the keys in %s: %w", dir, err)
+		}
+		*file = fresh
+		return nil
+	}
+	v.keys.mu.Lock()
+	err := mend(v.dir, &v.keys.file)
+	v.keys.mu.Unlock()
+	errs := []error{err}
+	for _, d := range v.list() {
+		if d.sick != nil || !d.exists() {
+			continue
+		}
+		d.keys.mu.Lock()
+		if len(d.keys.file.keys) > 0 && !d.gone.Load() {
+			errs = append(errs, mend(d.folder, &d.keys.file))
+		}
+		d.keys.mu.Unlock()
+	}
+	return errors.Join(errs...)
 }

@@ -143,7 +143,7 @@ func TestWhatIsUnderWayCounts(t *testing.T) {
 }
 
 // TestAFullFileSystemStillClosesAndDropsPoints fills the last byte, as another program
-// may.
+// may. Locks are possible too.
 func TestAFullFileSystemStillClosesAndDropsPoints(t *testing.T) {
 	for _, reserve := range []int64{1 << 20, 0} {
 		disk := vfs.NewSim(3)
@@ -171,6 +171,10 @@ func TestAFullFileSystemStillClosesAndDropsPoints(t *testing.T) {
 		}
 		s.sequence--
 		m := replication.Mark{Disk: "d", Epoch: 1, Sequence: s.sequence + 1, Point: "last", Time: time.Unix(99, 0), Size: 4 << 20}
+		err = v.Lock(t.Context(), "d", []replication.PointID{s.points[1].id}, time.Unix(9999, 0)) // its time is saved before
+		if ok := err == nil; ok != (reserve > 0) {
+			t.Errorf("lock a point with a reserve of %d bytes: %v", reserve, err)
+		}
 		err = errors.Join(v.Mark(t.Context(), m), v.Drop(t.Context(), "d", []replication.PointID{s.points[0].id}))
 		if ok := err == nil; ok != (reserve > 0) {
 			t.Errorf("with a reserve of %d bytes: %v", reserve, err)

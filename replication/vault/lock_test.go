@@ -319,6 +319,32 @@ func TestNightsAndWeekendsWithoutPowerNeedNobodyWhileNothingIsLocked(t *testing.
 	}
 }
 
+// TestAVaultThatWasOpenForLongBelievesOneDay: what was believed is earned back by time
+// that passes afterwards.
+func TestAVaultThatWasOpenForLongBelievesOneDay(t *testing.T) {
+	c := newLockedTime()
+	v := c.boot(t, t.TempDir(), nil)
+	s := newSender(t, v, "d", 5000)
+	s.write(change(0, 500, 1))
+	s.mark()
+	c.pass(90 * 24 * time.Hour)
+	before := v.TrustedTime()
+	const step = 20 * time.Hour
+	for range 3 {
+		c.wall = c.wall.Add(step)
+		v.ClockState()
+	}
+	if gained := v.TrustedTime().Sub(before); gained != step {
+		t.Errorf("of three steps of %s forward %s was believed, want one step", step, gained)
+	}
+	// The same, once what was believed is earned back.
+	c.pass(step)
+	c.wall = before.Round(0).Add(3 * step)
+	if st := v.ClockState(); !st.Trusted.Equal(c.wall) {
+		t.Errorf("after %s more: %+v, want %s", step, st, c.wall)
+	}
+}
+
 // TestAClockThatJumpsIsToldOf: while the vault is open, from the jump until the clock is
 // right again.
 func TestAClockThatJumpsIsToldOf(t *testing.T) {

@@ -52,6 +52,7 @@ func (m *model) prepare(disk replication.Disk, epoch replication.Epoch) {
 		m.disks[disk.ID] = d
 	}
 	d.state.Disk, d.state.Epoch = disk, epoch
+	d.state.Unmarked = d.state.Unmarked || disk.Size < int64(len(d.head))
 	d.resize(disk.Size)
 }
 
@@ -77,7 +78,8 @@ func (m *model) write(b replication.Batch) {
 func (m *model) mark(k replication.Mark) {
 	d := m.disks[k.Disk]
 	d.points = append(d.points, modelPoint{id: k.Point, content: d.head, members: k.Members})
-	d.state.Sequence, d.state.Unmarked, d.state.Point = k.Sequence, false, k.Point
+	d.state.Sequence, d.state.Unmarked = k.Sequence, false
+	d.state.Point, d.state.PointSize = k.Point, int64(len(d.head))
 }
 
 func (m *model) rewind(id replication.DiskID, to replication.PointID, epoch replication.Epoch) {
@@ -86,7 +88,7 @@ func (m *model) rewind(id replication.DiskID, to replication.PointID, epoch repl
 	d.points = slices.Clone(d.points[:i+1])
 	d.head = d.points[i].content
 	d.state.Disk.Size = int64(len(d.head))
-	d.state.Point, d.state.Unmarked, d.state.Epoch = to, false, epoch
+	d.state.Point, d.state.PointSize, d.state.Unmarked, d.state.Epoch = to, d.state.Disk.Size, false, epoch
 }
 
 // drop removes points, and the marks that will never be complete.

@@ -43,6 +43,14 @@ func (m *mover) records(s *segmentReader) error {
 		return &moveError{err}
 	}
 	for i := range records {
+		if err := m.gaps(&records[i]); err != nil {
+			return err
+		}
+	}
+	if len(m.zeroes) > moveRows { // before anything is there twice
+		return &moveError{fmt.Errorf("%d extents without data", len(m.zeroes))}
+	}
+	for i := range records {
 		if err := m.record(s, &records[i]); err != nil {
 			return err
 		}
@@ -53,11 +61,27 @@ func (m *mover) records(s *segmentReader) error {
 	if n := m.blocks.missing(); n > 0 {
 		return &moveError{fmt.Errorf("%d blocks that are needed are not there", n)}
 	}
-	if len(m.zeroes) > moveRows {
-		return &moveError{fmt.Errorf("%d extents without data", len(m.zeroes))}
-	}
 	m.table, m.body = m.zeroes, m.from
 	return m.flush()
+}
+
+// gaps notes what is needed of the extents of a record that have no data.
+func (m *mover) gaps(rec *record) error {
+	for i, e := range rec.entries() {
+		if e.codec != codecZero || !m.blocks.touches(&e) {
+			continue
+		}
+		at, err := rec.originOf(i)
+		if err != nil {
+			return &moveError{err}
+		}
+		if inRanges(m.voids, at) {
+			continue // it may lie beside one that is needed
+		}
+		m.zeroes = append(m.zeroes, row{extent: e.extent(), codec: codecZero})
+		m.from = origin{e.location(), at}.append(m.from)
+	}
+	return nil
 }
 
 // record moves what is needed of one record. Blocks of two records that were moved
@@ -77,17 +101,10 @@ func (m *mover) record(s *segmentReader, rec *record) error {
 		if err != nil {
 			return &moveError{err}
 		}
-		if inRanges(m.voids, at) {
-			continue // an extent without data may lie beside one that is needed
-		}
-		from := origin{e.location(), at}
-		if e.codec == codecZero {
-			if m.blocks.touches(&e) {
-				m.zeroes = append(m.zeroes, row{extent: e.extent(), codec: codecZero})
-				m.from = from.append(m.from)
-			}
+		if e.codec == codecZero || inRanges(m.voids, at) {
 			continue
 		}
+		from := origin{e.location(), at}
 		parts := m.blocks.of(e.position)
 		if len(parts) == 0 {
 			continue

@@ -24,6 +24,7 @@ const (
 	CodeKeyMissing = "vault.key.missing" // encrypted, and no master key was given
 	CodeKeyWrong   = "vault.key.wrong"   // encrypted with another master key
 	CodeKeyDamaged = "vault.key.damaged" // wrapped keys are damaged in both copies
+	CodeSourceSize = "vault.source.size" // what is to heal a disk cannot be that disk
 )
 
 // versionError is a file of a format that this program does not know.

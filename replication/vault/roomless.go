@@ -58,7 +58,8 @@ func (v *Vault) revived(ctx context.Context, d *disk) *disk {
 	}
 	defer func() { <-d.maintaining }()
 	fresh := newDisk(v, d.id)
-	if err := v.openDisk(ctx, fresh); err != nil && fresh.sick == nil {
+	// Once begun it goes to its end: the next one who asks has no other disk to go back to.
+	if err := v.openDisk(context.WithoutCancel(ctx), fresh); err != nil && fresh.sick == nil {
 		fresh.sick = err
 	}
 	v.mu.Lock()

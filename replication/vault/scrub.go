@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,7 @@ type ScrubState struct {
 // scrub is the state of the scrub.
 type scrub struct {
 	now chan struct{} // holds a token when a pass is to begin at once
+	met chan struct{} // holds a token when somebody met damage that is not saved
 
 	mu    sync.Mutex // guards what follows
 	state ScrubState
@@ -108,9 +110,10 @@ func (v *Vault) Scrub(ctx context.Context, o ScrubOptions) error {
 	}
 	o.Within = cmp.Or(o.Within, scrubWithin)
 	s := &v.scrub
-	v.recheck(ctx, o, v.loadScrub())
+	suspects, known := v.loadScrub()
+	known = v.recheck(ctx, o, suspects) && known
 	s.mu.Lock()
-	s.state.Rechecked = ctx.Err() == nil
+	s.state.Rechecked = known
 	s.mu.Unlock()
 	for {
 		s.mu.Lock()
@@ -129,6 +132,14 @@ func (v *Vault) Scrub(ctx context.Context, o ScrubOptions) error {
 			case <-timer.C:
 			case <-s.now:
 				timer.Stop()
+			case <-s.met:
+				timer.Stop()
+				if err := v.saveScrub(); err != nil {
+					s.mu.Lock()
+					s.state.Trouble = err.Error()
+					s.mu.Unlock()
+				}
+				continue
 			}
 		}
 		err := v.pass(ctx, o)
@@ -183,6 +194,9 @@ func (v *Vault) pass(ctx context.Context, o ScrubOptions) error {
 	s.state.Total, s.state.Rate = total, scrubRate(total, o)
 	at := s.at
 	s.mu.Unlock()
+	if err := v.mendKeyFiles(); err != nil {
+		return err
+	}
 	saved := v.now()
 	pace := v.scrubPace(true)
 	for _, d := range disks {
@@ -213,6 +227,7 @@ func (v *Vault) pass(ctx context.Context, o ScrubOptions) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Running, s.at = false, scrubPosition{}
+	s.state.Rechecked = s.state.Rechecked || at == scrubPosition{}
 	s.state.Passes++
 	s.state.Completed, s.state.CompletedBytes = v.now(), s.state.Done
 	return nil
@@ -332,8 +347,18 @@ func (d *disk) met(segment uint32, c *check) {
 	d.remember(c.bad)
 }
 
-// recheck looks again for damage that was known before a restart.
-func (v *Vault) recheck(ctx context.Context, o ScrubOptions, suspects []scrubSuspect) {
+// noteMet has it saved that damage is known.
+func (s *scrub) noteMet() {
+	select {
+	case s.met <- struct{}{}:
+	default:
+	}
+}
+
+// recheck looks again for damage that was known before a restart, and reports whether it
+// came to all of it.
+func (v *Vault) recheck(ctx context.Context, o ScrubOptions, suspects []scrubSuspect) (all bool) {
+	all = true
 	s := &v.scrub
 	s.mu.Lock()
 	s.state.Rate = max(scrubFloor, o.BytesPerSecond)
@@ -344,34 +369,37 @@ func (v *Vault) recheck(ctx context.Context, o ScrubOptions, suspects []scrubSus
 			continue // erased, or told by the opening
 		}
 		err = v.scrubDisk(ctx, d, v.scrubPace(false), func(n uint32) bool { return n == suspect.Segment }, func(uint32) {})
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
+			all = false
 			s.mu.Lock()
 			s.state.Trouble = err.Error()
 			s.mu.Unlock()
 		}
 	}
+	return all
 }
 
-// loadScrub reads what was saved. What cannot be read is as if it were not there.
-func (v *Vault) loadScrub() []scrubSuspect {
+// loadScrub reads what was saved. What cannot be read is as if it were not there, but
+// then it is not known where damage was: a whole pass has to tell.
+func (v *Vault) loadScrub() (suspects []scrubSuspect, known bool) {
 	p, err := v.readFile(filepath.Join(v.dir, scrubName), maxScrubFile)
 	if err != nil {
-		return nil
+		return nil, errors.Is(err, fs.ErrNotExist)
 	}
 	text, sum, ok := strings.Cut(string(p), "\n")
 	if want, err := strconv.ParseUint(strings.TrimSpace(sum), 16, 32); !ok || err != nil || uint64(checksum([]byte(text))) != want {
-		return nil
+		return nil, false
 	}
 	var f scrubFile
 	if json.Unmarshal([]byte(text), &f) != nil || f.Done < 0 || f.Done > math.MaxInt64/2 {
-		return nil
+		return nil, false
 	}
 	s := &v.scrub
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state = ScrubState{Running: f.Running, Began: f.Began, Done: f.Done, Passes: f.Passes, Completed: f.Completed, CompletedBytes: f.CompletedBytes}
 	s.at = scrubPosition{f.Disk, f.Segment}
-	return f.Suspects
+	return f.Suspects, true
 }
 
 func (v *Vault) saveScrub() error {

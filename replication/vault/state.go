@@ -76,6 +76,7 @@ func (s *state) apply(r *record) error {
 		s.epoch = r.epoch
 		if len(r.table) > 0 { // the disk was cut
 			s.memory.add(r.serial, r.entries())
+			s.unmarked = true
 		}
 	case kindRewind:
 		b, err := parseRewindBody(r.body)
@@ -243,7 +244,7 @@ func (s *state) indexAfter(at serial) int {
 func (s *state) report() replication.DiskState {
 	st := replication.DiskState{Disk: s.disk, Epoch: s.epoch, Sequence: s.sequence, Unmarked: s.unmarked}
 	if n := len(s.points); n > 0 {
-		st.Point = s.points[n-1].id
+		st.Point, st.PointSize = s.points[n-1].id, s.points[n-1].size
 	}
 	return st
 }

@@ -51,11 +51,14 @@ type trustedClock struct {
 	vault  *Vault
 	uptime func() time.Duration // since the vault was opened; does not know the clock
 
-	mu    sync.Mutex // guards all below
-	base  time.Time  // trusted time when the vault was opened
-	lent  time.Duration
-	saved time.Time // zero: never
-	locks bool      // something was locked once
+	saving sync.Mutex // held while the file is written; before mu
+
+	mu    sync.Mutex    // guards all below
+	base  time.Time     // trusted time when the vault was opened
+	lent  time.Duration // what was believed and not earned back when it was believed last
+	since time.Duration // uptime then
+	saved time.Time     // zero: never
+	locks bool          // something was locked once
 }
 
 // ClockState is what a vault knows about the time.
@@ -170,24 +173,29 @@ func (c *trustedClock) begin() {
 func (c *trustedClock) believe(ahead, credit time.Duration) {
 	owed := c.owed()
 	if ahead > 0 && ahead <= credit-owed {
-		c.base, c.lent = c.base.Add(ahead), c.lent+ahead
+		c.base, c.lent, c.since = c.base.Add(ahead), owed+ahead, c.uptime()
 	}
 }
 
 // owed is what was believed and not earned back. The caller holds mu.
 func (c *trustedClock) owed() time.Duration {
-	earned := 2 * c.uptime() // a computer may run in working hours only
+	earned := 2 * (c.uptime() - c.since) // a computer may run in working hours only
 	if c.locks {
-		earned = c.uptime() / clockEarn
+		earned = (c.uptime() - c.since) / clockEarn
 	}
 	return max(0, c.lent-earned)
 }
 
 // save makes a time durable: after any restart it is not earlier.
 func (c *trustedClock) save(now time.Time) error {
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	c.mu.Lock()
-	lent := c.owed()
+	lent, known := c.owed(), c.saved.After(now)
 	c.mu.Unlock()
+	if known {
+		return nil // somebody else was quicker, and later
+	}
 	p := make([]byte, clockSize)
 	copy(p, clockMagic)
 	le := binary.LittleEndian
@@ -196,7 +204,11 @@ func (c *trustedClock) save(now time.Time) error {
 	le.PutUint64(p[16:], uint64(now.UnixNano()))
 	le.PutUint64(p[24:], uint64(lent))
 	le.PutUint32(p[clockSize-4:], checksum(p[:clockSize-4]))
-	if err := c.vault.replaceFile(c.vault.dir, clockName, p); err != nil {
+	err := c.vault.replaceFile(c.vault.dir, clockName, p)
+	if err != nil && c.vault.spend(err) {
+		err = c.vault.replaceFile(c.vault.dir, clockName, p) // a lock is as small as a mark
+	}
+	if err != nil {
 		return fmt.Errorf("save the time of vault %s: %w", c.vault.dir, err)
 	}
 	c.mu.Lock()

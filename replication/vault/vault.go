@@ -96,7 +96,7 @@ const (
 func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, err error) {
 	v := &Vault{
 		fs: fsys, dir: dir, options: o, disks: map[replication.DiskID]*disk{},
-		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{}, scrub: scrub{now: make(chan struct{}, 1)},
+		work: make(chan struct{}, 1), dueDisks: map[*disk]bool{}, scrub: scrub{now: make(chan struct{}, 1), met: make(chan struct{}, 1)},
 		waste: make(chan struct{}, 1), wasteful: map[*disk]bool{}, thin: make(chan struct{}, 1),
 	}
 	v.clock.vault = v
@@ -136,10 +136,18 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 	if err != nil {
 		return nil, err
 	}
-	if err := v.openKeys(fresh); err != nil {
+	err = v.openKeys(fresh)
+	if err != nil && v.spend(err) {
+		err = v.openKeys(fresh)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if err := v.beginSession(); err != nil {
+	err = v.beginSession()
+	if err != nil && v.spend(err) { // else nothing could be let go to make room
+		err = v.beginSession()
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := v.openDisks(ctx); err != nil {
@@ -245,7 +253,9 @@ func (v *Vault) openDisks(ctx context.Context) error {
 		if _, err := v.fs.Stat(filepath.Join(d.folder, erasedName)); err == nil {
 			if !v.options.ReadOnly {
 				if err := v.removeFolder(d.folder); err != nil {
-					return fmt.Errorf("erase disk %s: %w", id, err)
+					// The marker stays; the next opening tries again.
+					d.sick = fmt.Errorf("disk %s was erased, and not all of its files could be removed yet: %w", id, err)
+					v.disks[id] = d
 				}
 			}
 			continue

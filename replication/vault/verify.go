@@ -75,7 +75,9 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
 	}
 	if v.keys != nil {
-		v.checkKeys(v.dir, func(err error) { report.Damage = append(report.Damage, Damage{Reason: err.Error(), Harmless: true}) })
+		v.checkKeys(v.dir, func(err error, lost bool) {
+			report.Damage = append(report.Damage, Damage{Reason: err.Error(), Harmless: !lost})
+		})
 	}
 	_, err := v.verifyDisks(ctx, disks, &report, func(done int64) {
 		if o.Progress != nil {

@@ -128,6 +128,7 @@ func (d *disk) noteDamage(e *entry, err error) {
 	defer d.mu.Unlock()
 	if len(d.damaged) < maxDamaged && d.damaged[e.location()] == nil {
 		d.damaged[e.location()] = &finding{badBlock: badBlockOf(e, err)}
+		d.vault.scrub.noteMet()
 	}
 }
 

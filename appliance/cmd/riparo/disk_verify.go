@@ -80,8 +80,8 @@ a recovery point or the newest content needs.
 
 With --repair-from, damaged blocks of the disk are taken from SOURCE, the disk as
 it is now. Where it still has what was written, every point that needs the block is
-whole again. Elsewhere the next replication carries the block, and older points stay
-damaged.`,
+whole again. Elsewhere older points stay damaged; the newest content takes what SOURCE
+has there, and the next replication of the disk reads it once more.`,
 		Args: arguments(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := flags.check(c, repairFrom != ""); err != nil {

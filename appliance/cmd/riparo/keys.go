@@ -194,7 +194,9 @@ func newKeysImport(t *terminal) *cobra.Command {
 		Use:   "import FILE [--key FILE] [--passphrase-file FILE]",
 		Short: "Bring master keys back from an escrow file",
 		Long: `Read the master keys from an escrow FILE that ` + "`riparo keys export`" + ` wrote, into the key file.
-Keys that are there already stay, and new vaults go on getting the one they got.`,
+Keys that are there already stay, and new vaults go on getting the one they got. A key
+file that cannot be used, because it is damaged or was sealed on another computer, is
+set aside under another name.`,
 		Args: arguments("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			path, err := flags.path()
@@ -225,6 +227,12 @@ Keys that are there already stay, and new vaults go on getting the one they got.
 			switch {
 			case err == nil:
 				ring = there.Joined(ring)
+			case keyring.Unusable(err):
+				aside, err := keyring.SetAside(path, time.Now())
+				if err != nil {
+					return err
+				}
+				t.remark("the key file that was there cannot be used; it is kept as %s", aside)
 			case !errors.Is(err, fs.ErrNotExist):
 				return err
 			}

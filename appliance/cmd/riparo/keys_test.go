@@ -75,6 +75,32 @@ func TestADiskIsBroughtBackOnAnotherHostFromVaultAndEscrow(t *testing.T) {
 	}
 }
 
+// TestAKeyFileThatCannotBeUsedGivesWayToTheEscrow: its problem says to import, so that must
+// be possible. What was there is kept.
+func TestAKeyFileThatCannotBeUsedGivesWayToTheEscrow(t *testing.T) {
+	dir := t.TempDir()
+	key, vault, escrow := filepath.Join(dir, "master.key"), filepath.Join(dir, "vault"), filepath.Join(dir, "escrow")
+	t.Setenv(envKey, key)
+	source := sparse(t, filepath.Join(dir, "disk.raw"), 1<<20, map[int64][]byte{5000: []byte("what only this machine knew")})
+	must[map[string]any](t, "disk", "replicate", source, "--vault", vault, "--disk", "d")
+	sentence := write(t, filepath.Join(dir, "sentence"), []byte("three calm sentences are enough\n"))
+	must[shownKeys](t, "keys", "export", escrow, "--passphrase-file", sentence)
+	spoilt := []byte("riparo master keys 1 dpapi\nof another computer")
+	if err := os.WriteFile(key, spoilt, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refusedWith(t, "vault.key.file", "disk", "verify", "--vault", vault)
+	must[shownKeys](t, "keys", "import", escrow, "--passphrase-file", sentence)
+	sameDisk(t, "after the import", source, exported(t, vault, ""))
+	aside, err := filepath.Glob(key + ".unusable-*")
+	if err != nil || len(aside) != 1 {
+		t.Fatalf("set aside: %v, %v", aside, err)
+	}
+	if kept, err := os.ReadFile(aside[0]); err != nil || string(kept) != string(spoilt) {
+		t.Errorf("kept %q, %v", kept, err)
+	}
+}
+
 func TestKeysAreRotatedAndTheOldOnesOpenNothing(t *testing.T) {
 	dir := t.TempDir()
 	key, old, vault := filepath.Join(dir, "master.key"), filepath.Join(dir, "old.key"), filepath.Join(dir, "vault")
