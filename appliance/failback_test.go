@@ -93,6 +93,9 @@ func TestAFailbackWhoseStartingPointWentIsComparedAsAWhole(t *testing.T) {
 	if !over.Load() {
 		t.Fatal("nobody let go of it")
 	}
+	if told := th.events("job.retrying"); len(told) > 0 {
+		t.Errorf("a step failed, and waited while both machines are off: %v", told)
+	}
 	th.bothEndsAreEqual()
 }
 
