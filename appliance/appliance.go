@@ -245,6 +245,7 @@ func (a *Appliance) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.target.Run(ctx) })
+	group.Go(func() error { return a.recover.KeepPublished(ctx) })
 	group.Go(func() error { return a.sites.Run(ctx) })
 	group.Go(func() error { return a.runLab(ctx) })
 	group.Go(func() error { return a.protect.Run(ctx) })

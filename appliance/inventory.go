@@ -64,7 +64,7 @@ func (a *Appliance) Points(_ context.Context, machine replication.MachineID) ([]
 
 // Vault says how full the vault is.
 func (a *Appliance) Vault(context.Context) (api.VaultUsage, error) {
-	u := a.vault.Usage()
+	u := a.vault.Room()
 	size, points := a.vault.Totals()
 	clock, err := a.clockFinding()
 	return api.VaultUsage{StoredBytes: u.StoredBytes, FreeBytes: u.FreeBytes, LogicalBytes: size, Points: points, TrustedTime: a.vault.TrustedTime().UTC(), Clock: clock}, err

@@ -30,7 +30,7 @@ func (a *Appliance) look(w *notify.World) {
 	for _, s := range a.sites.Seen() {
 		w.Sites = append(w.Sites, notify.Site{Name: s.Site.Name, Problem: s.Problem})
 	}
-	u := a.vault.Usage()
+	u := a.vault.Room()
 	if w.Stored, w.Free = u.StoredBytes, u.FreeBytes; u.TotalBytes == 0 {
 		w.Free = -1
 	}

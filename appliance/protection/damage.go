@@ -131,6 +131,12 @@ func (p *Protector) watchDamage(ctx context.Context, m store.Machine) {
 // damageFinding puts damage into words. It is critical where a point needs what is
 // damaged.
 func damageFinding(damage []vault.Damage) *store.Finding {
+	if !slices.ContainsFunc(damage, func(d vault.Damage) bool { return !d.Map }) {
+		return &store.Finding{Code: codeDamaged, Level: string(store.Warning),
+			Cause:  fmt.Sprintf("a map of disk %s in the vault is damaged", damage[0].Disk),
+			Effect: "nothing is lost, but what retention lets go of the disk gives no room back",
+			Action: "start the appliance again: the map is made anew from the log; and check the storage under the vault"}
+	}
 	points := map[replication.PointID]bool{}
 	head := false
 	for _, d := range damage {
@@ -157,7 +163,10 @@ const maxNamed = 4
 func places(list []vault.Damage) string {
 	return named(len(list), func(i int) string {
 		d := list[i]
-		if d.Extent.Length == 0 {
+		switch {
+		case d.Map:
+			return fmt.Sprintf("a map of %s", d.Disk)
+		case d.Extent.Length == 0:
 			return fmt.Sprintf("the log of %s, segment %d", d.Disk, d.Segment)
 		}
 		return fmt.Sprintf("%s %s", d.Disk, d.Extent)

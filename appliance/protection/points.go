@@ -151,6 +151,9 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 // go of the last point that has them: no point can bring them back. No cycle of m may be
 // under way, which could have taken one of them in again.
 func (p *Protector) eraseLeft(ctx context.Context, m store.Machine) error {
+	if !slices.ContainsFunc(m.Disks, func(d store.Disk) bool { return d.Excluded }) {
+		return nil
+	}
 	var left []store.Disk
 	for _, d := range m.Disks {
 		points, err := p.sink.Points(d.ID)

@@ -2,8 +2,10 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"riparo/appliance/discovery"
@@ -55,6 +57,8 @@ type Recovery struct {
 	publisher   Publisher
 	log         *slog.Logger
 	now         func() time.Time
+
+	unserved []string // exports that Republish could not serve; KeepPublished has them then
 }
 
 // New makes a Recovery.
@@ -100,12 +104,65 @@ func (r *Recovery) Republish(ctx context.Context) error {
 		return fmt.Errorf("read published points: %w", err)
 	}
 	for _, e := range exports {
-		if _, err := r.publisher.Publish(ctx, e.Name, e.Disk, e.Point); err != nil {
-			// One damaged point must not keep the appliance from starting.
-			r.log.Error("a recovery point is not served again", "export", e.Name, "error", err)
+		_, err := r.publisher.Publish(ctx, e.Name, e.Disk, e.Point)
+		if err == nil {
+			continue
+		}
+		// One damaged point must not keep the appliance from starting.
+		r.log.Error("a recovery point is not served again", "export", e.Name, "error", err)
+		r.unserved = append(r.unserved, e.Name)
+		if err := r.store.Update(func(tx *store.Tx) error {
+			return tx.AddEvent(store.Event{Severity: store.SeverityCritical, Code: "export.unserved", Args: map[string]string{"disk": string(e.Disk), "cause": err.Error()},
+				Text:   fmt.Sprintf("a replica reads a recovery point of disk %s that cannot be served: %v", e.Disk, err),
+				Action: "nothing: it is tried again by itself, and the replica waits for half an hour; after that, turn it off and on again once it is served"})
+		}); err != nil {
+			return fmt.Errorf("tell that a recovery point is not served: %w", err)
 		}
 	}
 	return nil
+}
+
+// republishEvery is how often that is tried again which could not be served at the start.
+const republishEvery = 15 * time.Second
+
+// KeepPublished tries again what Republish could not serve, until all of it is, or ctx ends.
+func (r *Recovery) KeepPublished(ctx context.Context) error {
+	tick := time.NewTicker(republishEvery)
+	defer tick.Stop()
+	for len(r.unserved) > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		r.unserved = slices.DeleteFunc(r.unserved, func(name string) bool { return r.servedAgain(ctx, name) })
+	}
+	return nil
+}
+
+// servedAgain serves an export unless it was withdrawn meanwhile, which happens in a
+// transaction too.
+func (r *Recovery) servedAgain(ctx context.Context, name string) (done bool) {
+	err := r.store.Update(func(tx *store.Tx) error {
+		e, err := tx.Exports().Get(name)
+		if errors.Is(err, store.ErrNotFound) {
+			done = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := r.publisher.Publish(ctx, e.Name, e.Disk, e.Point); err != nil {
+			return err
+		}
+		done = true
+		return tx.AddEvent(store.Event{Severity: store.SeverityInfo, Code: "export.served", Args: map[string]string{"disk": string(e.Disk)},
+			Text: fmt.Sprintf("the recovery point of disk %s that a replica reads is served again", e.Disk)})
+	})
+	if err != nil {
+		r.log.Debug("a recovery point is not served again yet", "export", name, "error", err)
+	}
+	return done
 }
 
 func machineOf(w *jobs.Work) replication.MachineID { return replication.MachineID(w.Job().Machine) }

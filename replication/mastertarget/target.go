@@ -37,6 +37,10 @@ type published struct {
 // terminating zero.
 const socketLimit = 107
 
+// connections: a disk of a replica holds one until its failover is committed, and only
+// machines of this host reach the socket.
+const connections = 4096
+
 // New makes a target that will serve on a socket in dir. A folder whose name is
 // too long for a socket's address is an error that says so.
 func New(v *vault.Vault, dir string, log *slog.Logger) (*Target, error) {
@@ -49,7 +53,7 @@ func New(v *vault.Vault, dir string, log *slog.Logger) (*Target, error) {
 			Cause:  fmt.Sprintf("the address %s is longer than the %d bytes a socket may have", socket, socketLimit),
 			Effect: "recovery points cannot be served", Action: "use a data folder with a shorter name", Remedy: replication.Stop}
 	}
-	return &Target{vault: v, socket: socket, server: nbd.NewServer(nbd.ServerOptions{Log: log}), log: log, views: map[string]published{}}, nil
+	return &Target{vault: v, socket: socket, server: nbd.NewServer(nbd.ServerOptions{Log: log, Connections: connections}), log: log, views: map[string]published{}}, nil
 }
 
 // Run serves until ctx ends.

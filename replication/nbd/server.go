@@ -157,6 +157,18 @@ func (s *Server) leave(e *served, session *session) {
 	e.users.Done()
 }
 
+// passing reports whether an error of accepting is of one connection, or of a computer that
+// is short of something: the next one may be accepted. See accept(2).
+func passing(err error) bool {
+	for _, of := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOMEM, syscall.ENOBUFS, syscall.EPROTO,
+		syscall.EPERM, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP, syscall.ENETUNREACH, syscall.ETIMEDOUT} {
+		if errors.Is(err, of) {
+			return true
+		}
+	}
+	return false
+}
+
 // Serve answers the clients that l accepts, until ctx ends or l fails. It closes
 // l. Requests under way when ctx ends are still answered, within 5 seconds. When
 // Serve returns, all connections of l have ended; after ctx ended it returns nil.
@@ -175,7 +187,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				conn.Close()
 			}
 			return nil
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
+		case passing(err):
 			s.options.Log.Info("NBD server cannot accept a connection", "error", err)
 			select {
 			case <-time.After(acceptPause):

@@ -173,13 +173,13 @@ func (s *session) carryOut(ctx context.Context, o order, payload *buffer, refusa
 		case cmdBlockStatus:
 			return s.blockStatus(ctx, o)
 		}
-		refusal = s.change(o, payload)
+		refusal = s.change(ctx, o, payload)
 	}
 	return s.answer(ctx, o, refusal)
 }
 
 // change carries out what changes the disk.
-func (s *session) change(o order, payload *buffer) error {
+func (s *session) change(ctx context.Context, o order, payload *buffer) error {
 	w := s.export.Writer
 	if w == nil {
 		return nil // A flush where nothing can have been written.
@@ -193,7 +193,7 @@ func (s *session) change(o order, payload *buffer) error {
 		tail := (o.Length-1)%bufferSize + 1
 		_, err = w.WriteAt(payload.data(int(tail)), o.End()-tail)
 	case o.command == cmdWriteZeroes && o.flags&cmdFlagNoHole != 0:
-		err = writeZeroes(w, o.Extent)
+		err = writeZeroes(ctx, w, o.Extent)
 	default:
 		err = w.Zero(o.Extent)
 	}
@@ -203,11 +203,17 @@ func (s *session) change(o order, payload *buffer) error {
 	return err
 }
 
+// zeroes are never written to.
+var zeroes [bufferSize]byte
+
 // writeZeroes makes zeroes that take up space, as NO_HOLE asks: a later write
-// there does not fail for want of it.
-func writeZeroes(w Writer, e replication.Extent) error {
-	zeroes := make([]byte, min(e.Length, bufferSize))
+// there does not fail for want of it. It ends once an answer could not be sent: a
+// request may be for 4 GiB.
+func writeZeroes(ctx context.Context, w Writer, e replication.Extent) error {
 	for e.Length > 0 {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		n := min(e.Length, int64(len(zeroes)))
 		if _, err := w.WriteAt(zeroes[:n], e.Offset); err != nil {
 			return err

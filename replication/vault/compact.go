@@ -262,7 +262,8 @@ func (e *moveError) Error() string { return e.err.Error() }
 // neededBlocks are the blocks of one segment that a map needs.
 type neededBlocks struct {
 	parts  []blockPart     // by position and place
-	zeroes []entry         // extents without data
+	zeroes []entry         // extents without data, by their place once they are settled
+	reach  []int64         // of these, where those up to each one end at most
 	found  map[uint32]bool // positions that were met in the segment
 }
 
@@ -287,6 +288,11 @@ func (b *neededBlocks) settle() {
 	}
 	b.parts = joined
 	slices.SortFunc(b.zeroes, func(x, y entry) int { return cmp.Compare(x.offset, y.offset) })
+	b.reach = make([]int64, len(b.zeroes))
+	for i, end := 0, int64(0); i < len(b.zeroes); i++ {
+		end = max(end, b.zeroes[i].end())
+		b.reach[i] = end
+	}
 }
 
 // of gives the parts of one block.
@@ -355,7 +361,9 @@ func (d *disk) blocksOf(victims []worth) (map[uint32]*neededBlocks, error) {
 
 // touches reports whether a needed extent without data lies in e.
 func (b *neededBlocks) touches(e *entry) bool {
-	return slices.ContainsFunc(b.zeroes, func(z entry) bool { return z.offset < e.end() && e.offset < z.end() })
+	// The first that ends behind the beginning of e; there may be a million of them.
+	i, _ := slices.BinarySearch(b.reach, e.offset+1)
+	return i < len(b.zeroes) && b.zeroes[i].offset < e.end()
 }
 
 // segmentPath is the file of a segment.

@@ -336,11 +336,18 @@ func TestADamagedMapIsMadeAnewFromTheLog(t *testing.T) {
 	if p := replication.AsProblem(err); p == nil || p.Code != CodeIndex || p.Remedy != replication.Retry {
 		t.Fatalf("%v, want %s", err, CodeIndex)
 	}
+	// Who does not read is told as well: until the next opening no room comes back.
+	if found, err := s.vault.Found(t.Context(), "d"); err != nil || len(found) != 1 || !found[0].Map || found[0].Reason == "" {
+		t.Errorf("found %+v, %v; want the map", found, err)
+	}
 	if err := s.vault.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s.vault = open(t, disk, "v", o)
 	s.check()
+	if found, err := s.vault.Found(t.Context(), "d"); err != nil || len(found) != 0 {
+		t.Errorf("after the map was made anew: %+v, %v", found, err)
+	}
 }
 
 func TestAnFsyncErrorIsFinalUntilTheVaultIsOpenedAgain(t *testing.T) {

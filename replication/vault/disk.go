@@ -48,6 +48,7 @@ type disk struct {
 
 	injected   bool // memory has moved blocks, which no catalog may leave to the log
 	distrusted bool // a map file is damaged; the next opening makes them anew
+	why        error
 
 	hard map[uint32]bool // segments that compaction leaves as they are; see compact.go
 
@@ -249,6 +250,9 @@ func (d *disk) distrust(err error) error {
 	d.mu.Lock()
 	first := !d.distrusted
 	d.distrusted = true
+	if first {
+		d.why = err
+	}
 	d.mu.Unlock()
 	if first && !d.vault.options.ReadOnly {
 		err = errors.Join(err, d.vault.fs.Remove(filepath.Join(d.folder, catalogName)))

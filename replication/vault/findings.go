@@ -65,6 +65,9 @@ func (v *Vault) Found(ctx context.Context, id replication.DiskID) ([]Damage, err
 	for _, n := range slices.Sorted(maps.Keys(d.rotten)) {
 		report.Damage = append(report.Damage, d.rotten[n]...)
 	}
+	if d.distrusted && d.why != nil && !d.vault.options.ReadOnly {
+		report.Damage = append(report.Damage, Damage{Disk: id, Map: true, Reason: d.why.Error()})
+	}
 	d.mu.Unlock()
 	return report.Damage, nil
 }
@@ -138,6 +141,28 @@ func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 	f.points = slices.DeleteFunc(slices.Clone(f.points), func(id replication.PointID) bool { return !there[id] })
 	first := !f.looked || f.turn != turn
 	f.looked, f.turn = true, turn
+	if first && len(points) > 0 {
+		// Points that need a block follow one another. If the head needs it too, they are
+		// the last ones, of which there may be thousands.
+		needed, err := d.needsBlock(ctx, "", f.badBlock)
+		if err != nil {
+			return f, err
+		}
+		from := 0
+		if needed {
+			from, err = firstOf(len(points), func(i int) (bool, error) { return d.needsBlock(ctx, points[i].id, f.badBlock) })
+		}
+		if needed && err == nil {
+			for _, p := range points[from:] {
+				f.points = append(f.points, p.id)
+			}
+			f.upTo = points[len(points)-1].serial
+			return f, nil
+		}
+		if err != nil && !errors.Is(err, replication.ErrUnknownPoint) { // dropped meanwhile
+			return f, err
+		}
+	}
 	for _, p := range points {
 		if !f.head || p.serial <= f.upTo {
 			continue
@@ -151,7 +176,7 @@ func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 		}
 		if need {
 			f.points = append(f.points, p.id)
-		} else if !first {
+		} else if !first || len(f.points) > 0 {
 			f.head = false
 		}
 		f.upTo = p.serial
@@ -163,6 +188,24 @@ func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 		}
 	}
 	return f, nil
+}
+
+// firstOf gives the first of n that is so, if all behind it are; n when none is.
+func firstOf(n int, so func(i int) (bool, error)) (int, error) {
+	from, to := 0, n
+	for from < to {
+		i := from + (to-from)/2
+		yes, err := so(i)
+		if err != nil {
+			return 0, err
+		}
+		if yes {
+			to = i
+		} else {
+			from = i + 1
+		}
+	}
+	return from, nil
 }
 
 // needsBlock reports whether a point, or with "" the head, needs a block.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -329,6 +331,39 @@ func TestASegmentOfManyGapsIsNotMovedByHalf(t *testing.T) {
 		t.Errorf("%d records were written, hard %t; want none, and that it is not tried again", after-before, hard)
 	}
 	s.check()
+}
+
+// TestNeededGapsAreFound beside those that are not, whatever lies over each other.
+func TestNeededGapsAreFound(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		var b neededBlocks
+		for range r.IntN(6) {
+			b.zeroes = append(b.zeroes, entry{offset: r.Int64N(50), length: 1 + r.Int64N(20)})
+		}
+		b.settle()
+		e := entry{offset: r.Int64N(60), length: 1 + r.Int64N(10)}
+		want := slices.ContainsFunc(b.zeroes, func(z entry) bool { return z.offset < e.end() && e.offset < z.end() })
+		if got := b.touches(&e); got != want {
+			t.Fatalf("%+v in %+v: %t", e, b.zeroes, got)
+		}
+	}
+}
+
+// TestRoomIsUsageWithoutMaps: whoever asks every few seconds makes nobody read maps.
+func TestRoomIsUsageWithoutMaps(t *testing.T) {
+	v := open(t, vfs.NewSim(1), "v", Options{manual: true})
+	s := newSender(t, v, "d", 400_000)
+	s.write(change(0, 400_000, 1))
+	s.mark()
+	room, usage := v.Room(), v.Usage()
+	if usage.LogicalBytes != 400_000 {
+		t.Errorf("%+v", usage)
+	}
+	usage.LogicalBytes = 0
+	if room != usage {
+		t.Errorf("%+v, want %+v", room, usage)
+	}
 }
 
 func zeroed(offset, length int64) replication.Change {

@@ -46,9 +46,9 @@ func (m *mover) records(s *segmentReader) error {
 		if err := m.gaps(&records[i]); err != nil {
 			return err
 		}
-	}
-	if len(m.zeroes) > moveRows { // before anything is there twice
-		return &moveError{fmt.Errorf("%d extents without data", len(m.zeroes))}
+		if len(m.zeroes) > moveRows { // before anything is there twice
+			return &moveError{fmt.Errorf("%d extents without data, and more", len(m.zeroes))}
+		}
 	}
 	for i := range records {
 		if err := m.record(s, &records[i]); err != nil {

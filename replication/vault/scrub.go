@@ -194,9 +194,7 @@ func (v *Vault) pass(ctx context.Context, o ScrubOptions) error {
 	s.state.Total, s.state.Rate = total, scrubRate(total, o)
 	at := s.at
 	s.mu.Unlock()
-	if err := v.mendKeyFiles(); err != nil {
-		return err
-	}
+	mended := v.mendKeyFiles() // what cannot be mended now holds up nothing
 	saved := v.now()
 	pace := v.scrubPace(true)
 	for _, d := range disks {
@@ -230,7 +228,7 @@ func (v *Vault) pass(ctx context.Context, o ScrubOptions) error {
 	s.state.Rechecked = s.state.Rechecked || at == scrubPosition{}
 	s.state.Passes++
 	s.state.Completed, s.state.CompletedBytes = v.now(), s.state.Done
-	return nil
+	return mended
 }
 
 // scrubRate is how fast a vault of so many bytes is read.

@@ -192,6 +192,9 @@ func (d *disk) bury(dead []uint32) error {
 	var e encoder
 	d.snapshot(&e)
 	d.segments, d.voids = before, voids
+	if len(e.p) > maxBodyBytes { // no opening would read it
+		return fmt.Errorf("disk %s: an inventory of %d bytes is beyond the limit of %d: nothing is let go until there are fewer points", d.id, len(e.p), int64(maxBodyBytes))
+	}
 	r := newDraft(kindInventory, nil, nil, e.p)
 	r.head.epoch = d.epoch
 	if err := d.write(r); err != nil {

@@ -19,18 +19,22 @@ type Usage struct {
 
 // Usage tells the room that the vault takes.
 func (v *Vault) Usage() Usage {
+	u := v.Room()
+	for _, d := range v.list() {
+		if d.sick == nil {
+			u.LogicalBytes += d.measured().logical
+		}
+	}
+	return u
+}
+
+// Room is what Usage tells without LogicalBytes, for which maps have to be read.
+func (v *Vault) Room() Usage {
 	var u Usage
 	for _, d := range v.list() {
-		if d.sick != nil {
-			stored, segments := d.storedBytes()
-			u.StoredBytes += stored
-			u.Segments += segments
-			continue
-		}
-		m := d.measured()
-		u.LogicalBytes += m.logical
-		u.StoredBytes += m.stored
-		u.Segments += m.segments
+		stored, segments := d.storedBytes()
+		u.StoredBytes += stored
+		u.Segments += segments
 	}
 	if space, err := v.fs.Space(v.dir); err == nil {
 		u.TotalBytes, u.FreeBytes = space.Total, space.Free
@@ -135,6 +139,7 @@ func (d *disk) measured() measures {
 	}
 	m.logical = d.logicalBytes()
 	m.stored, m.segments = d.storedBytes()
+	m.at = d.vault.now() // counting may take longer than measureEvery
 	d.mu.Lock()
 	d.lastMeasures = m
 	d.mu.Unlock()

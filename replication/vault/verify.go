@@ -36,6 +36,9 @@ type Damage struct {
 	Segment uint32
 	Offset  int64 // in the segment
 	Reason  string
+	// Map: it is a map that is damaged. Nothing is lost, for the log has all of it, but
+	// until the vault is opened again the disk gives no room back.
+	Map bool
 	// Harmless: no point and not the head needs what is damaged. It is dead, repeats
 	// something, or is made anew from the log when the vault is opened next.
 	Harmless bool
