@@ -22,7 +22,7 @@ func (a *Appliance) Scrub(ctx context.Context) (api.ScrubStatus, error) {
 			return status, err
 		}
 		for _, f := range found {
-			rot := api.Rot{Disk: f.Disk, Offset: f.Extent.Offset, Length: f.Extent.Length, Points: f.Points, Head: f.Head, Reason: f.Reason}
+			rot := api.Rot{Disk: f.Disk, Offset: f.Extent.Offset, Length: f.Extent.Length, Points: f.Points, Head: f.Head, Map: f.Map, Reason: f.Reason}
 			if rot.Points == nil {
 				rot.Points = []replication.PointID{}
 			}

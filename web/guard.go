@@ -195,10 +195,17 @@ func (k *Console) scrubFacts(v visit) (list []view.Fact, rot []view.Finding) {
 		last.Value, last.Note = w.Short(s.Completed, v.now), w.Bytes(s.CompletedBytes)
 	}
 	found := view.Fact{Label: w.T("scrub.found"), Value: w.Int(int64(len(s.Findings)))}
-	if len(s.Findings) > 0 {
+	switch {
+	case slices.ContainsFunc(s.Findings, func(f api.Rot) bool { return !f.Map }):
 		found.Tone = view.Bad
+	case len(s.Findings) > 0:
+		found.Tone = view.Warn
 	}
 	for _, f := range s.Findings[:min(len(s.Findings), 10)] {
+		if f.Map {
+			rot = append(rot, view.Finding{Tone: view.Warn, Cause: w.T("scrub.map", "Disk", string(f.Disk)), Effect: w.T("scrub.map.effect")})
+			continue
+		}
 		rot = append(rot, view.Finding{Tone: view.Bad, Cause: w.T("scrub.place", "Disk", string(f.Disk), "Offset", w.Int(f.Offset), "Length", w.Int(f.Length)),
 			Effect: w.N("scrub.needed", len(f.Points))})
 	}

@@ -25,6 +25,10 @@ const rollbackLimit = 15 * time.Second
 // that replicate at once.
 const lookLimit = 2 * time.Minute
 
+// beginLimit bounds what a host takes to begin a capture, for the same reason. A freeze has
+// its own limit, which the policy sets; scratch files may be made over a slow line.
+const beginLimit = 10 * time.Minute
+
 // CycleOptions say how to take a point.
 type CycleOptions struct {
 	Want replication.Consistency // AppConsistent to try; anything else is crash-consistent
@@ -43,10 +47,6 @@ func active(m store.Machine) store.Place {
 	}
 	return m.Source
 }
-
-// beginLimit bounds what a host takes to begin a capture, for the same reason. A freeze has
-// its own limit, which the policy sets; scratch files may be made over a slow line.
-const beginLimit = 10 * time.Minute
 
 // cycle takes one recovery point of m. It brings m's disks and shape in line
 // with what the source reports, and changes nothing else of it.
@@ -349,7 +349,7 @@ func adoptDisks(m *store.Machine, seen []hypervisor.Disk) (news []store.Event) {
 		}
 		if d := &m.Disks[i]; d.Removed {
 			d.Excluded, d.Removed = false, false
-			tell("info", "disk.adopted", s.Key, fmt.Sprintf("disk %s is part of the machine again and is compared with the vault", s.Key))
+			tell("info", "disk.adopted", s.Key, fmt.Sprintf("disk %s is part of the machine again; it is compared with what the vault still has of it", s.Key))
 		}
 		if d := &m.Disks[i]; d.Size != s.Size && !d.Excluded {
 			tell("info", "disk.resized", s.Key, fmt.Sprintf("disk %s changed its size from %d to %d bytes", s.Key, d.Size, s.Size))

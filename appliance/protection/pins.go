@@ -43,22 +43,10 @@ func (p *Protector) Pin(ctx context.Context, id replication.MachineID, actor str
 	if len(m.Pins) >= maxPins {
 		return replication.Stopf("pin.many", "unpin some first", "%s has %d pinned points already", m.Name, len(m.Pins))
 	}
-	for i, d := range chosen.Disks {
-		err := p.sink.Pin(ctx, d, point)
-		if err == nil {
-			continue
+	for _, d := range chosen.Disks {
+		if err := p.sink.Pin(ctx, d, point); err != nil {
+			return p.takeBack(ctx, id, chosen, fmt.Errorf("pin point %s of disk %s: %w", point, d, err))
 		}
-		err = fmt.Errorf("pin point %s of disk %s: %w", point, d, err)
-		if m.PinOf(point) != nil {
-			return err
-		}
-		// A pin that no record names could not be lifted.
-		for _, pinned := range chosen.Disks[:i] {
-			if undo := p.sink.Unpin(context.WithoutCancel(ctx), pinned, point); undo != nil {
-				err = errors.Join(err, fmt.Errorf("unpin it again of disk %s: %w", pinned, undo))
-			}
-		}
-		return err
 	}
 	_, err = p.Change(id, func(m *store.Machine) error {
 		if m.PinOf(point) != nil {
@@ -67,7 +55,25 @@ func (p *Protector) Pin(ctx context.Context, id replication.MachineID, actor str
 		m.Pins = append(m.Pins, store.Pin{Point: point, By: actor, Since: p.now(), Note: strings.TrimSpace(note)})
 		return nil
 	}, store.Event{Severity: store.SeverityInfo, Code: "point.pinned", Text: fmt.Sprintf("recovery point %s was pinned by %s", point, actor), Args: map[string]string{"point": string(point), "actor": actor}})
-	return err
+	if err != nil {
+		return p.takeBack(ctx, id, chosen, err)
+	}
+	return nil
+}
+
+// takeBack unpins a point whose pin did not come into the record: nobody could lift it.
+func (p *Protector) takeBack(ctx context.Context, id replication.MachineID, point replication.RecoveryPoint, why error) error {
+	m, err := p.known(id)
+	if err != nil || m.PinOf(point.ID) != nil {
+		return errors.Join(why, err)
+	}
+	for _, d := range point.Disks {
+		err := p.sink.Unpin(context.WithoutCancel(ctx), d, point.ID)
+		if err != nil && !errors.Is(err, replication.ErrUnknownPoint) && !errors.Is(err, replication.ErrUnknownDisk) {
+			why = errors.Join(why, fmt.Errorf("unpin it again of disk %s: %w", d, err))
+		}
+	}
+	return why
 }
 
 func nameIt(point replication.PointID) error {

@@ -189,7 +189,7 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 			err = errors.Join(err, w.p.eraseLeft(ctx, m))
 		}
 		if err != nil {
-			w.p.log.Warn("recovery points were not thinned; it is tried again", "machine", w.id, "error", err)
+			w.p.log.Warn("what retention lets go was not removed; it is tried again", "machine", w.id, "error", err)
 		}
 	}
 	m, policy, err = w.p.machine(w.id)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"riparo/appliance/discovery"
@@ -112,7 +113,7 @@ func (r *Recovery) Republish(ctx context.Context) error {
 		r.log.Error("a recovery point is not served again", "export", e.Name, "error", err)
 		r.unserved = append(r.unserved, e.Name)
 		if err := r.store.Update(func(tx *store.Tx) error {
-			return tx.AddEvent(store.Event{Severity: store.SeverityCritical, Code: "export.unserved", Args: map[string]string{"disk": string(e.Disk), "cause": err.Error()},
+			return r.told(tx, e, store.Event{Severity: store.SeverityCritical, Code: "export.unserved", Args: map[string]string{"cause": err.Error()},
 				Text:   fmt.Sprintf("a replica reads a recovery point of disk %s that cannot be served: %v", e.Disk, err),
 				Action: "nothing: it is tried again by itself, and the replica waits for half an hour; after that, turn it off and on again once it is served"})
 		}); err != nil {
@@ -140,29 +141,46 @@ func (r *Recovery) KeepPublished(ctx context.Context) error {
 	return nil
 }
 
-// servedAgain serves an export unless it was withdrawn meanwhile, which happens in a
-// transaction too.
+// servedAgain serves an export unless it was withdrawn meanwhile.
 func (r *Recovery) servedAgain(ctx context.Context, name string) (done bool) {
-	err := r.store.Update(func(tx *store.Tx) error {
-		e, err := tx.Exports().Get(name)
-		if errors.Is(err, store.ErrNotFound) {
-			done = true
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if _, err := r.publisher.Publish(ctx, e.Name, e.Disk, e.Point); err != nil {
-			return err
-		}
-		done = true
-		return tx.AddEvent(store.Event{Severity: store.SeverityInfo, Code: "export.served", Args: map[string]string{"disk": string(e.Disk)},
-			Text: fmt.Sprintf("the recovery point of disk %s that a replica reads is served again", e.Disk)})
+	var e store.Export
+	err := r.store.View(func(tx *store.Tx) (err error) {
+		e, err = tx.Exports().Get(name)
+		return err
 	})
-	if err != nil {
-		r.log.Debug("a recovery point is not served again yet", "export", name, "error", err)
+	if err == nil {
+		_, err = r.publisher.Publish(ctx, e.Name, e.Disk, e.Point)
 	}
-	return done
+	if err == nil {
+		err = r.store.Update(func(tx *store.Tx) error {
+			if _, err := tx.Exports().Get(name); err != nil {
+				return err
+			}
+			return r.told(tx, e, store.Event{Severity: store.SeverityInfo, Code: "export.served",
+				Text: fmt.Sprintf("the recovery point of disk %s that a replica reads is served again", e.Disk)})
+		})
+		if errors.Is(err, store.ErrNotFound) { // withdrawn since
+			return r.publisher.Withdraw(name) == nil
+		}
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		r.log.Debug("a recovery point is not served again yet", "export", name, "error", err)
+		return false
+	}
+	return true
+}
+
+// told keeps an event of an export with its machine.
+func (r *Recovery) told(tx *store.Tx, e store.Export, event store.Event) error {
+	event.Machine, _, _ = strings.Cut(e.Owner, "/")
+	if m, err := tx.Machines().Get(event.Machine); err == nil {
+		event.Name = m.Name
+	}
+	if event.Args == nil {
+		event.Args = map[string]string{}
+	}
+	event.Args["disk"] = string(e.Disk)
+	return tx.AddEvent(event)
 }
 
 func machineOf(w *jobs.Work) replication.MachineID { return replication.MachineID(w.Job().Machine) }

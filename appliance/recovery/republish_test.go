@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,11 +17,14 @@ import (
 
 // balky serves what it is not told to refuse.
 type balky struct {
+	mu      sync.Mutex
 	refuses map[string]bool
 	served  []string
 }
 
 func (b *balky) Publish(_ context.Context, name string, _ replication.DiskID, _ replication.PointID) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.refuses[name] {
 		return "", errors.New("the disk is full")
 	}
@@ -58,14 +62,18 @@ func TestWhatCannotBeServedAtTheStartIsTriedAgain(t *testing.T) {
 		go func() { ended <- r.KeepPublished(t.Context()) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
+		p.mu.Lock()
 		if len(p.served) != 1 {
 			t.Errorf("served %v", p.served)
 		}
+		p.mu.Unlock()
 		// One is withdrawn, the other has room again.
 		if err := s.Update(func(tx *store.Tx) error { return tx.Exports().Delete("c") }); err != nil {
 			t.Fatal(err)
 		}
+		p.mu.Lock()
 		p.refuses = nil
+		p.mu.Unlock()
 		time.Sleep(2 * republishEvery)
 		if err := <-ended; err != nil || !slices.Equal(p.served, []string{"a", "b"}) {
 			t.Errorf("served %v, %v: want what was not withdrawn", p.served, err)

@@ -47,9 +47,21 @@ func Load(path string) (*Ring, error) {
 	}
 	r, err := parseFile(p)
 	if err != nil {
-		return nil, unreadableProblem(path, unusableError{err})
+		if spoilt(p) {
+			err = unusableError{err}
+		}
+		return nil, unreadableProblem(path, err)
 	}
 	return r, nil
+}
+
+// spoilt reports whether what does not open was a key file of this version: not one of a
+// newer version, nor a file that is something else.
+func spoilt(p []byte) bool {
+	header, _, ok := bytes.Cut(p, []byte("\n"))
+	protection, known := strings.CutPrefix(strings.TrimSpace(string(header)), fileHeader)
+	protection = strings.TrimSpace(protection)
+	return ok && known && (protection == "" || protection == "dpapi")
 }
 
 // unusableError is what is wrong with the content of a key file.
@@ -57,18 +69,22 @@ type unusableError struct{ error }
 
 func (e unusableError) Unwrap() error { return e.error }
 
-// Unusable reports whether an error of Load says that the file was read and is none: it
-// is damaged, or was sealed for another computer. Nobody can use it here as it is.
+// Unusable reports whether an error of Load says that the file was a key file, and is
+// damaged or was sealed for another computer: nobody can use it here as it is.
 func Unusable(err error) bool {
 	_, unusable := errors.AsType[unusableError](err)
 	return unusable
 }
 
-// SetAside gives a key file another name beside it, so that one can take its place.
-func SetAside(path string, now time.Time) (aside string, err error) {
+// Replace puts the ring in the place of a key file that is Unusable, and keeps that beside
+// it under another name.
+func (r *Ring) Replace(path string, now time.Time) (aside string, err error) {
 	aside = path + ".unusable-" + now.UTC().Format("20060102T150405.000Z")
 	if err := os.Rename(path, aside); err != nil {
 		return "", unwritableProblem(path, err)
+	}
+	if err := r.Save(path); err != nil {
+		return "", errors.Join(err, os.Rename(aside, path))
 	}
 	return aside, nil
 }

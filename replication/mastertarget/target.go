@@ -37,8 +37,9 @@ type published struct {
 // terminating zero.
 const socketLimit = 107
 
-// connections: a disk of a replica holds one until its failover is committed, and only
-// machines of this host reach the socket.
+// connections: a disk of a replica holds one until its failover is committed. Only machines
+// of this host reach the socket, so the memory that as many hostile ones could take, 4 MiB
+// each, is not to be feared.
 const connections = 4096
 
 // New makes a target that will serve on a socket in dir. A folder whose name is

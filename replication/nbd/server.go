@@ -30,8 +30,8 @@ const (
 	// shutdownGrace is how long requests under way may take to be answered when
 	// their export is removed or the server ends.
 	shutdownGrace = 5 * time.Second
-	// acceptPause is how long the server waits when the machine is out of file
-	// descriptors, before it accepts again.
+	// acceptPause is how long the server waits when the computer is short of something,
+	// as file descriptors, before it accepts again.
 	acceptPause = 100 * time.Millisecond
 )
 

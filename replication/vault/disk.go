@@ -46,9 +46,9 @@ type disk struct {
 	trouble      error // why the maps could not be written last; nil if they could
 	catalogBytes int64 // of the last catalog that this opening wrote
 
-	injected   bool // memory has moved blocks, which no catalog may leave to the log
-	distrusted bool // a map file is damaged; the next opening makes them anew
-	why        error
+	injected   bool  // memory has moved blocks, which no catalog may leave to the log
+	distrusted bool  // a map file is damaged; the next opening makes them anew
+	why        error // that a map was first found damaged by
 
 	hard map[uint32]bool // segments that compaction leaves as they are; see compact.go
 

@@ -43,8 +43,9 @@ func (d *disk) remember(bad []badBlock) {
 }
 
 // Found tells what damage of a disk is known and was not healed: what the scrub, a
-// verification or any reader met since the vault was opened. Damage that neither a
-// point nor the head needs any more is forgotten. It reads maps, not data.
+// verification or any reader met since the vault was opened, and that a map is damaged.
+// Damage that neither a point nor the head needs any more is forgotten. It reads maps, not
+// data.
 func (v *Vault) Found(ctx context.Context, id replication.DiskID) ([]Damage, error) {
 	d, err := v.find(id)
 	if err != nil {
@@ -123,7 +124,7 @@ func (d *disk) assess(ctx context.Context, f finding) (finding, error) {
 			return fresh, nil
 		}
 		f = fresh
-		f.head = true
+		f.head = true // for all that is known
 	}
 }
 
@@ -180,6 +181,9 @@ func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 			f.head = false
 		}
 		f.upTo = p.serial
+	}
+	if !f.head && len(points) > 0 {
+		f.upTo = points[len(points)-1].serial // none behind the last one that needs it does
 	}
 	if f.head {
 		var err error

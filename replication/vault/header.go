@@ -35,7 +35,7 @@ func (v *Vault) readHeader() (fresh bool, err error) {
 		}
 		return false, v.headerFromSegments()
 	case err != nil:
-		// A sector that cannot be read takes no more away than one that is damaged.
+		// As with one that is damaged, if there is a segment that says the same.
 		if errors.Is(err, fs.ErrPermission) || v.headerFromSegments() != nil || v.unnamed {
 			return false, fmt.Errorf("read %s: %w", name, err)
 		}

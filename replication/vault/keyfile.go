@@ -216,7 +216,7 @@ func (v *Vault) checkKeys(dir string, damaged func(err error, lost bool)) (read 
 		if len(bad) > 1 {
 			damaged(fmt.Errorf("%w; its copy is damaged too: an appliance that runs mends both, an opening needs a backup of them", err), true)
 		} else {
-			damaged(fmt.Errorf("%w; it is made anew from its copy when the vault is opened next", err), false)
+			damaged(fmt.Errorf("%w; it is made anew from its copy by the next scrub, or when the vault is opened next", err), false)
 		}
 	}
 	return read
@@ -228,12 +228,13 @@ func (v *Vault) mendKeyFiles() error {
 	if v.keys == nil {
 		return nil
 	}
+	spoilt := func(dir string) bool {
+		_, whole, err := v.readKeys(dir)
+		return !whole && !errors.As(err, new(*versionError)) // that would not be ours to write over
+	}
 	mend := func(dir string, file *keyFile) error {
-		switch f, whole, err := v.readKeys(dir); {
-		case errors.As(err, new(*versionError)):
-			return nil // not ours to write over
-		case err == nil && whole && f.generation == file.generation:
-			return nil
+		if !spoilt(dir) {
+			return nil // it was just being written
 		}
 		fresh := *file
 		if err := v.writeKeys(dir, &fresh); err != nil {
@@ -242,12 +243,18 @@ func (v *Vault) mendKeyFiles() error {
 		*file = fresh
 		return nil
 	}
-	v.keys.mu.Lock()
-	err := mend(v.dir, &v.keys.file)
-	v.keys.mu.Unlock()
-	errs := []error{err}
+	// Whoever reads a block takes the lock of its keys, so files are read before it.
+	var errs []error
+	if spoilt(v.dir) {
+		v.keys.mu.Lock()
+		errs = append(errs, mend(v.dir, &v.keys.file))
+		v.keys.mu.Unlock()
+	}
 	for _, d := range v.list() {
-		if d.sick != nil || !d.exists() {
+		d.mu.Lock()
+		idle := d.sick != nil || d.erased || d.superseded || d.roomless
+		d.mu.Unlock()
+		if idle || !spoilt(d.folder) {
 			continue
 		}
 		d.keys.mu.Lock()

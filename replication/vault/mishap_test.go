@@ -60,6 +60,14 @@ func TestDamageThatAReaderMetIsKnownAfterARestart(t *testing.T) {
 		if st := v.ScrubState(); st.Rechecked {
 			t.Errorf("%+v: nobody knows where damage was", st)
 		}
+		stop()
+		v.kill()
+		v = open(t, disk, "v", o)
+		stop = scrubbing(t, v, ScrubOptions{})
+		time.Sleep(time.Second)
+		if st := v.ScrubState(); st.Rechecked || !st.Running {
+			t.Errorf("%+v: nor does anybody after another restart", st)
+		}
 		time.Sleep(time.Hour)
 		if found, err := v.Found(t.Context(), "d"); err != nil || len(found) != 1 || !v.ScrubState().Rechecked {
 			t.Errorf("after a whole pass %v, %v, %+v: want the damage found", found, err, v.ScrubState())
@@ -235,9 +243,10 @@ func TestAnErasureThatCannotEndHoldsUpNothingElse(t *testing.T) {
 	v = open(t, stuck{disk, folder}, "v", Options{})
 	b.vault = v
 	b.check()
-	if _, err := v.View(t.Context(), "a", ""); !errors.Is(err, errSector) {
-		t.Errorf("the erased disk: %v, want why it is there still", err)
+	if _, err := v.View(t.Context(), "a", ""); !errors.Is(err, replication.ErrUnknownDisk) {
+		t.Errorf("the erased disk: %v, want that it is none", err)
 	}
+	soundReport(t, v)
 	if _, err := v.Prepare(t.Context(), replication.Disk{ID: "a", Size: 100_000}, 1); !errors.Is(err, errSector) {
 		t.Errorf("a new disk of the name: %v", err)
 	}

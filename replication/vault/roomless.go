@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"riparo/replication"
 	"riparo/replication/vfs"
@@ -85,6 +86,12 @@ func (d *disk) supersede() bool {
 	defer d.mu.Unlock()
 	if len(d.pins) > 0 || d.leading || d.erased {
 		<-d.maintaining
+		if p, ok := errors.AsType[*replication.Problem](d.broken); ok && len(d.pins) > 0 {
+			held := *p // room is not what it lacks any more
+			held.Cause = fmt.Sprintf("disk %s was opened when the vault was full, and cannot be opened again while something reads its points", d.id)
+			held.Action = "clean up the test failover that reads them, or commit the failover; it goes on by itself then, or when the appliance is started again"
+			d.broken = &held
+		}
 		return false
 	}
 	d.superseded = true

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -79,10 +80,13 @@ func TestADiskThatWasOpenedWithoutRoomWaitsForItsViews(t *testing.T) {
 	disk.SetCapacity(0)
 	b := s.batch(change(30_000, 9_000, 3))
 	for range 100 { // a maintenance that is under way would refuse it as well
-		if err := s.vault.Write(t.Context(), b); !hasCode(err, CodeFull) {
+		if err = s.vault.Write(t.Context(), b); !hasCode(err, CodeFull) {
 			t.Fatalf("while a view is open: %v, want %s", err, CodeFull)
 		}
 		time.Sleep(time.Millisecond)
+	}
+	if !strings.Contains(err.Error(), "reads its points") {
+		t.Errorf("%v: want what is in the way, which is not room", err)
 	}
 	if err := viewShows(w, want); err != nil {
 		t.Fatal(err)

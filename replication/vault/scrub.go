@@ -59,8 +59,8 @@ type ScrubState struct {
 	Completed      time.Time // the last one
 	CompletedBytes int64     // that it read
 
-	// Rechecked: damage that was known before a restart was looked for again.
-	// Until then nobody can say that it is gone.
+	// Rechecked: damage that was known before a restart was looked for again, or a whole
+	// pass was done since. Until then nobody can say that it is gone.
 	Rechecked bool
 	Trouble   string // why the scrub does not get on; empty when it does
 }
@@ -73,6 +73,11 @@ type scrub struct {
 	mu    sync.Mutex // guards what follows
 	state ScrubState
 	at    scrubPosition
+	whole bool // the pass under way looks everywhere, but for what is unchecked
+	// unchecked is where damage was known before a restart and was not looked for again;
+	// unknown says that what was known could not be read.
+	unchecked []scrubSuspect
+	unknown   bool
 }
 
 // scrubPosition is the last segment that the pass under way has done.
@@ -94,6 +99,7 @@ type scrubFile struct {
 	CompletedBytes int64              `json:"completed_bytes"`
 	// Suspects are the segments in which damage is known.
 	Suspects []scrubSuspect `json:"suspects"`
+	Unknown  bool           `json:"unknown,omitempty"` // there may be others
 }
 
 type scrubSuspect struct {
@@ -110,10 +116,10 @@ func (v *Vault) Scrub(ctx context.Context, o ScrubOptions) error {
 	}
 	o.Within = cmp.Or(o.Within, scrubWithin)
 	s := &v.scrub
-	suspects, known := v.loadScrub()
-	known = v.recheck(ctx, o, suspects) && known
+	suspects := v.loadScrub()
+	all := v.recheck(ctx, o, suspects)
 	s.mu.Lock()
-	s.state.Rechecked = known
+	s.state.Rechecked, s.whole = all && !s.unknown, s.whole && all
 	s.mu.Unlock()
 	for {
 		s.mu.Lock()
@@ -134,10 +140,18 @@ func (v *Vault) Scrub(ctx context.Context, o ScrubOptions) error {
 				timer.Stop()
 			case <-s.met:
 				timer.Stop()
-				if err := v.saveScrub(); err != nil {
-					s.mu.Lock()
+				err := v.saveScrub()
+				s.mu.Lock()
+				s.state.Trouble = ""
+				if err != nil {
 					s.state.Trouble = err.Error()
-					s.mu.Unlock()
+				}
+				s.mu.Unlock()
+				if err != nil {
+					s.noteMet()
+					if err := sleep(ctx, time.Minute); err != nil {
+						return err
+					}
 				}
 				continue
 			}
@@ -190,6 +204,7 @@ func (v *Vault) pass(ctx context.Context, o ScrubOptions) error {
 	s.mu.Lock()
 	if !s.state.Running {
 		s.state.Running, s.state.Began, s.state.Done, s.at = true, v.now(), 0, scrubPosition{}
+		s.whole = true
 	}
 	s.state.Total, s.state.Rate = total, scrubRate(total, o)
 	at := s.at
@@ -225,7 +240,11 @@ func (v *Vault) pass(ctx context.Context, o ScrubOptions) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Running, s.at = false, scrubPosition{}
-	s.state.Rechecked = s.state.Rechecked || at == scrubPosition{}
+	if s.whole {
+		s.state.Rechecked, s.unknown = true, false
+		// Of disks that could not be opened nobody has looked.
+		s.unchecked = slices.DeleteFunc(s.unchecked, func(suspect scrubSuspect) bool { return !v.unopened(suspect.Disk) })
+	}
 	s.state.Passes++
 	s.state.Completed, s.state.CompletedBytes = v.now(), s.state.Done
 	return mended
@@ -364,47 +383,81 @@ func (v *Vault) recheck(ctx context.Context, o ScrubOptions, suspects []scrubSus
 	for _, suspect := range suspects {
 		d, err := v.find(suspect.Disk)
 		if err != nil {
-			continue // erased, or told by the opening
+			if !v.unopened(suspect.Disk) {
+				s.checked(suspect) // it was erased
+			}
+			continue // else the opening tells
 		}
 		err = v.scrubDisk(ctx, d, v.scrubPace(false), func(n uint32) bool { return n == suspect.Segment }, func(uint32) {})
-		if err != nil {
-			all = false
-			s.mu.Lock()
-			s.state.Trouble = err.Error()
-			s.mu.Unlock()
+		if err == nil {
+			s.checked(suspect)
+			continue
 		}
+		all = false
+		s.mu.Lock()
+		s.state.Trouble = err.Error()
+		s.mu.Unlock()
 	}
 	return all
 }
 
+// checked notes that damage was looked for again where it was known.
+func (s *scrub) checked(suspect scrubSuspect) {
+	s.mu.Lock()
+	s.unchecked = slices.DeleteFunc(s.unchecked, func(other scrubSuspect) bool { return other == suspect })
+	s.mu.Unlock()
+}
+
+// unopened reports whether there is a disk of the name that could not be opened.
+func (v *Vault) unopened(id replication.DiskID) bool {
+	d, err := v.findAny(id)
+	return err == nil && d.sick != nil
+}
+
 // loadScrub reads what was saved. What cannot be read is as if it were not there, but
 // then it is not known where damage was: a whole pass has to tell.
-func (v *Vault) loadScrub() (suspects []scrubSuspect, known bool) {
+func (v *Vault) loadScrub() []scrubSuspect {
 	p, err := v.readFile(filepath.Join(v.dir, scrubName), maxScrubFile)
-	if err != nil {
-		return nil, errors.Is(err, fs.ErrNotExist)
-	}
-	text, sum, ok := strings.Cut(string(p), "\n")
-	if want, err := strconv.ParseUint(strings.TrimSpace(sum), 16, 32); !ok || err != nil || uint64(checksum([]byte(text))) != want {
-		return nil, false
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	var f scrubFile
-	if json.Unmarshal([]byte(text), &f) != nil || f.Done < 0 || f.Done > math.MaxInt64/2 {
-		return nil, false
+	if err == nil {
+		f, err = parseScrubFile(p)
 	}
 	s := &v.scrub
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.unknown = err != nil || f.Unknown; err != nil {
+		return nil
+	}
 	s.state = ScrubState{Running: f.Running, Began: f.Began, Done: f.Done, Passes: f.Passes, Completed: f.Completed, CompletedBytes: f.CompletedBytes}
 	s.at = scrubPosition{f.Disk, f.Segment}
-	return f.Suspects, true
+	s.unchecked = slices.Clone(f.Suspects)
+	// What was not known began with a pass, and what that met is among the suspects.
+	s.whole = f.Running && f.Unknown
+	return f.Suspects
 }
+
+func parseScrubFile(p []byte) (f scrubFile, err error) {
+	text, sum, ok := strings.Cut(string(p), "\n")
+	if want, err := strconv.ParseUint(strings.TrimSpace(sum), 16, 32); !ok || err != nil || uint64(checksum([]byte(text))) != want {
+		return f, errScrubFile
+	}
+	if json.Unmarshal([]byte(text), &f) != nil || f.Done < 0 || f.Done > math.MaxInt64/2 {
+		return f, errScrubFile
+	}
+	return f, nil
+}
+
+var errScrubFile = errors.New("what the scrub remembers is damaged")
 
 func (v *Vault) saveScrub() error {
 	s := &v.scrub
 	s.mu.Lock()
 	f := scrubFile{Running: s.state.Running, Began: s.state.Began, Done: s.state.Done, Disk: s.at.disk, Segment: s.at.segment,
-		Passes: s.state.Passes, Completed: s.state.Completed, CompletedBytes: s.state.CompletedBytes, Suspects: []scrubSuspect{}}
+		Passes: s.state.Passes, Completed: s.state.Completed, CompletedBytes: s.state.CompletedBytes, Suspects: []scrubSuspect{}, Unknown: s.unknown}
+	f.Suspects = append(f.Suspects, s.unchecked...)
 	s.mu.Unlock()
 	for _, d := range v.list() {
 		known := map[uint32]bool{}
@@ -417,7 +470,9 @@ func (v *Vault) saveScrub() error {
 		}
 		d.mu.Unlock()
 		for n := range known {
-			f.Suspects = append(f.Suspects, scrubSuspect{d.id, n})
+			if suspect := (scrubSuspect{d.id, n}); !slices.Contains(f.Suspects, suspect) {
+				f.Suspects = append(f.Suspects, suspect)
+			}
 		}
 	}
 	text, err := json.Marshal(f)

@@ -252,11 +252,9 @@ func (v *Vault) openDisks(ctx context.Context) error {
 		d := newDisk(v, id)
 		if _, err := v.fs.Stat(filepath.Join(d.folder, erasedName)); err == nil {
 			if !v.options.ReadOnly {
-				if err := v.removeFolder(d.folder); err != nil {
-					// The marker stays; the next opening tries again.
-					d.sick = fmt.Errorf("disk %s was erased, and not all of its files could be removed yet: %w", id, err)
-					v.disks[id] = d
-				}
+				// What cannot be removed now holds up nothing: the marker stays, and the next
+				// opening tries again, as does who makes a disk of the name.
+				_ = v.removeFolder(d.folder)
 			}
 			continue
 		}

@@ -142,6 +142,7 @@ type Rot struct {
 	Length int64                 `json:"length"`
 	Points []replication.PointID `json:"points" nullable:"false" doc:"That need it."`
 	Head   bool                  `json:"head" doc:"What no point has yet needs it."`
+	Map    bool                  `json:"map" doc:"It is a map of the disk: nothing is lost, but the disk gives no room back until the appliance is started again."`
 	Reason string                `json:"reason"`
 }
 

@@ -228,11 +228,13 @@ set aside under another name.`,
 			case err == nil:
 				ring = there.Joined(ring)
 			case keyring.Unusable(err):
-				aside, err := keyring.SetAside(path, time.Now())
+				aside, err := ring.Replace(path, time.Now())
 				if err != nil {
 					return err
 				}
 				t.remark("the key file that was there cannot be used; it is kept as %s", aside)
+				s := shown(path, ring)
+				return t.result(s, s.print)
 			case !errors.Is(err, fs.ErrNotExist):
 				return err
 			}

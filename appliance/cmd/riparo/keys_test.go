@@ -92,6 +92,13 @@ func TestAKeyFileThatCannotBeUsedGivesWayToTheEscrow(t *testing.T) {
 	refusedWith(t, "vault.key.file", "disk", "verify", "--vault", vault)
 	must[shownKeys](t, "keys", "import", escrow, "--passphrase-file", sentence)
 	sameDisk(t, "after the import", source, exported(t, vault, ""))
+	// What is no key file of this version stays where it is.
+	for _, other := range []string{"riparo master keys 2\nof a newer version", "a letter\nto somebody"} {
+		if err := os.WriteFile(key, []byte(other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		refusedWith(t, "vault.key.file", "keys", "import", escrow, "--passphrase-file", sentence)
+	}
 	aside, err := filepath.Glob(key + ".unusable-*")
 	if err != nil || len(aside) != 1 {
 		t.Fatalf("set aside: %v, %v", aside, err)
