@@ -359,6 +359,38 @@ func TestNeededGapsAreFound(t *testing.T) {
 	}
 }
 
+// TestAMoveToASegmentThatIsGoneIsForgotten: who let the segment go reads the block where it
+// was before. What moved on from there stays.
+func TestAMoveToASegmentThatIsGoneIsForgotten(t *testing.T) {
+	place := func(segment, position uint32, offset, length int64) entry {
+		return entry{segment: segment, position: position, offset: offset, length: length, plain: uint32(length), codec: codecRaw}
+	}
+	var m moves
+	for i, move := range []struct {
+		from location
+		to   entry
+	}{
+		{location{3, 100}, place(7, 200, 10, 5)},
+		{location{3, 500}, place(7, 300, 20, 5)},
+		{location{7, 300}, place(9, 40, 20, 5)},
+		{location{4, 60}, place(9, 80, 30, 5)},
+	} {
+		m = m.with(map[location][]entry{move.from: {move.to}}, serial(i+1))
+	}
+	there := func(segment uint32) bool { return segment != 7 }
+	m = m.arriving(there)
+	for from, want := range map[location]location{{3, 100}: {3, 100}, {3, 500}: {9, 40}, {4, 60}: {9, 80}} {
+		e := place(from.segment, from.position, map[location]int64{{3, 100}: 10, {3, 500}: 20, {4, 60}: 30}[from], 5)
+		m.follow(&e)
+		if e.location() != want {
+			t.Errorf("what was at %v is read at %v, want %v", from, e.location(), want)
+		}
+	}
+	if same := m.arriving(there); len(same.maps) != len(m.maps) {
+		t.Error("where nothing is gone, nothing is forgotten")
+	}
+}
+
 // TestRoomIsUsageWithoutMaps: whoever asks every few seconds makes nobody read maps.
 func TestRoomIsUsageWithoutMaps(t *testing.T) {
 	v := open(t, vfs.NewSim(1), "v", Options{manual: true})

@@ -127,6 +127,25 @@ func (m moves) all() iter.Seq2[location, []entry] {
 	}
 }
 
+// arriving forgets the moves to segments that are not there any more. Whoever let such a
+// segment go had a map, written since, that names the place before, or needs none of the
+// two: of a block of which parts were stored again, a map that is older, or was made anew
+// from the log, may say more than any part has, and then it names the block itself.
+func (m moves) arriving(there func(segment uint32) bool) moves {
+	list, all := map[location][]entry{}, true
+	for from, to := range m.all() {
+		kept := slices.DeleteFunc(slices.Clone(to), func(e entry) bool { return !there(e.segment) })
+		all = all && len(kept) == len(to)
+		if len(kept) > 0 {
+			list[from] = kept
+		}
+	}
+	if all {
+		return m
+	}
+	return moves{maps: []map[location][]entry{list}, segments: m.segments}
+}
+
 // without forgets what moved out of the segments that gone tells.
 func (m moves) without(gone func(segment uint32) bool) moves {
 	fresh := moves{segments: maps.Clone(m.segments)}

@@ -222,6 +222,7 @@ func (s *state) adoptInventory(r *record) error {
 	if n := len(s.segments); n == 0 || s.segments[n-1].number != own.number {
 		s.segments = append(s.segments, own)
 	}
+	s.moves = s.moves.arriving(func(segment uint32) bool { _, there := s.segmentInfo(segment); return there })
 	return nil
 }
 
