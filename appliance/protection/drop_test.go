@@ -70,19 +70,26 @@ func TestAPointThatGoesLeavesAllItsDisks(t *testing.T) {
 	}
 }
 
-// TestADiskThatNoPointHasAnyMoreIsErased, and no earlier: neither while a point has it, nor
-// while somebody's marks are unknown, nor before there is a point without it.
-func TestADiskThatNoPointHasAnyMoreIsErased(t *testing.T) {
+// rooms are an empty vault and an empty store.
+func rooms(t *testing.T) (*vault.Vault, *store.Store) {
+	t.Helper()
 	v, err := vault.Open(t.Context(), vfs.OS(), t.TempDir(), vault.Options{Create: true, Plain: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.Close()
+	t.Cleanup(func() { v.Close() })
 	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
+	return v, s
+}
+
+// TestADiskThatNoPointHasAnyMoreIsErased, and no earlier: neither while a point has it, nor
+// while somebody's marks are unknown, nor before there is a point without it.
+func TestADiskThatNoPointHasAnyMoreIsErased(t *testing.T) {
+	v, s := rooms(t)
 	p := &Protector{store: s, sink: v, log: slog.Default(), now: time.Now, changed: func(string) {}}
 	ids := []replication.DiskID{"m.a", "m.b"}
 	m := store.Machine{ID: "m", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1], Excluded: true, Removed: true}, {Key: "c", ID: "m.c", Excluded: true}}}
@@ -144,16 +151,7 @@ func TestADiskThatNoPointHasAnyMoreIsErased(t *testing.T) {
 
 // TestAPinThatFailsHalfWayLeavesNone: nobody could lift it.
 func TestAPinThatFailsHalfWayLeavesNone(t *testing.T) {
-	v, err := vault.Open(t.Context(), vfs.OS(), t.TempDir(), vault.Options{Create: true, Plain: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.Close()
-	s, err := store.Open(filepath.Join(t.TempDir(), "state.db"), store.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	v, s := rooms(t)
 	ids := []replication.DiskID{"m.a", "m.b"}
 	m := store.Machine{ID: "m", Policy: "p", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1]}}}
 	if err := s.Update(func(tx *store.Tx) error {
