@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -13,6 +14,9 @@ import (
 // to keep up with 80 MB/s of changes, which is more than one link brings, and a
 // fraction of what the slowest disk of a server writes.
 const compactBytesPerSecond = 32 << 20
+
+// errCompacting: the disk is being compacted.
+var errCompacting = errors.New("compaction is under way")
 
 // nudge asks for maintenance of a disk. It never waits: the request for a disk that
 // waits already is the same request.
@@ -47,6 +51,13 @@ func (v *Vault) background(ctx context.Context) {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		v.attend(ctx, v.dueDisks, v.work, func(d *disk) error {
+			// Who compacts a disk maintains it as well, for minutes: the others do not wait
+			// for that, and it is asked for again in the end.
+			d.passed.Store(true)
+			if d.compacting.Load() {
+				return errCompacting
+			}
+			d.passed.Store(false)
 			err := d.maintain(ctx)
 			v.ask(v.wasteful, v.waste, d)
 			return err
@@ -77,6 +88,9 @@ func (v *Vault) attend(ctx context.Context, set map[*disk]bool, token chan struc
 			err := do(d)
 			if ctx.Err() != nil {
 				return
+			}
+			if errors.Is(err, errCompacting) {
+				continue
 			}
 			d.mu.Lock()
 			d.trouble = err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"riparo/replication"
 	"riparo/replication/vfs"
@@ -126,6 +127,91 @@ func segmentsOf(t *testing.T, v *Vault) []uint32 {
 		t.Fatal(err)
 	}
 	return list
+}
+
+// TestSmallBlocksAreNotMovedForTheirRows: of blocks that compress to next to nothing, and
+// of those that are zero, most of what the log takes is its own, and moving them makes it
+// no less.
+func TestSmallBlocksAreNotMovedForTheirRows(t *testing.T) {
+	const blocks, block = 20 << 10, 512
+	for name, make := range map[string]func(offset int64) replication.Change{
+		"small": func(offset int64) replication.Change { return change(offset, block, byte(offset>>9)) },
+		"zero": func(offset int64) replication.Change {
+			return replication.Change{Extent: replication.Extent{Offset: offset, Length: block}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := open(t, vfs.OS(), t.TempDir(), Options{segmentBytes: 256 << 10, memoryEntries: 4 << 10, manual: true})
+			s := newSender(t, v, "d", 2*blocks*block)
+			for at := int64(0); at < blocks; at += 512 {
+				var changes []replication.Change
+				for i := range int64(512) {
+					changes = append(changes, make((at+i)*2*block)) // no two meet
+				}
+				s.write(changes...)
+			}
+			s.mark()
+			d := v.disks["d"]
+			if err := d.flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if did, err := d.compact(t.Context(), unhindered); err != nil || did {
+				t.Errorf("compacted %v, %v; want nothing to do where nothing was let go", did, err)
+			}
+		})
+	}
+}
+
+// TestNoDiskWaitsForTheCompactionOfAnother: nor does one that is compacted go without what
+// was asked for meanwhile.
+func TestNoDiskWaitsForTheCompactionOfAnother(t *testing.T) {
+	v := open(t, vfs.OS(), t.TempDir(), compactOptions())
+	scattered(t, v)
+	newSender(t, v, "other", 64<<10).mark()
+	d, other := v.disks["d"], v.disks["other"]
+	troubled := func(d *disk) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.trouble != nil
+	}
+	waitFor := func(what string, happened func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !happened(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: not within 20 s", what)
+			}
+		}
+	}
+	d.trouble, other.trouble = errors.New("not maintained"), errors.New("not maintained")
+
+	ctx, stop := context.WithCancel(t.Context())
+	paced, goOn, ended := make(chan struct{}, 1), make(chan struct{}), make(chan error)
+	go func() {
+		_, err := d.compact(ctx, func(ctx context.Context, _ int64) error {
+			select {
+			case paced <- struct{}{}:
+			default:
+			}
+			<-goOn
+			return nil
+		})
+		ended <- err
+	}()
+	<-paced
+	v.stop, v.idle = stop, make(chan struct{})
+	go v.background(ctx)
+	v.nudge(d)
+	waitFor("the disk that is compacted is passed", func() bool { return d.passed.Load() })
+	v.nudge(other)
+	waitFor("the other disk is maintained", func() bool { return !troubled(other) })
+	if !troubled(d) {
+		t.Error("a disk that was only passed counts as maintained")
+	}
+	close(goOn)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	waitFor("the disk is maintained after its compaction", func() bool { return !troubled(d) })
 }
 
 func TestACompactionThatWasEndedGoesOn(t *testing.T) {

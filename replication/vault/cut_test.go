@@ -46,8 +46,7 @@ func TestPowerCuts(t *testing.T) {
 	r.run()
 }
 
-// TestLivesThatFoundAFaultStayWhole lives them again. The time that a life saves is that of
-// the computer, so one is not the same each time; 216 failed nine times of ten.
+// TestLivesThatFoundAFaultStayWhole lives them again.
 func TestLivesThatFoundAFaultStayWhole(t *testing.T) {
 	for _, seed := range []uint64{
 		216, // a part of a block was moved, its map made anew from the log, and what it had moved to let go
@@ -55,6 +54,35 @@ func TestLivesThatFoundAFaultStayWhole(t *testing.T) {
 		r := lives{t: t, cuts: 1 << 40, first: seed, seeds: 1, until: time.Now().Add(time.Hour)}
 		r.run()
 	}
+}
+
+// TestTheSameSeedLivesTheSameLife: what a seed has found, it finds again.
+func TestTheSameSeedLivesTheSameLife(t *testing.T) {
+	for seed := range uint64(60) {
+		var first []string
+		for again := range 2 {
+			l := newLife(t.Context(), seed)
+			if err := l.run(boots); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			l.note("at the end %v, %d cuts, clock %v", l.disk, l.cuts, l.clock)
+			if again == 0 {
+				first = l.trace
+			} else if i := differsAt(first, l.trace); i >= 0 {
+				t.Fatalf("seed %d: step %d of %d is %q, and was %q", seed, i, len(first), l.trace[min(i, len(l.trace)-1)], first[min(i, len(first)-1)])
+			}
+		}
+	}
+}
+
+// differsAt is the first index at which two lists differ; -1: nowhere.
+func differsAt(a, b []string) int {
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			return i
+		}
+	}
+	return -1
 }
 
 // number reads a number from the environment.

@@ -62,7 +62,7 @@ func (k *dataKeys) create() error {
 // add makes a key the newest one, durably, and seals with it from then on. The caller
 // holds mu.
 func (k *dataKeys) add(number uint32) error {
-	secret, err := newKey()
+	secret, err := newKey(k.vault.vault.random())
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,7 @@ type disk struct {
 
 	gone        atomic.Bool // erased: no file under the names of this disk is its own
 	compacting  atomic.Bool
+	passed      atomic.Bool   // maintenance that was asked for meanwhile is due
 	taking      gauge         // that its files take
 	thorough    bool          // tidy hides little; of the one who maintains
 	maintaining chan struct{} // holds one token for the one who maintains

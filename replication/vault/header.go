@@ -1,10 +1,10 @@
 package vault
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 )
@@ -28,7 +28,7 @@ func (v *Vault) readHeader() (fresh bool, err error) {
 			return false, fmt.Errorf("open vault %s: %w", v.dir, err)
 		}
 		if !there {
-			if _, err := rand.Read(v.id[:]); err != nil {
+			if _, err := io.ReadFull(v.random(), v.id[:]); err != nil {
 				return false, fmt.Errorf("name vault %s: %w", v.dir, err)
 			}
 			return true, nil
@@ -145,7 +145,7 @@ func (v *Vault) headerFromSegments() error {
 		}
 	}
 	if v.unnamed = !found; v.unnamed {
-		if _, err := rand.Read(v.id[:]); err != nil {
+		if _, err := io.ReadFull(v.random(), v.id[:]); err != nil {
 			return fmt.Errorf("name vault %s: %w", v.dir, err)
 		}
 	}

@@ -4,11 +4,11 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 
 	"riparo/replication"
 )
@@ -32,21 +32,21 @@ type Keys interface {
 // keyBytes is the length of every key: AES-256.
 const keyBytes = 32
 
-func newKey() ([]byte, error) {
+func newKey(random io.Reader) ([]byte, error) {
 	key := make([]byte, keyBytes)
-	_, err := rand.Read(key)
+	_, err := io.ReadFull(random, key)
 	return key, err
 }
 
 // wrap seals a key with another key of the vault. Such a key wraps a few keys in its
 // life, so that nonces drawn at random do not repeat.
-func wrap(with, key, label []byte) ([]byte, error) {
+func wrap(random io.Reader, with, key, label []byte) ([]byte, error) {
 	aead, err := newAEAD(with)
 	if err != nil {
 		return nil, err
 	}
 	nonce := make([]byte, aead.NonceSize())
-	if _, err := rand.Read(nonce); err != nil {
+	if _, err := io.ReadFull(random, nonce); err != nil {
 		return nil, err
 	}
 	return aead.Seal(nonce, nonce, key, label), nil

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"testing"
@@ -30,7 +31,7 @@ func (m masterKeys) Holds(name string) bool {
 }
 
 func (m masterKeys) Wrap(key, label []byte) ([]byte, error) {
-	return wrap(m.secret(m.Master()), key, label)
+	return wrap(rand.Reader, m.secret(m.Master()), key, label)
 }
 
 func (m masterKeys) Unwrap(name string, wrapped, label []byte) ([]byte, error) {

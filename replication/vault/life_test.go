@@ -20,6 +20,7 @@ type life struct {
 	seed    uint64
 	ctx     context.Context
 	random  *rand.Rand
+	keyed   *rand.ChaCha8 // draws the keys of the vault
 	disk    *vfs.Sim
 	vault   *Vault
 	model   *model   // after all that was acknowledged
@@ -55,7 +56,7 @@ type habits struct {
 
 func newLife(ctx context.Context, seed uint64) *life {
 	l := &life{
-		segment: 16<<10 + int64(seed%2)*(32<<10), ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewSim(seed), model: newModel(),
+		segment: 16<<10 + int64(seed%2)*(32<<10), ctx: ctx, seed: seed, random: rand.New(rand.NewPCG(seed, 7)), keyed: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)}), disk: vfs.NewSim(seed), model: newModel(),
 		clock: time.Unix(1_800_000_000, 0).UTC(), faults: map[string]int{}, habits: habits{zeroes: 2, whole: 15, fragile: 2},
 	}
 	if l.random.IntN(3) == 0 {
@@ -81,8 +82,10 @@ func (l *life) note(format string, args ...any) {
 }
 
 func (l *life) options() Options {
+	opened := l.clock
 	return keyed(Options{
 		Create: true, Keys: l.keys(), Clock: func() time.Time { l.clock = l.clock.Add(time.Second); return l.clock },
+		uptime: func() time.Duration { return l.clock.Sub(opened) }, randomness: l.keyed,
 		segmentBytes: l.segment, memoryEntries: 12, eager: true, manual: true,
 		Compression: Compressions[len(l.trace)%len(Compressions)],
 	})
@@ -163,7 +166,7 @@ var errKilled = errors.New("killed")
 
 // kill lets go of the lock and the handles without writing anything.
 func (v *Vault) kill() {
-	for _, d := range v.disks {
+	for _, d := range inOrder(v.disks) {
 		d.mu.Lock()
 		d.broken = cmp.Or(d.broken, errKilled) // closing it leaves nothing behind
 		d.mu.Unlock()
@@ -304,7 +307,7 @@ func (l *life) showsAny(v *Vault) error {
 
 // roomless reports whether a disk of the vault was opened without room.
 func (v *Vault) roomless() bool {
-	for _, d := range v.disks {
+	for _, d := range inOrder(v.disks) {
 		if d.roomless {
 			return true
 		}
@@ -358,7 +361,7 @@ func (l *life) upkeep(id replication.DiskID, work func() error) error {
 
 // failedOpening is why a disk of the vault could not be opened.
 func (v *Vault) failedOpening() error {
-	for _, d := range v.disks {
+	for _, d := range inOrder(v.disks) {
 		if d.sick != nil {
 			return d.sick
 		}

@@ -122,10 +122,7 @@ func (v *Vault) finishRotation() error {
 		return nil
 	}
 	v.mu.RLock()
-	var disks []*disk
-	for _, d := range v.disks { // also those that are being made
-		disks = append(disks, d)
-	}
+	disks := inOrder(v.disks) // also those that are being made
 	v.mu.RUnlock()
 	for _, d := range disks {
 		if err := d.keys.rewrap(); err != nil {

@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -96,13 +95,7 @@ func (v *Vault) Empty() bool { return len(v.list()) == 0 }
 func (v *Vault) list() []*disk {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	var list []*disk
-	for _, id := range slices.Sorted(maps.Keys(v.disks)) {
-		if d := v.disks[id]; d.exists() {
-			list = append(list, d)
-		}
-	}
-	return list
+	return slices.DeleteFunc(inOrder(v.disks), func(d *disk) bool { return !d.exists() })
 }
 
 // measures are what Disks and Usage tell of a disk, and when it was found out.

@@ -3,12 +3,15 @@ package vault
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,6 +39,7 @@ type Options struct {
 	segmentBytes  int64                // 0: sealBytes. Tests seal earlier.
 	memoryEntries int                  // 0: runEntries. Tests spill earlier.
 	uptime        func() time.Duration // nil: of the machine
+	randomness    io.Reader            // nil: of crypto/rand. Tests that are to go the same way again draw it from a seed.
 	eager         bool                 // compaction takes any segment, one round at a time. Tests do.
 	manual        bool                 // nothing happens in the background; tests call maintain
 }
@@ -195,13 +199,23 @@ func (v *Vault) Close() error {
 	if v.clock.uptime != nil {
 		errs = append(errs, v.clock.keep(true))
 	}
-	for _, d := range disks {
+	for _, d := range inOrder(disks) {
 		errs = append(errs, d.close(closedProblem(v.dir)))
 	}
 	if v.lock != nil {
 		errs = append(errs, v.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// inOrder gives disks by their names: what is done to all of them is done in the same
+// order each time.
+func inOrder(disks map[replication.DiskID]*disk) []*disk {
+	list := make([]*disk, 0, len(disks))
+	for _, id := range slices.Sorted(maps.Keys(disks)) {
+		list = append(list, disks[id])
+	}
+	return list
 }
 
 func (v *Vault) takeLock() error {
@@ -358,6 +372,14 @@ func (v *Vault) writable() error {
 		return readOnlyProblem(v.dir)
 	}
 	return nil
+}
+
+// random is where keys, nonces and names are drawn from.
+func (v *Vault) random() io.Reader {
+	if v.options.randomness != nil {
+		return v.options.randomness
+	}
+	return rand.Reader
 }
 
 func (v *Vault) now() time.Time {

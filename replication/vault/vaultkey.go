@@ -1,10 +1,10 @@
 package vault
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"sync"
@@ -91,7 +91,7 @@ func (v *Vault) createKeys() error {
 // with the same session, in another copy of the folder.
 func (k *vaultKeys) begin() error {
 	var salt [8]byte
-	if _, err := rand.Read(salt[:]); err != nil {
+	if _, err := io.ReadFull(k.vault.random(), salt[:]); err != nil {
 		return err
 	}
 	k.salt = binary.LittleEndian.Uint64(salt[:])
@@ -140,7 +140,7 @@ func (k *vaultKeys) rewrap(keys Keys) error {
 // one who knows k.
 func (k *vaultKeys) add(number uint32) error {
 	keys := k.vault.options.Keys
-	secret, err := newKey()
+	secret, err := newKey(k.vault.random())
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (k *vaultKeys) wrap(key, label []byte) (wrapper string, wrapped []byte, err
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	number := k.file.keys[len(k.file.keys)-1].number
-	wrapped, err = wrap(k.secrets[number], key, label)
+	wrapped, err = wrap(k.vault.random(), k.secrets[number], key, label)
 	return strconv.FormatUint(uint64(number), 10), wrapped, err
 }
 
