@@ -31,3 +31,6 @@ func releaseSpace(f *os.File, off, length int64) error {
 	var n uint32
 	return windows.DeviceIoControl(windows.Handle(f.Fd()), windows.FSCTL_SET_ZERO_DATA, (*byte)(unsafe.Pointer(&r)), uint32(unsafe.Sizeof(r)), nil, 0, &n, nil)
 }
+
+// readFromMedium has nothing to do: Windows keeps as dirty what it could not write.
+func readFromMedium(*os.File) error { return nil }

@@ -125,6 +125,10 @@ func openOverlayFile(path string, l layout) (*os.File, error) {
 		f.Close()
 		return nil, overlayProblem("overlay.busy", path, "is in use by another process", "end the other one, or choose another file", err)
 	}
+	if err := readFromMedium(f); err != nil {
+		f.Close()
+		return nil, overlayProblem("overlay.unusable", path, fmt.Sprintf("cannot be read: %v", err), "check the disk that holds it", err)
+	}
 	if err := claimOverlay(f, path, l); err != nil {
 		f.Close()
 		return nil, err

@@ -23,8 +23,9 @@ type State struct {
 	// Sum is the loss beyond the usual, bytes; Clean is when it last stood near zero.
 	Sum   float64   `json:"sum"`
 	Clean time.Time `json:"clean,omitzero"`
-	// Tolerated is what a person said is no attack: so much loss raises no alarm.
-	Tolerated float64 `json:"tolerated,omitempty"`
+	// Tolerated is what a person said is no attack: so much loss raises no alarm, up to Until.
+	Tolerated float64   `json:"tolerated,omitempty"`
+	Until     time.Time `json:"until,omitzero"`
 }
 
 // Verdict is what a sample says.
@@ -72,6 +73,12 @@ func Limit(size int64) int64 {
 // same state, same sample, same answer. A sample that is a little older than the newest
 // one changes nothing but the sum.
 func Watch(s State, p Sample) (State, Verdict) {
+	if s.Tolerated > 0 && s.Until.IsZero() { // of a state that was kept before this ended
+		s.Until = p.Time.Add(toleranceTime)
+	}
+	if p.Time.After(s.Until) {
+		s.Tolerated = 0
+	}
 	limit := max(float64(Limit(p.Size)), s.Tolerated)
 	elapsed := time.Duration(0)
 	if s.Since.IsZero() {
@@ -82,6 +89,9 @@ func Watch(s State, p Sample) (State, Verdict) {
 	loss := counted(p)
 	allowance := (usualTimes*s.Usual + limit/allowanceTime.Seconds()) * elapsed.Seconds()
 	s.Sum = max(0, s.Sum+loss-allowance)
+	if s.Tolerated > 0 && s.Sum >= float64(Limit(p.Size)) {
+		s.Until = p.Time.Add(toleranceTime) // it is of use
+	}
 	if s.Sum <= limit/cleanShare {
 		s.Clean = p.Time
 	}
@@ -110,16 +120,19 @@ func counted(p Sample) float64 {
 }
 
 // tolerance: dismissing an alarm raises the threshold of the disk to half more than
-// what was seen, and to 16 times the threshold at most.
+// what was seen, and to 16 times the threshold at most. What nothing makes use of ends
+// when the next of a monthly job would have come: one attack that was dealt with does not
+// make room for another for ever.
 const (
 	toleranceTimes = 1.5
 	maxTolerance   = 16
+	toleranceTime  = 40 * 24 * time.Hour
 )
 
 // Dismiss is the state of a disk of so many bytes after a person has said that what
 // was seen is no attack: it counts from here, and as much again raises no alarm.
 func Dismiss(s State, size int64) State {
 	s.Tolerated = min(max(s.Tolerated, toleranceTimes*s.Sum), maxTolerance*float64(Limit(size)))
-	s.Sum, s.Clean = 0, s.Last
+	s.Sum, s.Clean, s.Until = 0, s.Last, s.Last.Add(toleranceTime)
 	return s
 }

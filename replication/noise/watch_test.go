@@ -106,6 +106,27 @@ func TestTheOnsetIsTheLastCleanPoint(t *testing.T) {
 	if !v.Alarm {
 		t.Errorf("%+v: more than a person said is no attack raises no alarm", v)
 	}
+	// What nothing makes use of ends; what is of use each month stays.
+	s = Dismiss(s, 32*gib)
+	allowed := s.Tolerated
+	for month := range 6 {
+		at = at.Add(31 * 24 * time.Hour)
+		for range 6 {
+			take(10 * mib)
+		}
+		if v.Alarm || s.Tolerated != allowed {
+			t.Fatalf("%+v, %g bytes tolerated in month %d: want no alarm, and %g", v, s.Tolerated, month, allowed)
+		}
+		s.Sum = 0
+	}
+	at = at.Add(41 * 24 * time.Hour)
+	take(0)
+	for range 6 {
+		take(10 * mib)
+	}
+	if !v.Alarm {
+		t.Errorf("%+v: what was tolerated long ago raises no alarm", v)
+	}
 	for range 20 {
 		s.Sum = 1e18
 		s = Dismiss(s, 32*gib)

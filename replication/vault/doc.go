@@ -278,9 +278,9 @@
 // not moved, and its segment stays.
 //
 // It begins when the segments are 1.242 times as large as what the maps need of them,
-// with the rows of the blocks, which moving makes no fewer, and ends at 1.184. Before it moves anything, it writes maps anew that may hide what is
-// dead, for an entry takes a hundredth of its block. It takes the segments first of which
-// least is needed.
+// with the rows of the blocks, which moving makes no fewer, and ends at 1.184. Before it
+// moves anything, it writes maps anew that may hide what is dead, for an entry takes a
+// hundredth of its block. It takes the segments first of which least is needed.
 //
 // What that costs is measured by TestChurn: a disk of 64 MiB, of which a quarter is
 // written each day, with the default retention and points made shorter and fewer, as it
