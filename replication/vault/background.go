@@ -15,9 +15,6 @@ import (
 // fraction of what the slowest disk of a server writes.
 const compactBytesPerSecond = 32 << 20
 
-// errCompacting: the disk is being compacted.
-var errCompacting = errors.New("compaction is under way")
-
 // nudge asks for maintenance of a disk. It never waits: the request for a disk that
 // waits already is the same request.
 func (v *Vault) nudge(d *disk) { v.ask(v.dueDisks, v.work, d) }
@@ -51,14 +48,10 @@ func (v *Vault) background(ctx context.Context) {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		v.attend(ctx, v.dueDisks, v.work, func(d *disk) error {
-			// Who compacts a disk maintains it as well, for minutes: the others do not wait
-			// for that, and it is asked for again in the end.
-			d.passed.Store(true)
-			if d.compacting.Load() {
-				return errCompacting
+			err := d.maintainNow(ctx)
+			if errors.Is(err, errMaintained) {
+				return err // the others do not wait for that
 			}
-			d.passed.Store(false)
-			err := d.maintain(ctx)
 			v.ask(v.wasteful, v.waste, d)
 			return err
 		})
@@ -89,7 +82,7 @@ func (v *Vault) attend(ctx context.Context, set map[*disk]bool, token chan struc
 			if ctx.Err() != nil {
 				return
 			}
-			if errors.Is(err, errCompacting) {
+			if errors.Is(err, errMaintained) {
 				continue
 			}
 			d.mu.Lock()

@@ -54,25 +54,63 @@ func (d *disk) compact(ctx context.Context, pace func(ctx context.Context, bytes
 	if err := d.alone(ctx); err != nil {
 		return false, err
 	}
-	defer func() { <-d.maintaining }()
-	d.compacting.Store(true)
-	defer func() {
-		d.compacting.Store(false)
-		if d.passed.Swap(false) {
-			d.vault.nudge(d)
-		}
-	}()
+	defer d.release()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	d.setGiveWay(func() { stop(errGivesWay) })
+	defer d.setGiveWay(nil)
+	did, err := d.compactAlone(ctx, pace)
+	if errors.Is(context.Cause(ctx), errGivesWay) {
+		return did, nil
+	}
+	return did, err
+}
+
+// errGivesWay ends a compaction for somebody who waits for it.
+var errGivesWay = errors.New("the compaction gives way")
+
+func (d *disk) setGiveWay(stop func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.giveWay = stop
+}
+
+// hurry ends the compaction that is under way, as somebody is about to end the disk.
+func (d *disk) hurry() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.giveWay != nil {
+		d.giveWay()
+	}
+}
+
+// compactAlone does what compact says. The caller maintains alone.
+func (d *disk) compactAlone(ctx context.Context, pace func(ctx context.Context, bytes int64) error) (bool, error) {
+	spilled := false
 	for did := false; ; did = true {
 		if err := d.order(ctx); err != nil {
 			return did, err
 		}
-		victims, err := d.wasteful()
+		victims, kept, err := d.wasteful()
+		if err == nil && len(victims) == 0 && kept && !spilled {
+			// A disk that hardly changes fills its memory in weeks, and till then a restart
+			// would need all that was written since.
+			spilled = true
+			err := d.flush(ctx)
+			if err != nil && d.vault.spend(err) {
+				err = d.flush(ctx)
+			}
+			if err != nil {
+				return did, err
+			}
+			victims, _, err = d.wasteful()
+		}
 		if len(victims) > 0 && !did {
 			// Maps may hide that some of it is dead already.
 			if err := d.tidyAll(ctx); err != nil {
 				return false, err
 			}
-			victims, err = d.wasteful()
+			victims, _, err = d.wasteful()
 		}
 		if err != nil || len(victims) == 0 {
 			return did, err
@@ -117,11 +155,12 @@ func (w *worth) benefit() float64 {
 }
 
 // wasteful chooses the segments of a round, in their order; none when the disk wastes
-// little.
-func (d *disk) wasteful() ([]worth, error) {
+// little. It reports whether there are others that only memory keeps: it needs them after
+// a restart.
+func (d *disk) wasteful() (chosen []worth, kept bool, err error) {
 	files, err := d.vault.fs.ReadDir(d.folder)
 	if err != nil {
-		return nil, fmt.Errorf("list the segments of disk %s: %w", d.id, err)
+		return nil, false, fmt.Errorf("list the segments of disk %s: %w", d.id, err)
 	}
 	sizes := map[uint32]int64{}
 	stored := int64(0)
@@ -134,8 +173,8 @@ func (d *disk) wasteful() ([]worth, error) {
 	short := d.vault.short()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.lost) > 0 || d.usable() != nil || d.vault.options.ReadOnly {
-		return nil, nil
+	if len(d.lost) > 0 || d.usable() != nil || d.vault.options.ReadOnly || d.distrusted || d.injected {
+		return nil, false, nil // in the last two cases nothing would be let go
 	}
 	for _, g := range d.dead {
 		stored -= sizes[g.number] // they go when a view is closed
@@ -153,7 +192,8 @@ func (d *disk) wasteful() ([]worth, error) {
 		}
 		switch {
 		case w.size == 0 || d.hard[g.number] || !eager && float64(w.needed) > fullSegment*float64(w.size):
-		case d.segments[i+1].first > d.mapped+1: // memory needs it after a restart
+		case d.segments[i+1].first > d.mapped+1:
+			kept = true
 		case slices.ContainsFunc(d.unsealed, func(n uint32) bool { return n <= g.number }):
 		default:
 			list = append(list, w)
@@ -165,13 +205,12 @@ func (d *disk) wasteful() ([]worth, error) {
 		most, goal = shortLimit, shortGoal
 	}
 	if !eager && float64(stored) <= most*float64(limit) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if !eager { // who takes all begins with the oldest
 		slices.SortStableFunc(list, func(a, b worth) int { return cmp.Compare(b.benefit(), a.benefit()) })
 	}
 	room, blocks := d.roundRoom(), int64(0)
-	var chosen []worth
 	for _, w := range list {
 		if !eager && float64(stored) <= goal*float64(limit) || len(chosen) > 0 && (room < w.needed || blocks+w.blocks > roundBlocks) {
 			break
@@ -182,7 +221,7 @@ func (d *disk) wasteful() ([]worth, error) {
 		blocks += w.blocks
 	}
 	slices.SortFunc(chosen, func(a, b worth) int { return cmp.Compare(a.number, b.number) })
-	return chosen, nil
+	return chosen, kept, nil
 }
 
 // needed tells what the maps need of each segment, and of all together. The caller
@@ -335,18 +374,18 @@ func (d *disk) blocksOf(victims []worth) (map[uint32]*neededBlocks, error) {
 		all[w.number] = &neededBlocks{found: map[uint32]bool{}}
 	}
 	d.mu.Lock()
-	var files []*mapFile
+	var files []tile
 	for _, t := range d.tiles {
 		if slices.ContainsFunc(t.refs, func(r segmentRef) bool { return all[r.segment] != nil }) || t.stale(d.moves) {
 			t.use.acquire()
-			files = append(files, t.mapFile)
+			files = append(files, t)
 		}
 	}
 	moved := d.moves
 	d.mu.Unlock()
 	var errs []error
 	for _, m := range files {
-		c := m.fine.cursor(0, m.fine.count)
+		c := m.fine.cursor(0, m.entriesUpTo(m.upTo)) // a rewind may have come since it was put in order
 		for len(errs) == 0 && c.advance() {
 			e := c.current
 			moved.follow(&e)

@@ -214,6 +214,154 @@ func TestNoDiskWaitsForTheCompactionOfAnother(t *testing.T) {
 	waitFor("the disk is maintained after its compaction", func() bool { return !troubled(d) })
 }
 
+// TestWhatOnlyMemoryKeepsIsCompacted: a disk that hardly changes fills its memory in weeks,
+// and what it does not need any more goes long before that.
+func TestWhatOnlyMemoryKeepsIsCompacted(t *testing.T) {
+	const segment = 128 << 10
+	v := open(t, vfs.OS(), t.TempDir(), Options{segmentBytes: segment, manual: true})
+	s := newSender(t, v, "d", 4<<20)
+	noise := func(at, length int64, seed uint64) replication.Change {
+		data := make([]byte, length)
+		fillNoise(data, seed)
+		return replication.Change{Extent: replication.Extent{Offset: at, Length: length}, Data: data}
+	}
+	var last replication.PointID
+	for round := range int64(40) {
+		// In each segment a block that stays, and many that do not.
+		s.write(noise(round*32<<10, 16<<10, uint64(round)), noise(3<<20, 200<<10, uint64(1000+round)))
+		p := s.mark()
+		if last != "" {
+			s.drop(last)
+		}
+		last = p
+	}
+	d := v.disks["d"]
+	for range 20 {
+		did, err := d.compact(t.Context(), unhindered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !did {
+			break
+		}
+	}
+	s.check()
+	stored := int64(0)
+	for _, n := range segmentsOf(t, v) {
+		f, err := os.Stat(d.segmentPath(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored += f.Size()
+	}
+	d.mu.Lock()
+	_, needed := d.needed()
+	d.mu.Unlock()
+	if most := int64(wasteLimit*float64(needed+segment)) + segment; stored > most {
+		t.Errorf("%d bytes of segments after a compaction, want at most %d for the %d that are needed", stored, most, needed)
+	}
+}
+
+// TestNobodyWaitsForACompaction: a drop leaves it to what it is, who erases the disk or
+// closes the vault ends it, and who comes after that finds out at once.
+func TestNobodyWaitsForACompaction(t *testing.T) {
+	for what, act := range map[string]func(t *testing.T, s *sender) bool{ // whether the compaction goes on
+		"drop":  func(t *testing.T, s *sender) bool { s.drop(s.points[len(s.points)-2].id); return true },
+		"erase": func(t *testing.T, s *sender) bool { return s.vault.Erase(t.Context(), "d") != nil },
+		"close": func(t *testing.T, s *sender) bool { return s.vault.Close() != nil },
+	} {
+		t.Run(what, func(t *testing.T) {
+			v := open(t, vfs.OS(), t.TempDir(), compactOptions())
+			s := scattered(t, v)
+			d := v.disks["d"]
+			paced, goOn, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			go func() {
+				_, err := d.compact(context.Background(), func(ctx context.Context, _ int64) error {
+					select {
+					case paced <- struct{}{}:
+					default:
+					}
+					select {
+					case <-goOn:
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				})
+				ended <- err
+			}()
+			<-paced
+			acted := make(chan bool)
+			go func() { acted <- act(t, s) }()
+			within := func(what string) bool {
+				select {
+				case on := <-acted:
+					return on
+				case <-time.After(20 * time.Second):
+					close(goOn)
+					t.Fatalf("%s waits for a compaction", what)
+				}
+				return false
+			}
+			if within(what) {
+				if what != "drop" {
+					t.Error("it failed")
+				}
+				close(goOn)
+			}
+			if err := <-ended; err != nil {
+				t.Errorf("the compaction ended with %v", err)
+			}
+			go func() { acted <- d.maintain(t.Context()) != nil }()
+			if gone := within("a maintenance afterwards"); gone == (what == "drop") {
+				t.Errorf("maintained: %t", !gone)
+			}
+		})
+	}
+}
+
+// TestNothingIsMovedWhileNothingCanBeLetGo: with a damaged map the segments stay, and a
+// compaction would only take more room.
+func TestNothingIsMovedWhileNothingCanBeLetGo(t *testing.T) {
+	v := open(t, vfs.OS(), t.TempDir(), compactOptions())
+	scattered(t, v)
+	d := v.disks["d"]
+	_ = d.distrust(errors.New("a page of a map that nobody reads now"))
+	if did, err := d.compact(t.Context(), unhindered); err != nil || did {
+		t.Errorf("compacted %v, %v; want nothing", did, err)
+	}
+}
+
+// TestARewindBeforeARoundTakesNoSegmentAway: what it made void is not missing.
+func TestARewindBeforeARoundTakesNoSegmentAway(t *testing.T) {
+	o := compactOptions()
+	o.memoryEntries = 1000 // one map, that a rewind cuts
+	v := open(t, vfs.OS(), t.TempDir(), o)
+	s := scattered(t, v)
+	d := v.disks["d"]
+	if err := d.order(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	victims, _, err := d.wasteful()
+	if err != nil || len(victims) == 0 {
+		t.Fatalf("victims %v, %v", victims, err)
+	}
+	d.mu.Lock()
+	victims = nil
+	for _, g := range d.segments[:len(d.segments)-1] {
+		victims = append(victims, worth{segmentInfo: g})
+	}
+	d.mu.Unlock()
+	s.rewind(s.points[0].id)
+	if err := d.vacate(t.Context(), victims, unhindered); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.hard) > 0 {
+		t.Errorf("segments %v are not to be compacted, and nothing is wrong with them", d.hard)
+	}
+	s.check()
+}
+
 func TestACompactionThatWasEndedGoesOn(t *testing.T) {
 	dir := t.TempDir()
 	v := open(t, vfs.OS(), dir, compactOptions())
@@ -244,6 +392,14 @@ func TestACompactionThatWasEndedGoesOn(t *testing.T) {
 }
 
 func TestADamagedBlockKeepsItsSegmentFromCompaction(t *testing.T) {
+	for what, heal := range map[string]func(*Vault, context.Context, replication.DiskID, replication.Source) ([]Damage, []Damage, error){
+		"all that is damaged": (*Vault).Heal, "what was found": (*Vault).HealFound,
+	} {
+		t.Run(what, func(t *testing.T) { keepsItsSegment(t, heal) })
+	}
+}
+
+func keepsItsSegment(t *testing.T, heal func(*Vault, context.Context, replication.DiskID, replication.Source) ([]Damage, []Damage, error)) {
 	v := open(t, vfs.OS(), t.TempDir(), compactOptions())
 	s := scattered(t, v)
 	d := v.disks["d"]
@@ -265,6 +421,16 @@ func TestADamagedBlockKeepsItsSegmentFromCompaction(t *testing.T) {
 	if !slices.Contains(segmentsOf(t, v), segment) {
 		t.Errorf("segment %d with a damaged block that points need is gone", segment)
 	}
+	if w, err = v.View(t.Context(), "d", ""); err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.ReadAt(make([]byte, 512), 395<<10)
+	if err := closing(nil, w); err != nil {
+		t.Fatal(err)
+	}
+	if err == nil {
+		t.Fatal("a damaged block was read")
+	}
 	r, err := v.Verify(t.Context(), VerifyOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +439,7 @@ func TestADamagedBlockKeepsItsSegmentFromCompaction(t *testing.T) {
 	if !found {
 		t.Errorf("damage %+v: want a block of segment %d", r.Damage, segment)
 	}
-	healed, _, err := v.Heal(t.Context(), "d", sourceOf(s.head))
+	healed, _, err := heal(v, t.Context(), "d", sourceOf(s.head))
 	if err != nil || len(healed) != 1 {
 		t.Fatalf("healed %v, %v; want one block", healed, err)
 	}

@@ -52,12 +52,12 @@ type disk struct {
 
 	hard map[uint32]bool // segments that compaction leaves as they are; see compact.go
 
-	gone        atomic.Bool // erased: no file under the names of this disk is its own
-	compacting  atomic.Bool
-	passed      atomic.Bool   // maintenance that was asked for meanwhile is due
+	gone        atomic.Bool   // erased: no file under the names of this disk is its own
+	passed      atomic.Bool   // maintenance was asked for while somebody maintained it
 	taking      gauge         // that its files take
 	thorough    bool          // tidy hides little; of the one who maintains
-	maintaining chan struct{} // holds one token for the one who maintains
+	maintaining chan struct{} // holds one token for the one who maintains: see release
+	giveWay     func()        // ends the compaction that is under way; nil without one
 	log         log           // used by the one who leads
 	keys        *dataKeys     // nil: the vault is not encrypted
 	keyHolder   uint32        // a segment with a block of the oldest data key; of the one who maintains
@@ -199,7 +199,9 @@ func (d *disk) exists() bool {
 // close waits for the append under way, refuses what waits, and leaves the disk so that
 // it opens quickly.
 func (d *disk) close(why error) error {
+	d.hurry()
 	d.maintaining <- struct{}{}
+	defer d.release() // who waits for it finds out why it cannot be used
 	d.mu.Lock()
 	broken := d.broken
 	d.broken = why

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,8 +37,7 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	}
 	// The drop is done. That its space comes back may take another try, or wait for a
 	// compaction that is under way.
-	if !d.compacting.Load() {
-		err := d.maintain(ctx)
+	if err := d.maintainNow(ctx); !errors.Is(err, errMaintained) {
 		d.mu.Lock()
 		d.trouble = err
 		d.mu.Unlock()

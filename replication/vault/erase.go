@@ -39,12 +39,11 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 			}
 		}
 	}
-	select {
-	case d.maintaining <- struct{}{}:
-		defer func() { <-d.maintaining }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	d.hurry()
+	if err := d.alone(ctx); err != nil {
+		return err
 	}
+	defer d.release()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.still(ctx); err != nil {

@@ -100,6 +100,12 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 			left = append(left, damage)
 		}
 	}
+	if len(healed) > 0 {
+		d.mu.Lock()
+		clear(d.hard)
+		d.mu.Unlock()
+		v.nudge(d)
+	}
 	return healed, left, d.mend(ctx, source)
 }
 
@@ -151,7 +157,7 @@ func (d *disk) healBlock(ctx context.Context, b badBlock, head bool, source repl
 	case err != nil:
 		return false, fmt.Errorf("heal disk %s: read the source at %s: %w", d.id, b.row.extent, err)
 	case same:
-		from, err := d.originAt(b.location)
+		from, err := d.originAt(ctx, b.location)
 		if errors.Is(err, errNoOrigin) {
 			// It cannot be put into its place for all points; the head can have it.
 			if head {

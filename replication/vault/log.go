@@ -250,7 +250,9 @@ func (l *log) seal() error {
 		return l.undo(w, false, fmt.Errorf("write footer of segment %s: %w", name, err))
 	}
 	if err := w.file.Truncate(w.end + int64(len(tail))); err != nil {
-		return l.undo(w, false, fmt.Errorf("cut segment %s: %w", name, err))
+		// Also without room, as on a file system that copies on write: a footer that is there
+		// says that nothing comes behind it.
+		return &finalError{fmt.Errorf("cut segment %s: %w", name, err)}
 	}
 	if err := w.file.Sync(); err != nil {
 		return &finalError{fmt.Errorf("sync segment %s: %w", name, err)}

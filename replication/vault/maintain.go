@@ -142,12 +142,36 @@ func (d *disk) maintain(ctx context.Context) error {
 	if err := d.alone(ctx); err != nil {
 		return err
 	}
-	defer func() { <-d.maintaining }()
+	defer d.release()
 	return d.order(ctx)
 }
 
-// alone waits until nobody maintains the disk. The caller takes the token back from
-// maintaining.
+// maintainNow is maintain unless somebody maintains the disk, which may be a compaction
+// that goes on for hours. Who does asks for another maintenance in the end.
+func (d *disk) maintainNow(ctx context.Context) error {
+	d.passed.Store(true)
+	select {
+	case d.maintaining <- struct{}{}:
+		d.passed.Store(false)
+	default:
+		return errMaintained
+	}
+	defer d.release()
+	return d.order(ctx)
+}
+
+// errMaintained: somebody else maintains the disk.
+var errMaintained = errors.New("it is being maintained")
+
+// release lets others maintain the disk.
+func (d *disk) release() {
+	<-d.maintaining
+	if d.passed.Swap(false) {
+		d.vault.nudge(d)
+	}
+}
+
+// alone waits until nobody maintains the disk. The caller releases it.
 func (d *disk) alone(ctx context.Context) error {
 	select {
 	case d.maintaining <- struct{}{}:
@@ -169,7 +193,11 @@ func (d *disk) order(ctx context.Context) error {
 func (d *disk) putInOrder(ctx context.Context) error {
 	d.mu.Lock()
 	err := d.usable()
+	injected := d.injected && !d.vault.options.ReadOnly
 	d.mu.Unlock()
+	if err == nil && injected { // there was no room for it when the disk was opened
+		err = d.flush(ctx)
+	}
 	if err != nil {
 		return err
 	}

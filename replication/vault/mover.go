@@ -67,14 +67,15 @@ func (m *mover) records(s *segmentReader) error {
 
 // gaps notes what is needed of the extents of a record that have no data.
 func (m *mover) gaps(rec *record) error {
+	first, err := rec.broughtBy()
+	if err != nil {
+		return &moveError{err}
+	}
 	for i, e := range rec.entries() {
 		if e.codec != codecZero || !m.blocks.touches(&e) {
 			continue
 		}
-		at, err := rec.originOf(i)
-		if err != nil {
-			return &moveError{err}
-		}
+		at := first(i)
 		if inRanges(m.voids, at) {
 			continue // it may lie beside one that is needed
 		}
@@ -96,11 +97,12 @@ func (m *mover) record(s *segmentReader, rec *record) error {
 			return err
 		}
 	}
+	first, err := rec.broughtBy()
+	if err != nil {
+		return &moveError{err}
+	}
 	for i, e := range rec.entries() {
-		at, err := rec.originOf(i)
-		if err != nil {
-			return &moveError{err}
-		}
+		at := first(i)
 		if e.codec == codecZero || inRanges(m.voids, at) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -199,7 +200,7 @@ func (r *record) origins() ([]origin, error) {
 }
 
 // originAt finds what brought the block at a place.
-func (d *disk) originAt(at location) (_ origin, err error) {
+func (d *disk) originAt(ctx context.Context, at location) (_ origin, err error) {
 	s, err := openSegment(d.vault.fs, d.folder, at.segment)
 	if errors.Is(err, fs.ErrNotExist) {
 		return origin{}, errNoOrigin
@@ -208,9 +209,11 @@ func (d *disk) originAt(at location) (_ origin, err error) {
 		return origin{}, err
 	}
 	defer func() { err = closeAfter(err, s) }()
-	promised := d.promised(at.segment)
+	var promised []byte
 	if s.trailer != nil {
 		promised, err = s.footerBytes()
+	} else if promised, err = d.promised(ctx, at.segment); err != nil {
+		return origin{}, err
 	}
 	var records []record
 	if promised != nil && err == nil {
@@ -226,8 +229,11 @@ func (d *disk) originAt(at location) (_ origin, err error) {
 		rec := &records[i]
 		for j, e := range rec.entries() {
 			if e.codec != codecZero && e.position == at.position {
-				first, err := rec.originOf(j)
-				return origin{at, first}, err
+				first, err := rec.broughtBy()
+				if err != nil {
+					return origin{}, err
+				}
+				return origin{at, first(j)}, nil
 			}
 		}
 	}
@@ -239,23 +245,24 @@ var errNoOrigin = errors.New("the record that brought it cannot be read")
 
 // promised is what the footer of a segment will say that is being written; nil for
 // others.
-func (d *disk) promised(segment uint32) []byte {
+func (d *disk) promised(ctx context.Context, segment uint32) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if w := d.log.current; w != nil && w.number == segment {
-		return w.footer
+	if err := d.lead(ctx); err != nil {
+		return nil, err
 	}
-	return nil
+	defer d.follow()
+	if w := d.log.current; w != nil && w.number == segment {
+		return slices.Clip(w.footer), nil
+	}
+	return nil, nil
 }
 
-// originOf is the serial of the record that brought row i.
-func (r *record) originOf(i int) (serial, error) {
+// broughtBy tells of each row the serial of the record that brought it.
+func (r *record) broughtBy() (of func(row int) serial, err error) {
 	if r.kind != kindMove {
-		return r.serial, nil
+		return func(int) serial { return r.serial }, nil
 	}
 	list, err := r.origins()
-	if err != nil {
-		return 0, err
-	}
-	return list[i].serial, nil
+	return func(i int) serial { return list[i].serial }, err
 }

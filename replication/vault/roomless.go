@@ -57,7 +57,7 @@ func (v *Vault) revived(ctx context.Context, d *disk) *disk {
 	if s, err := v.fs.Space(v.dir); err != nil || s.Free <= d.free || !d.supersede() {
 		return d
 	}
-	defer func() { <-d.maintaining }()
+	defer d.release()
 	fresh := newDisk(v, d.id)
 	// Once begun it goes to its end: the next one who asks has no other disk to go back to.
 	if err := v.openDisk(context.WithoutCancel(ctx), fresh); err != nil && fresh.sick == nil {
