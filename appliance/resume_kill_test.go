@@ -117,6 +117,9 @@ func TestAComparisonThatWasKilledGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer release()
+	if _, err := a.Rooms().Protection.Change(th.id, func(m *store.Machine) error { m.Paused = false; return nil }); err != nil {
+		t.Fatal(err)
+	}
 	point, facts, err := a.Rooms().Protection.TakePoint(t.Context(), th.id, func(int64, int64) {})
 	if err != nil {
 		t.Fatal(err)

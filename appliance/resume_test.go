@@ -3,6 +3,7 @@ package appliance_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"riparo/appliance"
 	"riparo/replication"
@@ -41,11 +42,6 @@ func (th *theater) judged(name string, point replication.PointID) {
 // what the machine wrote meanwhile, and the point is right.
 func TestAResynchronizationGoesOnWhereItWasCutOff(t *testing.T) {
 	th, site := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
-	paused := func(on bool) {
-		if _, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error { m.Paused = on; return nil }); err != nil {
-			t.Fatal(err)
-		}
-	}
 	const size, bad = 16 << 20, 12 << 20
 	if err := site.FailRead(th.ref, "vda", replication.Extent{Offset: bad, Length: 4096}); err != nil {
 		t.Fatal(err)
@@ -54,7 +50,14 @@ func TestAResynchronizationGoesOnWhereItWasCutOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paused(true) // no other cycle goes on in place of the job
+	th.until("tracking is distrusted", func() bool { return th.machine().Compare })
+	// No other cycle goes on in place of the job: they wait after a failure.
+	if _, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error {
+		m.Failures, m.NextTry = 1, time.Now().Add(time.Hour)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 	brought := func() int64 {
 		if b := th.machine().Disks[0].Brought; b != nil {
 			return b.Offset
@@ -84,8 +87,6 @@ func TestAResynchronizationGoesOnWhereItWasCutOff(t *testing.T) {
 		t.Errorf("it is part of a point now, and the record still says %+v", b)
 	}
 	th.judged("WEB01", replication.PointID(evidence(ended, "recovery point")))
-	paused(false)
-	th.a.Rooms().Protection.Nudge(th.id)
 	th.until("the next point is an ordinary delta", func() bool {
 		p := th.machine().LastPoint
 		return p != nil && string(p.ID) != evidence(ended, "recovery point")

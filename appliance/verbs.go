@@ -151,7 +151,7 @@ func (a *Appliance) Ask(ctx context.Context, r api.Request) (string, error) {
 	}
 	switch r.Verb {
 	case lifecycle.Pause, lifecycle.Resume:
-		return "", a.pause(m.ID, r)
+		return "", a.pause(ctx, m.ID, r)
 	}
 	if r.Verb == lifecycle.PlannedFailover && r.Point != "" {
 		return "", replication.Stopf("point.planned", "leave the recovery point out, or ask for an unplanned failover", "a planned failover of %s sends the last changes and starts from them: it takes no older recovery point", m.Name)
@@ -196,7 +196,7 @@ func needsConfirmation(v lifecycle.Verb) bool {
 	return false
 }
 
-func (a *Appliance) pause(id replication.MachineID, r api.Request) error {
+func (a *Appliance) pause(ctx context.Context, id replication.MachineID, r api.Request) error {
 	paused := r.Verb == lifecycle.Pause
 	code, text := "replication.resumed", "replication was resumed by "+r.Actor
 	if paused {
@@ -213,14 +213,34 @@ func (a *Appliance) pause(id replication.MachineID, r api.Request) error {
 		return err
 	}
 	if paused { // a cycle under way ends now; its point is not taken
-		release, err := a.protect.Hold(context.Background(), id)
-		if err != nil {
-			return err
-		}
-		release()
+		a.protect.Interrupt(ctx, id)
+	} else if err := a.goOn(id); err != nil {
+		return err
 	}
 	a.protect.Nudge(id)
 	return nil
+}
+
+// goOn lets a job of a machine that waits try at once.
+func (a *Appliance) goOn(id replication.MachineID) error {
+	var waiting []string
+	err := a.store.View(func(tx *store.Tx) error {
+		for job, err := range tx.UnfinishedJobs(id).All() {
+			if err != nil {
+				return err
+			}
+			if job.State == store.WaitingToRetry {
+				waiting = append(waiting, job.ID)
+			}
+		}
+		return nil
+	})
+	for _, job := range waiting {
+		if restartErr := a.jobs.Restart(job); !errors.Is(restartErr, jobs.ErrEnded) { // it goes on already
+			err = errors.Join(err, restartErr)
+		}
+	}
+	return err
 }
 
 // CancelJob stops a job and lets it undo what it began.

@@ -37,6 +37,13 @@ type DiskOpener interface {
 	Stamp(ctx context.Context, ref Ref) (string, error)
 }
 
+// StoppedReader is a place that may be unable to read the disks of stopped machines, neither
+// in a capture nor opened. A place that is none can.
+type StoppedReader interface {
+	// ReadsStopped is nil, or says why it cannot, without contacting the place.
+	ReadsStopped() error
+}
+
 // OpenMode says what an opened disk may be used for.
 type OpenMode int
 

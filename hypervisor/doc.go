@@ -3,8 +3,8 @@
 // [Provider] is the part that every place has: discover, start, stop, create,
 // remove. What some have and others lack is a small capability interface that a
 // Provider may implement as well: [Watcher], [ChangeReader], [DiskOpener],
-// [OverlayBooter], [ConsoleReader], [Fencer], [Settler]. Ask for one with a type assertion,
-// in one place (appliance/discovery), never in passing.
+// [StoppedReader], [OverlayBooter], [ConsoleReader], [Fencer], [Settler]. Ask for one with a
+// type assertion, in one place (appliance/discovery), never in passing.
 //
 // A machine is named by [Ref], the provider's own stable identifier, and its
 // disks by a key that stays the same while the machine lives ("vda", a device

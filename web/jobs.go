@@ -201,7 +201,7 @@ func jobFacts(v visit, j store.Job) []view.Fact {
 	if j.Actor != "" {
 		list = append(list, view.Fact{Label: w.T("job.actor"), Value: j.Actor})
 	}
-	if j.State == store.WaitingToRetry && !j.NextTry.IsZero() {
+	if j.State == store.WaitingToRetry && !j.NextTry.IsZero() && j.Attempt > 0 {
 		list = append(list, view.Fact{Label: w.T("job.next"), Value: w.Short(j.NextTry, v.now), Note: w.T("job.attempt", "N", w.Int(int64(j.Attempt))), Tone: view.Warn})
 	}
 	for _, name := range []string{"point", "network"} {

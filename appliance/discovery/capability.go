@@ -22,6 +22,19 @@ func (s *Sites) DiskOpener(site string) (hypervisor.DiskOpener, error) {
 	return capability[hypervisor.DiskOpener](s, site, "opening the disks of a stopped machine")
 }
 
+// ReadsStopped says why the disks of a site's stopped machines cannot be read; nil when they
+// can, and when the site cannot be asked: whoever needs it then finds that out.
+func (s *Sites) ReadsStopped(site string) error {
+	p, err := s.Provider(site)
+	if err != nil {
+		return nil
+	}
+	if r, ok := p.(hypervisor.StoppedReader); ok {
+		return r.ReadsStopped()
+	}
+	return nil
+}
+
 // ConsoleReader gives the capability to read serial consoles.
 func (s *Sites) ConsoleReader(site string) (hypervisor.ConsoleReader, error) {
 	return capability[hypervisor.ConsoleReader](s, site, "reading the serial console")

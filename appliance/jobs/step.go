@@ -71,6 +71,9 @@ func (r *run) advance(ctx context.Context, i int) (goOn bool) {
 		}
 		s := &job.Steps[i]
 		job.State, job.NextTry, job.Question = store.InProgress, time.Time{}, ""
+		if job.Attempt == 0 {
+			job.Error = nil // what it waited for is over
+		}
 		s.State, s.Ended = store.InProgress, time.Time{}
 		if skip {
 			s.State = store.Skipped
@@ -170,6 +173,9 @@ func (r *run) failed(ctx context.Context, m mode, i int, w *Work, err error) (go
 	if question, ok := errors.AsType[*unanswered](err); ok {
 		return r.askPerson(ctx, m, i, question.question)
 	}
+	if waiting, ok := errors.AsType[*Waiting](err); ok {
+		return r.await(ctx, m, i, waiting)
+	}
 	switch replication.RemedyFor(err) {
 	case replication.Stop:
 		return r.fail(ctx, m, i, w, err)
@@ -229,6 +235,20 @@ func (r *run) askPerson(ctx context.Context, m mode, i int, question string) (go
 		return store.WaitingForInput
 	}, func(tx *store.Tx, job *store.Job) error {
 		return tx.AddEvent(waiting(r.def.title(), job))
+	})
+}
+
+// await saves that the job waits for something that is no failure: nobody is warned, and
+// those that there were are forgotten.
+func (r *run) await(ctx context.Context, m mode, i int, waiting *Waiting) (goOn bool) {
+	return r.hold(ctx, m, i, func(job *store.Job) store.JobState {
+		job.Attempt, job.Error, job.NextTry = 0, finding(waiting.Why), time.Now().UTC().Add(r.e.retryWait(maxFailures))
+		return store.WaitingToRetry
+	}, func(tx *store.Tx, job *store.Job) error {
+		if !waiting.Still(tx) {
+			job.NextTry = time.Time{}
+		}
+		return nil
 	})
 }
 

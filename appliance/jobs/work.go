@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"riparo/replication"
 	"riparo/store"
 )
 
@@ -117,6 +118,19 @@ func (w *Work) Log() *slog.Logger { return w.log }
 type unanswered struct{ question string }
 
 func (u *unanswered) Error() string { return fmt.Sprintf("waiting for an answer to %q", u.question) }
+
+// Waiting is what a step returns that cannot go on while something lasts that is no
+// failure: replication is paused, for instance. The job waits without a place among those
+// that work; the step is run again when it is restarted, and now and then by itself.
+type Waiting struct {
+	Why *replication.Problem
+	// Still tells whether what it waits for lasts, in the transaction that saves that the
+	// job waits: what ends it in another transaction and then restarts the job is not missed.
+	Still func(tx *store.Tx) bool
+}
+
+func (w *Waiting) Error() string { return w.Why.Error() }
+func (w *Waiting) Unwrap() error { return w.Why }
 
 // clip cuts a text to what a record keeps of it.
 func clip(text string) string {

@@ -29,12 +29,18 @@ const lookLimit = 2 * time.Minute
 // its own limit, which the policy sets; scratch files may be made over a slow line.
 const beginLimit = 10 * time.Minute
 
+// markLimit bounds what the marks of a point take, which no cancel ends: it is the time to
+// write some bytes for each disk, behind what others write.
+const markLimit = 2 * time.Minute
+
 // CycleOptions say how to take a point.
 type CycleOptions struct {
 	Want replication.Consistency // AppConsistent to try; anything else is crash-consistent
 	Tag  string
 	// Progress is told what is being done and how far it is.
 	Progress func(activity string, done, total int64)
+	// Limited is told when a disk is about to be sent no faster than the policy's rate.
+	Limited func()
 	// Compare makes the cycle compare every disk with the vault, as if tracking
 	// had been lost.
 	Compare bool
@@ -129,15 +135,22 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 		members = append(members, mark.Disk)
 	}
 	progress("closing the recovery point", 0, 0)
+	if err := context.Cause(ctx); err != nil {
+		return out, err
+	}
+	// Whoever cancels now waits for it: a point that only some of the disks have would cost
+	// those a comparison.
+	ending, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), markLimit, fmt.Errorf("the vault did not take the marks of the point within %s", markLimit))
+	defer cancel()
 	for _, mark := range marks {
 		mark.Point, mark.Time, mark.Consistency, mark.Members, mark.Tag = point, instant.NotBefore, instant.Consistency, members, o.Tag
-		if err := p.sink.Mark(ctx, mark); err != nil {
+		if err := p.sink.Mark(ending, mark); err != nil {
 			return out, fmt.Errorf("mark disk %s: %w", mark.Disk, err)
 		}
 	}
 	// Before all that may take long or fail. A point that could not be locked is one all
 	// the same.
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	ending, cancel = context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 	lockErr := p.lock(ending, *m, point, members, states, policy)
 	cancel()
 	out.News = append(out.News, p.heal(ctx, *m, capture.Disks(), progress)...)
@@ -258,6 +271,9 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 					return nil, err
 				}
 			}
+		}
+		if policy.BytesPerSecond > 0 && !compare && o.Limited != nil { // a comparison reads at full speed
+			o.Limited()
 		}
 		activity := activityFor(mode, compare, disk.Key)
 		progress(activity, 0, captured.Size())

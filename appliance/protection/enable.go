@@ -109,7 +109,7 @@ func (p *Protector) createRelationship(ctx context.Context, w *jobs.Work) error 
 
 func (p *Protector) initialReplication(ctx context.Context, w *jobs.Work) error {
 	id := machineOf(w)
-	if err := p.fillFromSeeds(ctx, w); err != nil {
+	if err := p.transferring(ctx, id, func(ctx context.Context) error { return p.fillFromSeeds(ctx, w) }); err != nil {
 		return err
 	}
 	out, err := p.takeFor(ctx, w, id, CycleOptions{Want: replication.CrashConsistent})

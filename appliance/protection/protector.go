@@ -55,7 +55,8 @@ type Config struct {
 	// KeepBytes is how much a transfer passes before it keeps how far it came; 0 is
 	// 256 MiB.
 	KeepBytes int64
-	// Parallel is how many machines replicate at once; 0 is parallelCycles.
+	// Parallel is how many machines replicate at once, not counting those that wait for
+	// the rate of their policy; 0 is parallelCycles.
 	Parallel int
 	// Changed is told what changed: "machine/ID". It must not block.
 	Changed func(what string)
@@ -67,6 +68,10 @@ type Config struct {
 // parallelCycles: two cores keep about this many transfers busy, and more only
 // lengthens each machine's frozen instant.
 const parallelCycles = 4
+
+// limitedCycles are how many more there may be that only wait for the rate that their
+// policies allow: they cost a few MiB each and next to no processor, and may last hours.
+const limitedCycles = 16
 
 // Protector runs the replication cycles of all protected machines.
 type Protector struct {
@@ -84,6 +89,7 @@ type Protector struct {
 	broken    func()
 	level     vault.Level   // of the room in the vault; used by watch only
 	slots     chan struct{} // one per cycle under way
+	limited   chan struct{} // one per cycle that its policy's rate makes wait
 
 	mu      sync.Mutex // guards workers
 	workers map[replication.MachineID]*worker
@@ -113,7 +119,7 @@ func New(c Config) *Protector {
 	if c.Parallel == 0 {
 		c.Parallel = parallelCycles
 	}
-	p.slots = make(chan struct{}, c.Parallel)
+	p.slots, p.limited = make(chan struct{}, c.Parallel), make(chan struct{}, limitedCycles)
 	return p
 }
 
@@ -168,9 +174,14 @@ func (p *Protector) Hold(ctx context.Context, id replication.MachineID) (release
 	return p.worker(id).hold(ctx)
 }
 
-// Take takes one recovery point of a machine that the caller holds.
-func (p *Protector) Take(ctx context.Context, id replication.MachineID, o CycleOptions) (Outcome, error) {
-	return p.worker(id).take(ctx, o)
+// Take takes one recovery point of a machine that the caller holds. While the machine is
+// paused, the error says that a job waits for that to end: [jobs.Waiting].
+func (p *Protector) Take(ctx context.Context, id replication.MachineID, o CycleOptions) (out Outcome, err error) {
+	err = p.transferring(ctx, id, func(ctx context.Context) (err error) {
+		out, err = p.worker(id).take(ctx, o)
+		return err
+	})
+	return out, err
 }
 
 func (p *Protector) worker(id replication.MachineID) *worker {

@@ -21,13 +21,14 @@ type worker struct {
 	wake   chan struct{}
 	pruned time.Time // when retention was last applied; used by run only
 
-	mu      sync.Mutex // guards what follows
-	started bool
-	retired bool
-	holders int
-	retry   time.Time               // when to try again after the last failure
-	cancel  context.CancelCauseFunc // of the cycle under way
-	live    live
+	mu       sync.Mutex // guards what follows
+	started  bool
+	retired  bool
+	holders  int
+	retry    time.Time               // when to try again after the last failure
+	cancel   context.CancelCauseFunc // of the cycle under way
+	transfer context.CancelCauseFunc // of the transfer of a job
+	live     live
 }
 
 var (
@@ -149,7 +150,19 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	case <-ctx.Done():
 		return idle
 	}
-	defer func() { <-w.p.slots }()
+	place := w.p.slots
+	defer func() { <-place }()
+	limited := func() { // whoever waits for a rate leaves the place to others
+		if place == w.p.limited {
+			return
+		}
+		select {
+		case w.p.limited <- struct{}{}:
+			<-place
+			place = w.p.limited
+		default:
+		}
+	}
 	select {
 	case w.busy <- struct{}{}:
 	default:
@@ -173,7 +186,7 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	w.cancel = cancel
 	w.mu.Unlock()
 	w.live.began(now)
-	_, err = w.take(cycle, CycleOptions{Want: wanted(m, policy, now)})
+	_, err = w.take(cycle, CycleOptions{Want: wanted(m, policy, now), Limited: limited})
 	w.mu.Lock()
 	w.cancel = nil
 	w.mu.Unlock()

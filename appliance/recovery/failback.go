@@ -43,6 +43,9 @@ func (r *Recovery) prepareOriginal(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
+	if err := r.canComeBack(ctx, m); err != nil {
+		return err
+	}
 	// A cycle under way is canceled: the replica is going to be stopped.
 	release, err := r.replication.Hold(ctx, m.ID)
 	if err != nil {
@@ -65,6 +68,25 @@ func (r *Recovery) prepareOriginal(ctx context.Context, w *jobs.Work) error {
 		return fmt.Errorf("look at the original of %s: %w", m.Name, err)
 	}
 	return r.stopAndFence(ctx, w, m.Source, "failback from "+m.Target.Site+" is under way")
+}
+
+// canComeBack refuses a failback that would find out later, the replica off perhaps, that
+// its site or that of the original cannot open the disks of a stopped machine. Of a replica
+// that is gone nothing is read.
+func (r *Recovery) canComeBack(ctx context.Context, m store.Machine) error {
+	if m.State != lifecycle.ProtectedReverse { // it was asked before
+		return nil
+	}
+	if err := r.sites.ReadsStopped(m.Source.Site); err != nil {
+		return err
+	}
+	err := r.sites.ReadsStopped(m.Target.Site)
+	if err != nil {
+		if _, seen := r.power(ctx, m.Target); errors.Is(seen, hypervisor.ErrNoMachine) {
+			return nil
+		}
+	}
+	return err
 }
 
 func (r *Recovery) makeOriginal(ctx context.Context, w *jobs.Work, m store.Machine, source hypervisor.Provider) error {

@@ -64,6 +64,9 @@ func (r *Recovery) tolerant(verb lifecycle.Verb, step func(context.Context, *job
 }
 
 func (r *Recovery) beginFailover(ctx context.Context, w *jobs.Work) error {
+	if err := r.lastChangesCanBeSent(w); err != nil {
+		return err
+	}
 	release, err := r.replication.Hold(ctx, machineOf(w))
 	if err != nil {
 		return err
@@ -81,6 +84,31 @@ func (r *Recovery) beginFailover(ctx context.Context, w *jobs.Work) error {
 		return step(m, lifecycle.FailoverStarted, r.now())
 	})
 	return err
+}
+
+// lastChangesCanBeSent refuses a planned failover that would find out only with the source
+// off that its last changes cannot be read. An unplanned one is not held up by it: whoever
+// asks for that wants the replica, with what the vault has.
+func (r *Recovery) lastChangesCanBeSent(w *jobs.Work) error {
+	m, err := r.machine(w)
+	if err != nil || m.State == lifecycle.FailingOver { // it was asked before
+		return err
+	}
+	planned := w.Job().Kind == string(lifecycle.PlannedFailover)
+	if !planned && w.Param(ParamSyncFirst) != "true" {
+		return nil
+	}
+	why := r.sites.ReadsStopped(m.Source.Site)
+	if why == nil {
+		return nil
+	}
+	if !planned {
+		w.Evidence("last changes", "they will not be sent: "+replication.AsProblem(why).Cause)
+		return nil
+	}
+	refused := *replication.AsProblem(why)
+	refused.Action = "use an unplanned failover, which starts from a recovery point that there is; or run Riparo on that host"
+	return &refused
 }
 
 func (r *Recovery) shutDownSource(ctx context.Context, w *jobs.Work) error {

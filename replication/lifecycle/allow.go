@@ -1,6 +1,9 @@
 package lifecycle
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Verbs are all verbs, in the order in which a page offers them.
 func Verbs() []Verb {
@@ -117,6 +120,10 @@ var homes = map[Verb][]State{
 	DisableProtection: {Enabling, InitialReplication, Finalizing, Protected, ResyncRequired, Resyncing,
 		Committed, Reversing, ProtectedReverse, Migrated, Disabling},
 }
+
+// Pauses reports whether replication can be paused in s, and stands still there if it was.
+// A failover or a failback that began meanwhile does not: it sends the last changes.
+func Pauses(s State) bool { return slices.Contains(homes[Pause], s) }
 
 // notIn says why v does not belong to the state of s.
 func notIn(s Situation, v Verb) string {

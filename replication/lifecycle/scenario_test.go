@@ -217,6 +217,20 @@ func TestWhatChangesWhatIsAllowed(t *testing.T) {
 	}
 }
 
+// What can be paused stands still when it is, and nothing else: a failover sends the last
+// changes of a machine that was paused before.
+func TestWhatCanBePausedStandsStill(t *testing.T) {
+	for _, state := range lifecycle.States() {
+		s := lifecycle.Situation{Scenario: lifecycle.Scenarios()[0].Scenario, State: state, Busy: true}
+		if asked := lifecycle.Why(s, lifecycle.Pause) == ""; asked != lifecycle.Pauses(state) {
+			t.Errorf("%s: a pause can be asked for: %t, and replication stands still: %t", state, asked, lifecycle.Pauses(state))
+		}
+	}
+	if lifecycle.Pauses(lifecycle.FailingOver) || lifecycle.Pauses(lifecycle.FailingBack) {
+		t.Error("a failover or a failback stands still")
+	}
+}
+
 // A refusal is a sentence: it begins with a capital letter and ends with a period.
 // And what Why refuses, Allows does not offer: over every situation there is.
 func TestEveryRefusalIsASentence(t *testing.T) {

@@ -153,6 +153,13 @@ func (r *replicator) run(ctx context.Context, at time.Time) (replicated, error) 
 		return replicated{}, machineProblem(state)
 	}
 	out := replicated{Point: replication.NewPointID(at), LogicalBytes: size, Resumed: state.Unmarked}
+	// First of all: what a run that was interrupted has cut off is told only of a disk that
+	// is as large as it is to be.
+	epoch := max(state.Epoch, 1)
+	prepared, err := r.vault.Prepare(ctx, replication.Disk{ID: r.disk, Size: size}, epoch)
+	if err != nil {
+		return replicated{}, err
+	}
 	var source replication.Source = r.source
 	var compared *resync.Comparison
 	compare := func(s replication.Source) replication.Source {
@@ -178,11 +185,7 @@ func (r *replicator) run(ctx context.Context, at time.Time) (replicated, error) 
 		source = compare(source)
 	}
 
-	epoch := max(state.Epoch, 1)
-	if state, err = r.vault.Prepare(ctx, replication.Disk{ID: r.disk, Size: size}, epoch); err != nil {
-		return replicated{}, err
-	}
-	result, err := processserver.Carry(ctx, r.vault, state, source, processserver.Options{Epoch: epoch, Progress: func(p processserver.Progress) {
+	result, err := processserver.Carry(ctx, r.vault, prepared, source, processserver.Options{Epoch: epoch, Progress: func(p processserver.Progress) {
 		if compared == nil {
 			r.bar.at(p.Offset, size)
 		}

@@ -169,6 +169,12 @@ func (n *narration) standstill(job store.Job) {
 			cause = ": " + job.Error.Cause
 		}
 		why = fmt.Sprintf("  attempt %d did not succeed; the next one is at %s%s", job.Attempt, job.NextTry.Local().Format(time.TimeOnly), cause)
+		if job.Attempt == 0 { // no failure: it waits for something
+			why = "  the job waits" + cause
+			if job.Error != nil && job.Error.Action != "" {
+				why += "; " + job.Error.Action
+			}
+		}
 	}
 	if why != "" && why != n.pause {
 		n.line("%s", why)

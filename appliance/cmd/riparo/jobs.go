@@ -138,7 +138,7 @@ func printJob(w io.Writer, j store.Job) {
 	if j.Question != "" && j.State == store.WaitingForInput {
 		rows = append(rows, table.Row{"asks", j.Question})
 	}
-	if j.State == store.WaitingToRetry {
+	if j.State == store.WaitingToRetry && j.Attempt > 0 {
 		rows = append(rows, table.Row{"next try", fmt.Sprintf("%s, after %d", clock(j.NextTry), j.Attempt)})
 	}
 	printFields(w, rows)

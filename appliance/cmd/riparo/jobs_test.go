@@ -166,6 +166,22 @@ func TestWhatAJobAsksIsToldOnce(t *testing.T) {
 	}
 }
 
+// A job that waits for something has not failed, and says what there is to do.
+func TestWhatAJobWaitsForIsToldOnce(t *testing.T) {
+	var errs, out bytes.Buffer
+	n := &narration{terminal: &terminal{err: &errs}, steps: map[string]time.Time{}}
+	job := store.Job{ID: "j1", State: store.WaitingToRetry, NextTry: time.Now().Add(time.Hour), Error: &store.Finding{Cause: "replication of WEB01 is paused", Action: "resume it"}}
+	for range 3 {
+		n.tell(job)
+	}
+	if got, want := errs.String(), "  the job waits: replication of WEB01 is paused; resume it\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if printJob(&out, job); strings.Contains(out.String(), "next try") || !strings.Contains(out.String(), "is paused") {
+		t.Errorf("it is shown as\n%s", out.String())
+	}
+}
+
 // Everything that is listed is listed for people too.
 func TestListsAreForPeopleToo(t *testing.T) {
 	t.Parallel()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/vault"
+	"riparo/replication/vfs"
 )
 
 // noise is n bytes that do not compress and are never zero.
@@ -237,6 +239,34 @@ func TestInterruptedByAPersonItSaysSoAndGoesOn(t *testing.T) {
 	}
 	r := must[replicated](t, args...)
 	sameDisk(t, "after the interruption", exported(t, filepath.Join(dir, "vault"), r.Point), source)
+}
+
+// TestWhatAnInterruptedRunCutOffComesBack: no list of changes tells of it, because the disk
+// is there again what it was at the point.
+func TestWhatAnInterruptedRunCutOffComesBack(t *testing.T) {
+	dir := t.TempDir()
+	rnd := rand.New(rand.NewPCG(5, 5))
+	content := noise(rnd, 2<<20)
+	folder, source := filepath.Join(dir, "vault"), write(t, filepath.Join(dir, "a.raw"), content)
+	args := []string{"disk", "replicate", source, "--vault", folder, "--disk", "d"}
+	must[replicated](t, append(args, "--no-encryption")...)
+	// The disk has half its size, and that is as far as the run comes.
+	v, err := vault.Open(t.Context(), vfs.OS(), folder, vault.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Prepare(t.Context(), replication.Disk{ID: "d", Size: 1 << 20}, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e := overwrite(t, source, 5000, noise(rnd, 1000))
+	r := must[replicated](t, append(args, "--changed", lines(t, filepath.Join(dir, "changed"), []replication.Extent{e}))...)
+	if r.Mode != modeDelta {
+		t.Errorf("the mode is %s, want %s", r.Mode, modeDelta)
+	}
+	sameDisk(t, "the size came back", exported(t, folder, r.Point), source)
 }
 
 func TestABlockDeviceIsADiskToo(t *testing.T) {

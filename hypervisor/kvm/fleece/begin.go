@@ -96,10 +96,10 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 	plans := make([]plan, len(disks))
 	running := false
 	for i, d := range disks {
-		plans[i] = planFor(g.nodes[d.Node], request.Since[d.Key])
-		if below := g.nodeBelow(d, Bitmap(request.Since[d.Key])); plans[i].mode == hypervisor.Delta && below != "" {
+		plans[i] = planFor(g.nodes[d.Node], d.Key, request.Since[d.Key])
+		if below := g.nodeBelow(d, Bitmap(request.Since[d.Key], d.Key)); plans[i].mode == hypervisor.Delta && below != "" {
 			// What was written before the snapshot is in the one below only.
-			plans[i] = planFor(g.nodes[d.Node], "")
+			plans[i] = planFor(g.nodes[d.Node], d.Key, "")
 			plans[i].mode, plans[i].reason = hypervisor.Unknown, fmt.Sprintf("the disk was snapshotted since point %s: the image below (%s) has its bitmap too", request.Since[d.Key], below)
 		}
 		running = running || d.Device != ""
@@ -151,7 +151,7 @@ func (c *Capture) begin(ctx context.Context, monitor Monitor, disks []Disk, requ
 func (c *Capture) take(ctx context.Context, monitor Monitor, disks []Disk, plans []plan, g *graph, request hypervisor.PointRequest) error {
 	var actions []args
 	for i, d := range disks {
-		first, last := plans[i].begin(d.Node, c.point)
+		first, last := plans[i].begin(d.Node, Bitmap(c.point, d.Key))
 		actions = append(actions, first...)
 		if d.Device != "" {
 			actions = append(actions, startWindow(d))

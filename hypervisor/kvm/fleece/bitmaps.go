@@ -29,19 +29,24 @@ type plan struct {
 //   - Bitmaps newer than the point are what captures left behind that were never
 //     committed. The bitmap of the point stopped recording when the first of them
 //     began; merged together they hold every change since the point.
-//   - Bitmaps older than the point are dropped.
-func planFor(n node, since replication.PointID) plan {
+//   - Bitmaps older than the point are dropped, and those of another disk, whose image
+//     this one was.
+func planFor(n node, key string, since replication.PointID) plan {
 	p := plan{persist: n.persistent()}
 	var ours []bitmap
 	for _, b := range n.Bitmaps {
-		if _, ok := pointOf(b.Name); ok {
+		switch {
+		case !isOurs(b.Name):
+		case strings.HasSuffix(b.Name, ofDisk(key)):
 			ours = append(ours, b)
+		default:
+			p.remove = append(p.remove, b.Name)
 		}
 	}
 	// PointIDs sort by age as text.
 	slices.SortFunc(ours, func(a, b bitmap) int { return strings.Compare(a.Name, b.Name) })
 	giveUp := func(mode hypervisor.CaptureMode, reason string) plan {
-		p := plan{mode: mode, reason: reason, persist: p.persist}
+		p := plan{mode: mode, reason: reason, persist: p.persist, remove: p.remove}
 		for _, b := range ours {
 			p.remove = append(p.remove, b.Name)
 		}
@@ -50,7 +55,7 @@ func planFor(n node, since replication.PointID) plan {
 	if since == "" {
 		return giveUp(hypervisor.Full, "")
 	}
-	at := slices.IndexFunc(ours, func(b bitmap) bool { return b.Name == Bitmap(since) })
+	at := slices.IndexFunc(ours, func(b bitmap) bool { return b.Name == Bitmap(since, key) })
 	if at < 0 {
 		return giveUp(hypervisor.Unknown, fmt.Sprintf("no dirty bitmap of point %s: QEMU ended since then, or the disk was replaced", since))
 	}
@@ -101,13 +106,13 @@ const granularity = 64 << 10
 // begin gives the actions that let the bitmap of a new point record, and end those that
 // hand over to it. What the machine's window needs comes in between: a write that was under
 // way, as one of a disk with a thread of its own may be, is over then, and is in both.
-func (p plan) begin(node string, point replication.PointID) (first, last []args) {
+func (p plan) begin(node, name string) (first, last []args) {
 	if p.mode == hypervisor.Delta {
 		last = append(last, action("block-dirty-bitmap-disable", args{"node": node, "name": p.base}))
 	}
-	return []args{addBitmap(node, point, p.persist)}, last
+	return []args{addBitmap(node, name, p.persist)}, last
 }
 
-func addBitmap(node string, point replication.PointID, persistent bool) args {
-	return action("block-dirty-bitmap-add", args{"node": node, "name": Bitmap(point), "granularity": granularity, "persistent": persistent})
+func addBitmap(node, name string, persistent bool) args {
+	return action("block-dirty-bitmap-add", args{"node": node, "name": name, "granularity": granularity, "persistent": persistent})
 }

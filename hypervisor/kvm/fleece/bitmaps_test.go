@@ -11,10 +11,11 @@ import (
 
 // TestLeftoverBitmapsAreMergedDroppedOrDistrusted goes through what a capture may find.
 func TestLeftoverBitmapsAreMergedDroppedOrDistrusted(t *testing.T) {
-	recording := func(point string) bitmap { return bitmap{Name: "riparo-" + point, Recording: true} }
-	disabled := func(point string) bitmap { return bitmap{Name: "riparo-" + point} }
-	inconsistent := func(point string) bitmap { return bitmap{Name: "riparo-" + point, Inconsistent: true} }
+	recording := func(point string) bitmap { return bitmap{Name: "riparo-" + point + "@vda", Recording: true} }
+	disabled := func(point string) bitmap { return bitmap{Name: "riparo-" + point + "@vda"} }
+	inconsistent := func(point string) bitmap { return bitmap{Name: "riparo-" + point + "@vda", Inconsistent: true} }
 	foreign := bitmap{Name: "backup-0", Recording: true}
+	other := bitmap{Name: "riparo-2@sdvda", Recording: true}
 	for _, c := range []struct {
 		name   string
 		found  []bitmap
@@ -26,20 +27,23 @@ func TestLeftoverBitmapsAreMergedDroppedOrDistrusted(t *testing.T) {
 		remove []string
 	}{
 		{name: "the first capture", mode: hypervisor.Full},
-		{name: "a first capture where an older protection left something", found: []bitmap{recording("1"), foreign}, mode: hypervisor.Full, remove: []string{"riparo-1"}},
+		{name: "a first capture where an older protection left something", found: []bitmap{recording("1"), foreign}, mode: hypervisor.Full, remove: []string{"riparo-1@vda"}},
 		{name: "a capture after a committed one", found: []bitmap{recording("2"), foreign}, since: "2", mode: hypervisor.Delta},
-		{name: "a capture that was never committed", found: []bitmap{disabled("2"), recording("3")}, since: "2", mode: hypervisor.Delta, merge: []string{"riparo-3"}, enable: true},
-		{name: "two of them", found: []bitmap{recording("4"), disabled("3"), disabled("2")}, since: "2", mode: hypervisor.Delta, merge: []string{"riparo-3", "riparo-4"}, enable: true},
-		{name: "a commit that did not come through", found: []bitmap{disabled("2"), recording("3")}, since: "3", mode: hypervisor.Delta, remove: []string{"riparo-2"}},
-		{name: "both record", found: []bitmap{recording("2"), recording("3")}, since: "2", mode: hypervisor.Delta, merge: []string{"riparo-3"}},
+		{name: "a capture that was never committed", found: []bitmap{disabled("2"), recording("3")}, since: "2", mode: hypervisor.Delta, merge: []string{"riparo-3@vda"}, enable: true},
+		{name: "two of them", found: []bitmap{recording("4"), disabled("3"), disabled("2")}, since: "2", mode: hypervisor.Delta, merge: []string{"riparo-3@vda", "riparo-4@vda"}, enable: true},
+		{name: "a commit that did not come through", found: []bitmap{disabled("2"), recording("3")}, since: "3", mode: hypervisor.Delta, remove: []string{"riparo-2@vda"}},
+		{name: "both record", found: []bitmap{recording("2"), recording("3")}, since: "2", mode: hypervisor.Delta, merge: []string{"riparo-3@vda"}},
 		{name: "QEMU was restarted", since: "2", mode: hypervisor.Unknown, reason: "no dirty bitmap of point 2"},
-		{name: "another appliance's points", found: []bitmap{recording("7")}, since: "2", mode: hypervisor.Unknown, reason: "no dirty bitmap", remove: []string{"riparo-7"}},
-		{name: "QEMU was killed", found: []bitmap{inconsistent("2")}, since: "2", mode: hypervisor.Unknown, reason: "inconsistent", remove: []string{"riparo-2"}},
-		{name: "QEMU was killed in a capture", found: []bitmap{disabled("2"), inconsistent("3")}, since: "2", mode: hypervisor.Unknown, reason: "interrupted capture", remove: []string{"riparo-2", "riparo-3"}},
-		{name: "a gap", found: []bitmap{disabled("2")}, since: "2", mode: hypervisor.Unknown, reason: "not recording", remove: []string{"riparo-2"}},
-		{name: "an older one is inconsistent", found: []bitmap{inconsistent("1"), recording("2")}, since: "2", mode: hypervisor.Delta, remove: []string{"riparo-1"}},
+		{name: "another appliance's points", found: []bitmap{recording("7")}, since: "2", mode: hypervisor.Unknown, reason: "no dirty bitmap", remove: []string{"riparo-7@vda"}},
+		{name: "QEMU was killed", found: []bitmap{inconsistent("2")}, since: "2", mode: hypervisor.Unknown, reason: "inconsistent", remove: []string{"riparo-2@vda"}},
+		{name: "QEMU was killed in a capture", found: []bitmap{disabled("2"), inconsistent("3")}, since: "2", mode: hypervisor.Unknown, reason: "interrupted capture", remove: []string{"riparo-2@vda", "riparo-3@vda"}},
+		{name: "a gap", found: []bitmap{disabled("2")}, since: "2", mode: hypervisor.Unknown, reason: "not recording", remove: []string{"riparo-2@vda"}},
+		{name: "an older one is inconsistent", found: []bitmap{inconsistent("1"), recording("2")}, since: "2", mode: hypervisor.Delta, remove: []string{"riparo-1@vda"}},
+		{name: "the image was another disk", found: []bitmap{other}, since: "2", mode: hypervisor.Unknown, reason: "no dirty bitmap", remove: []string{other.Name}},
+		{name: "the image was another disk for a while", found: []bitmap{recording("2"), other}, since: "2", mode: hypervisor.Delta, remove: []string{other.Name}},
+		{name: "a bitmap of an older version", found: []bitmap{{Name: "riparo-2", Recording: true}}, since: "2", mode: hypervisor.Unknown, reason: "no dirty bitmap", remove: []string{"riparo-2"}},
 	} {
-		p := planFor(node{Driver: "qcow2", Bitmaps: c.found}, c.since)
+		p := planFor(node{Driver: "qcow2", Bitmaps: c.found}, "vda", c.since)
 		if p.mode != c.mode || !strings.Contains(p.reason, c.reason) || (p.reason != "") != (c.mode == hypervisor.Unknown) {
 			t.Errorf("%s: %s (%q), want %s (%q)", c.name, p.mode, p.reason, c.mode, c.reason)
 		}

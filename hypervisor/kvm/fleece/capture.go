@@ -24,12 +24,15 @@ type Capture struct {
 
 	guard      sync.WaitGroup // the goroutine that watches the scratch folder
 	stopGuard  context.CancelFunc
-	broken     atomic.Bool // the scratch folder ran full
+	gaveUp     atomic.Pointer[gaveUp]
 	superseded atomic.Bool
 
 	mu    sync.Mutex // held while the capture is ended; guards ended
 	ended outcome
 }
+
+// gaveUp is why the guard gave a capture up.
+type gaveUp struct{ err error }
 
 type outcome int
 
@@ -122,7 +125,7 @@ func (c *Capture) finish(ctx context.Context, actionsFor func(*CapturedDisk) []a
 	}
 	var actions []args
 	for _, d := range c.disks {
-		if b, ok := g.nodes[d.node].bitmap(Bitmap(c.point)); !ok || b.Inconsistent {
+		if b, ok := g.nodes[d.node].bitmap(Bitmap(c.point, d.key)); !ok || b.Inconsistent {
 			continue // QEMU was restarted since the instant
 		}
 		if d.plan.mode == hypervisor.Delta {
@@ -150,6 +153,10 @@ func (c *Capture) release() {
 // overwriting a tenth of that may be taken between two looks.
 const guardInterval = 100 * time.Millisecond
 
+// guardPatience is how long the guard goes on while it cannot look: over SSH one look may
+// fail because too many sessions are open.
+var guardPatience = 5 * time.Second
+
 // startGuard watches the scratch folder until the capture ends. It gives the
 // capture up before production runs out of room: QEMU itself does so only when a
 // write failed, and then the file system is full for everybody.
@@ -161,16 +168,25 @@ func (c *Capture) startGuard(ctx context.Context) {
 	c.guard.Go(func() {
 		tick := time.NewTicker(guardInterval)
 		defer tick.Stop()
+		seen := time.Now()
 		for {
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
 				return
 			}
-			if c.machine.roomFor(ctx, 0) == nil {
+			err := c.machine.roomFor(ctx, 0)
+			if err == nil {
+				seen = time.Now()
 				continue
 			}
-			c.broken.Store(true)
+			if ctx.Err() != nil {
+				return
+			}
+			if _, full := errors.AsType[fullError](err); !full && time.Since(seen) < guardPatience {
+				continue
+			}
+			c.gaveUp.CompareAndSwap(nil, &gaveUp{err})
 			if err := c.giveUp(ctx); err == nil || ctx.Err() != nil {
 				return
 			}
@@ -200,9 +216,14 @@ func (m *Machine) roomFor(ctx context.Context, more int64) error {
 	case err != nil:
 		return err
 	case m.Reserve > 0 && free-more < m.Reserve:
-		return fmt.Errorf("%d MiB are free and %d MiB must stay free", free>>20, m.Reserve>>20)
+		return fullError(fmt.Sprintf("%d MiB are free and %d MiB must stay free", free>>20, m.Reserve>>20))
 	case m.Limit > 0 && used+more > m.Limit:
-		return fmt.Errorf("%d MiB of the allowed %d MiB are in use", used>>20, m.Limit>>20)
+		return fullError(fmt.Sprintf("%d MiB of the allowed %d MiB are in use", used>>20, m.Limit>>20))
 	}
 	return nil
 }
+
+// fullError says that the scratch folder was looked at and is too full.
+type fullError string
+
+func (e fullError) Error() string { return string(e) }

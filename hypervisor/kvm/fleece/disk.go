@@ -128,7 +128,7 @@ func (d *CapturedDisk) confirm() error {
 // takeBack gives the actions that undo the instant for this disk: what changed since
 // goes back into the bitmap of the last point.
 func (d *CapturedDisk) takeBack() []args {
-	undo := plan{base: d.plan.base, enable: true, merge: []string{Bitmap(d.capture.point)}}
+	undo := plan{base: d.plan.base, enable: true, merge: []string{Bitmap(d.capture.point, d.key)}}
 	if d.plan.mode != hypervisor.Delta {
 		undo = plan{remove: undo.merge}
 	}
@@ -142,5 +142,5 @@ func (d *CapturedDisk) problem(err error) error {
 	if d.capture.superseded.Load() {
 		return d.capture.machine.supersededProblem(d.capture.point)
 	}
-	return d.capture.machine.readProblem(d.key, d.capture.broken.Load(), err)
+	return d.capture.machine.readProblem(d.key, d.capture.gaveUp.Load(), err)
 }

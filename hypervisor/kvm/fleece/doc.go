@@ -67,7 +67,8 @@
 // # Bitmaps
 //
 // The instant of a recovery point is remembered by a dirty bitmap named
-// "riparo-" + PointID on each disk, persistent where the format allows (qcow2).
+// "riparo-" + PointID + "@" + the disk's key, persistent where the format allows (qcow2):
+// an image that becomes another disk brings its bitmaps along.
 // While a capture is open there are two: that of the last point, disabled, which
 // tells what to read, and that of the new point. Commit drops the older, Rollback
 // merges the newer into it and lets it record again; both in one transaction.

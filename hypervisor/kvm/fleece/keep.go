@@ -17,7 +17,7 @@ func SaveBitmaps(ctx context.Context, monitor Monitor, name, helper, file string
 	disk := g.nodes[name]
 	var add, merge []args
 	for _, b := range disk.Bitmaps {
-		if _, ours := pointOf(b.Name); !ours || b.Inconsistent {
+		if !isOurs(b.Name) || b.Inconsistent {
 			continue
 		}
 		add = append(add, action("block-dirty-bitmap-add", args{"node": helper, "name": b.Name, "granularity": granularity,

@@ -31,14 +31,18 @@ func witnessName(key string) string { return key + ".witness" }
 func windowFile(key string) string { return key + ".window" }
 func lateFile(key string) string   { return key + ".late" }
 
-// Bitmap is the name of the dirty bitmap that remembers a recovery point.
-func Bitmap(point replication.PointID) string { return prefix + string(point) }
-
-// pointOf is the point that a bitmap remembers; false if the bitmap is not ours.
-func pointOf(bitmap string) (replication.PointID, bool) {
-	point, ok := strings.CutPrefix(bitmap, prefix)
-	return replication.PointID(point), ok
+// Bitmap is the name of the dirty bitmap that remembers a recovery point on a disk. An
+// image keeps its bitmaps when it becomes another disk of its machine: what has changed in
+// it since the point says nothing about that one.
+func Bitmap(point replication.PointID, key string) string {
+	return prefix + string(point) + ofDisk(key)
 }
+
+// ofDisk ends the names of the bitmaps of a disk. No PointID has the sign.
+func ofDisk(key string) string { return "@" + key }
+
+// isOurs reports whether a capture made a bitmap, of this disk or of another one.
+func isOurs(bitmap string) bool { return strings.HasPrefix(bitmap, prefix) }
 
 // keyOf is the key of a disk whose node of this kind has the name.
 func keyOf(name string, kind func(string) string) (string, bool) {

@@ -42,13 +42,31 @@ func (m *Machine) brokenProblem(key string, err error) error {
 	}
 }
 
+// unseenProblem is what reading a capture gives once the guard gave it up because it could
+// not look at the scratch folder.
+func (m *Machine) unseenProblem(key string, err error) error {
+	return &replication.Problem{
+		Code:   "kvm.scratch-unseen",
+		Cause:  fmt.Sprintf("%s: disk %s was not read on, for nobody could see whether the scratch folder %s runs full: %v", m.Name, key, m.Scratch.Path(""), err),
+		Effect: "this recovery point was given up; the machine runs on and no change is lost, the next point contains it",
+		Action: "see that the folder is there and can be read",
+		Remedy: replication.Retry, Err: err,
+	}
+}
+
 // readProblem translates an error of the NBD client. A broken filter answers reads
 // with EACCES, which travels as EINVAL; a failed one with EIO.
-func (m *Machine) readProblem(key string, broken bool, err error) error {
+func (m *Machine) readProblem(key string, by *gaveUp, err error) error {
 	if err == nil {
 		return nil
 	}
-	if server, ok := errors.AsType[*nbd.ServerError](err); broken || ok && (errors.Is(server, syscall.EINVAL) || errors.Is(server, syscall.EPERM)) {
+	if by != nil {
+		if _, full := errors.AsType[fullError](by.err); !full {
+			return m.unseenProblem(key, by.err)
+		}
+		return m.brokenProblem(key, by.err)
+	}
+	if server, ok := errors.AsType[*nbd.ServerError](err); ok && (errors.Is(server, syscall.EINVAL) || errors.Is(server, syscall.EPERM)) {
 		return m.brokenProblem(key, err)
 	}
 	return fmt.Errorf("%s: read the instant of disk %s: %w", m.Name, key, err)

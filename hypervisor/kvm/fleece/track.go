@@ -27,12 +27,12 @@ func Track(ctx context.Context, m Machine, point replication.PointID) error {
 	var actions []args
 	for _, d := range disks {
 		n := g.nodes[d.Node]
-		if found, ok := n.bitmap(Bitmap(point)); ok && !found.Inconsistent {
+		if found, ok := n.bitmap(Bitmap(point, d.Key)); ok && !found.Inconsistent {
 			continue
 		} else if ok {
 			actions = append(actions, action("block-dirty-bitmap-remove", args{"node": d.Node, "name": found.Name}))
 		}
-		actions = append(actions, addBitmap(d.Node, point, n.persistent()))
+		actions = append(actions, addBitmap(d.Node, Bitmap(point, d.Key), n.persistent()))
 	}
 	if err := transaction(ctx, monitor, actions); err != nil {
 		return fmt.Errorf("track the changes of %s since %s: %w", m.Name, point, err)
@@ -66,7 +66,7 @@ func Forget(ctx context.Context, m Machine) error {
 	}
 	for _, n := range g.nodes {
 		for _, b := range n.Bitmaps {
-			if _, ours := pointOf(b.Name); !ours {
+			if !isOurs(b.Name) {
 				continue
 			}
 			if err := monitor.Execute(ctx, "block-dirty-bitmap-remove", args{"node": n.Name, "name": b.Name}, nil); err != nil {

@@ -34,7 +34,8 @@ type world struct {
 	conn    *qmp.Conn
 	said    output // what QEMU printed: how the guest's writes ended
 	scratch string
-	limit   int64 // of the scratch folder
+	limit   int64      // of the scratch folder
+	dim     *dimFolder // in place of the scratch folder, if set
 
 	writesBetween float64 // how likely a write is before each command
 	crashAfter    int     // commands until the program "dies"; 0 is never
@@ -171,6 +172,9 @@ func (w *world) machine() fleece.Machine {
 			}
 			return w, func() {}, nil
 		},
+	}
+	if w.dim != nil {
+		m.Scratch = w.dim
 	}
 	for _, d := range w.disks {
 		m.Disks = append(m.Disks, fleece.Disk{Key: d.key, Device: d.device()})

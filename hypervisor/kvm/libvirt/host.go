@@ -76,6 +76,7 @@ var (
 	_ hypervisor.ChangeReader  = (*Host)(nil)
 	_ hypervisor.OverlayBooter = (*Host)(nil)
 	_ hypervisor.DiskOpener    = (*Host)(nil)
+	_ hypervisor.StoppedReader = (*Host)(nil)
 	_ hypervisor.ConsoleReader = (*Host)(nil)
 	_ hypervisor.Fencer        = (*Host)(nil)
 	_ hypervisor.Settler       = (*Host)(nil)

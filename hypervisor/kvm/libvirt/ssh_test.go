@@ -172,14 +172,18 @@ func TestAHostBehindSSHIsProtected(t *testing.T) {
 	m.Write(t, m.Ref())
 	held := map[string]replication.PointID{}
 	disks := map[string]replication.Source{}
-	for _, point := range []replication.PointID{"1", "2"} {
-		c, err := h.BeginPoint(ctx, hypervisor.PointRequest{Ref: m.Ref(), Point: point, Disks: []string{"vda", "vdb"}, Since: held})
+	request := func(point replication.PointID) hypervisor.PointRequest {
+		return hypervisor.PointRequest{Ref: m.Ref(), Point: point, Disks: []string{"vda", "vdb"}, Since: held}
+	}
+	take := func(point replication.PointID, raw, qcow2 hypervisor.CaptureMode) {
+		t.Helper()
+		c, err := h.BeginPoint(ctx, request(point))
 		if err != nil {
 			t.Fatal(err)
 		}
 		m.Write(t, m.Ref())
 		for _, d := range c.Disks() {
-			if want := map[replication.PointID]hypervisor.CaptureMode{"1": hypervisor.Full, "2": hypervisor.Delta}[point]; d.Mode() != want {
+			if want := map[string]hypervisor.CaptureMode{"vda": raw, "vdb": qcow2}[d.Key()]; d.Mode() != want {
 				t.Errorf("point %s: disk %s is %s (%s), want %s", point, d.Key(), d.Mode(), d.Reason(), want)
 			}
 			path := filepath.Join(s.folder, "copy-"+d.Key())
@@ -190,7 +194,7 @@ func TestAHostBehindSSHIsProtected(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer file.Close()
+			t.Cleanup(func() { file.Close() })
 			disks[d.Key()], held[d.Key()] = plain{file, d.Size()}, point
 		}
 		if err := c.Commit(ctx); err != nil {
@@ -200,6 +204,28 @@ func TestAHostBehindSSHIsProtected(t *testing.T) {
 			t.Errorf("point %s: %v", point, err)
 		}
 	}
+	take("1", hypervisor.Full, hypervisor.Full)
+	take("2", hypervisor.Delta, hypervisor.Delta)
+
+	// While it is off, points wait for it: they go on by themselves when it is started.
+	if _, err := h.Stop(ctx, m.Ref(), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err = h.BeginPoint(ctx, request("3"))
+	if p := replication.AsProblem(err); err == nil || p.Code != "libvirt.far" || p.Remedy != replication.Retry || !errors.Is(err, hypervisor.ErrNotRunning) {
+		t.Errorf("a point of another host's stopped machine: %v", err)
+	}
+	if p := replication.AsProblem(h.ReadsStopped()); p == nil || p.Code != "libvirt.far" || p.Remedy != replication.Stop {
+		t.Errorf("whether it reads stopped machines: %v", p)
+	}
+	if err := s.host(t).ReadsStopped(); err != nil {
+		t.Errorf("whether this host reads stopped machines: %v", err)
+	}
+	if err := h.Start(ctx, m.Ref(), hypervisor.StartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m.Write(t, m.Ref())
+	take("4", hypervisor.Unknown, hypervisor.Delta) // the bitmaps of raw disks end with QEMU
 	if said, err := h.Console(ctx, m.Ref(), 100); err != nil || !strings.Contains(string(said), "hello") {
 		t.Errorf("console: %q, %v", said, err)
 	}

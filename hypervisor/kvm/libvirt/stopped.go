@@ -18,12 +18,24 @@ import (
 // run. Each is named by its domain's UUID, and its definition is written anew each
 // time: the domain's may have changed.
 
+// ReadsStopped refuses when the daemon's host is another one: its images cannot be opened
+// from here.
+func (h *Host) ReadsStopped() error {
+	if h.place.local() {
+		return nil
+	}
+	return &replication.Problem{
+		Code: "libvirt.far", Cause: fmt.Sprintf("libvirt's host %s is another one, and the disks of a machine that is off cannot be read there", h.uri.Host),
+		Effect: "nothing was changed", Action: "run Riparo on that host", Remedy: replication.Stop, Err: hypervisor.ErrNotRunning,
+	}
+}
+
 // shadow defines the machine of the site that stands for a domain.
 func (h *Host) shadow(ctx context.Context, d *domain) (*kvm.Site, hypervisor.Ref, error) {
 	if !h.place.local() {
 		return nil, "", &replication.Problem{
 			Code: "libvirt.far", Cause: fmt.Sprintf("%s is off, and its host %s is another one", d.Name, h.uri.Host), Effect: "its disks cannot be opened",
-			Action: "start the machine, or run Riparo on that host", Remedy: replication.Stop, Err: hypervisor.ErrNotRunning,
+			Action: "start the machine, or run Riparo on that host", Remedy: replication.Retry, Err: hypervisor.ErrNotRunning,
 		}
 	}
 	site, err := h.openSite(ctx)
