@@ -212,13 +212,13 @@ func (a *Appliance) pause(ctx context.Context, id replication.MachineID, r api.R
 	if err != nil {
 		return err
 	}
-	if paused { // a cycle under way ends now; its point is not taken
+	if paused { // what is under way ends now
 		a.protect.Interrupt(ctx, id)
-	} else if err := a.goOn(id); err != nil {
-		return err
+	} else {
+		err = a.goOn(id)
 	}
 	a.protect.Nudge(id)
-	return nil
+	return err
 }
 
 // goOn lets a job of a machine that waits try at once.

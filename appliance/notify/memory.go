@@ -34,7 +34,8 @@ func (m *memory) follow(w *World) {
 			continue
 		}
 		now := movement{at: progress(j.Job), since: w.Now}
-		if old, known := m.jobs[j.ID]; known && old.at == now.at {
+		waits := j.State == store.WaitingToRetry && j.Attempt == 0 // for what is no failure, as the end of a pause
+		if old, known := m.jobs[j.ID]; known && old.at == now.at && !waits {
 			now.since = old.since
 		}
 		jobs[j.ID], j.Moved = now, now.since

@@ -112,6 +112,32 @@ func TestAFailedJobIsOverWhenAnotherFollows(t *testing.T) {
 	}
 }
 
+// TestAJobThatWaitsForNoFailureStandsNotStill: somebody has paused it, and knows.
+func TestAJobThatWaitsForNoFailureStandsNotStill(t *testing.T) {
+	s := newStage(t)
+	put := func(state store.JobState, attempt int) {
+		s.put(func(tx *store.Tx) error {
+			return tx.Jobs().Put(store.Job{ID: "j-1", Kind: "enable-protection", State: state, Attempt: attempt, Steps: []store.Step{{Name: "copy", State: store.InProgress, Done: 1, Total: 100}}})
+		})
+	}
+	for range 5 { // it looks now and then whether it can go on
+		put(store.InProgress, 0)
+		s.pass(time.Minute)
+		put(store.WaitingToRetry, 0)
+		s.pass(29 * time.Minute)
+	}
+	put(store.InProgress, 0)
+	s.pass(29 * time.Minute)
+	if all, _ := s.alerts(); len(all) != 0 {
+		t.Fatalf("a job that waits is told to stand still: %+v", all)
+	}
+	put(store.WaitingToRetry, 3)
+	s.pass(31 * time.Minute)
+	if _, active := s.alerts(); len(active) != 1 || active[0].Kind != JobStuck {
+		t.Fatalf("alerts %+v, want one of the job that fails again and again", active)
+	}
+}
+
 func TestAJobStandsStillOnlyWhenNothingMoves(t *testing.T) {
 	s := newStage(t)
 	put := func(done int64) {

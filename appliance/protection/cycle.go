@@ -212,7 +212,15 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		limit = rate.NewLimiter(rate.Limit(policy.BytesPerSecond), max(replication.MaxBatchBytes, int(policy.BytesPerSecond)))
 	}
 	var marks []replication.Mark
-	for _, captured := range capture.Disks() {
+	// sends: what is known now says that the disk is sent, and not compared.
+	sends := func(c hypervisor.CapturedDisk) bool {
+		i := slices.IndexFunc(m.Disks, func(d store.Disk) bool { return d.Key == c.Key() })
+		state := states[c.Key()]
+		return c.Mode() == hypervisor.Full && state.Sequence == 0 ||
+			c.Mode() == hypervisor.Delta && i >= 0 && since[c.Key()] == state.Point && !m.Disks[i].Brought.Fits(state)
+	}
+	disks := capture.Disks()
+	for n, captured := range disks {
 		i := slices.IndexFunc(m.Disks, func(d store.Disk) bool { return d.Key == captured.Key() })
 		if i < 0 {
 			return nil, fmt.Errorf("the provider captured disk %q, which was not asked for", captured.Key())
@@ -272,8 +280,8 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 				}
 			}
 		}
-		if policy.BytesPerSecond > 0 && !compare && o.Limited != nil { // a comparison reads at full speed
-			o.Limited()
+		if policy.BytesPerSecond > 0 && o.Limited != nil && !compare && !slices.ContainsFunc(disks[n+1:], func(c hypervisor.CapturedDisk) bool { return !sends(c) }) {
+			o.Limited() // a comparison reads at full speed
 		}
 		activity := activityFor(mode, compare, disk.Key)
 		progress(activity, 0, captured.Size())

@@ -270,7 +270,10 @@ func (w *worker) take(ctx context.Context, o CycleOptions) (Outcome, error) {
 			news = append(news, store.Event{Severity: "warning", Code: "app-consistency.missed", Text: warning})
 		}
 	}
-	samples := w.p.samples(ctx, m, out)
+	// A point that is there counts for the signal, whoever cancels now.
+	sampling, cancel := context.WithTimeout(context.WithoutCancel(ctx), markLimit)
+	samples := w.p.samples(sampling, m, out)
+	cancel()
 	points := func() []replication.RecoveryPoint { // wanted only when something is wrong
 		list, err := w.p.Points(m)
 		if err != nil {

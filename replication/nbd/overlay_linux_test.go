@@ -5,10 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"riparo/replication"
 )
 
 // TestAnOverlayThatIsOpenedReadsTheMedium: not what the cache shows, which after an fsync
@@ -49,6 +52,20 @@ func TestAnOverlayThatIsOpenedReadsTheMedium(t *testing.T) {
 	got := make([]byte, len(data))
 	if _, err := o.ReadAt(got, 0); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("what was synced is not there (%v)", err)
+	}
+}
+
+func TestWhatIsNoRegularFileIsNoOverlay(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := OpenOverlay(path, newMemoryDisk(1<<20), "p")
+	if err == nil {
+		o.Close()
+	}
+	if p := replication.AsProblem(err); p == nil || !strings.Contains(p.Cause, "is not a regular file") {
+		t.Errorf("got %v", err)
 	}
 }
 

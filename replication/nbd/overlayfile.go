@@ -125,10 +125,6 @@ func openOverlayFile(path string, l layout) (*os.File, error) {
 		f.Close()
 		return nil, overlayProblem("overlay.busy", path, "is in use by another process", "end the other one, or choose another file", err)
 	}
-	if err := readFromMedium(f); err != nil {
-		f.Close()
-		return nil, overlayProblem("overlay.unusable", path, fmt.Sprintf("cannot be read: %v", err), "check the disk that holds it", err)
-	}
 	if err := claimOverlay(f, path, l); err != nil {
 		f.Close()
 		return nil, err
@@ -143,6 +139,9 @@ func claimOverlay(f *os.File, path string, l layout) error {
 	}
 	if !info.Mode().IsRegular() {
 		return overlayProblem("overlay.unusable", path, "is not a regular file", "choose a file that can be written", fs.ErrInvalid)
+	}
+	if err := readFromMedium(f); err != nil {
+		return overlayProblem("overlay.unusable", path, fmt.Sprintf("cannot be read: %v", err), "check the disk that holds it", err)
 	}
 	head := make([]byte, overlayHeader)
 	n, err := f.ReadAt(head, 0)

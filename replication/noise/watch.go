@@ -26,6 +26,8 @@ type State struct {
 	// Tolerated is what a person said is no attack: so much loss raises no alarm, up to Until.
 	Tolerated float64   `json:"tolerated,omitempty"`
 	Until     time.Time `json:"until,omitzero"`
+	// Plain is what Sum would be if nothing were tolerated.
+	Plain float64 `json:"plain,omitempty"`
 }
 
 // Verdict is what a sample says.
@@ -76,10 +78,11 @@ func Watch(s State, p Sample) (State, Verdict) {
 	if s.Tolerated > 0 && s.Until.IsZero() { // of a state that was kept before this ended
 		s.Until = p.Time.Add(toleranceTime)
 	}
-	if p.Time.After(s.Until) {
-		s.Tolerated = 0
+	if s.Tolerated > 0 && p.Time.After(s.Until) {
+		s.Tolerated, s.Plain, s.Sum = 0, 0, 0 // what it covered raises no alarm now
 	}
-	limit := max(float64(Limit(p.Size)), s.Tolerated)
+	least := float64(Limit(p.Size))
+	limit := max(least, s.Tolerated)
 	elapsed := time.Duration(0)
 	if s.Since.IsZero() {
 		s.Since, s.Clean = p.Time, time.Time{}
@@ -89,8 +92,12 @@ func Watch(s State, p Sample) (State, Verdict) {
 	loss := counted(p)
 	allowance := (usualTimes*s.Usual + limit/allowanceTime.Seconds()) * elapsed.Seconds()
 	s.Sum = max(0, s.Sum+loss-allowance)
-	if s.Tolerated > 0 && s.Sum >= float64(Limit(p.Size)) {
-		s.Until = p.Time.Add(toleranceTime) // it is of use
+	if s.Tolerated > 0 {
+		allowance := (usualTimes*s.Usual + least/allowanceTime.Seconds()) * elapsed.Seconds()
+		s.Plain = min(max(0, s.Plain+loss-allowance), 2*least)
+		if s.Plain >= least {
+			s.Until = p.Time.Add(toleranceTime) // it is of use
+		}
 	}
 	if s.Sum <= limit/cleanShare {
 		s.Clean = p.Time
@@ -133,6 +140,6 @@ const (
 // was seen is no attack: it counts from here, and as much again raises no alarm.
 func Dismiss(s State, size int64) State {
 	s.Tolerated = min(max(s.Tolerated, toleranceTimes*s.Sum), maxTolerance*float64(Limit(size)))
-	s.Sum, s.Clean, s.Until = 0, s.Last, s.Last.Add(toleranceTime)
+	s.Sum, s.Plain, s.Clean, s.Until = 0, 0, s.Last, s.Last.Add(toleranceTime)
 	return s
 }

@@ -136,6 +136,43 @@ func TestTheOnsetIsTheLastCleanPoint(t *testing.T) {
 	}
 }
 
+// TestASlowJobThatComesEachMonthStaysTolerated: one that takes hours never comes near what
+// is tolerated, and is what was meant all the same.
+func TestASlowJobThatComesEachMonthStaysTolerated(t *testing.T) {
+	var s State
+	at := start
+	job := func() (alarm bool) {
+		for range 8 * 60 {
+			at = at.Add(time.Minute)
+			var v Verdict
+			s, v = Watch(s, Sample{Time: at, Size: 32 * gib, Changed: mib / 3, Noise: mib / 3, Turned: mib / 3})
+			alarm = alarm || v.Alarm
+		}
+		return alarm
+	}
+	quiet := func(d time.Duration) {
+		for end := at.Add(d); at.Before(end); {
+			at = at.Add(30 * time.Minute)
+			s, _ = Watch(s, Sample{Time: at, Size: 32 * gib})
+		}
+	}
+	quiet(time.Hour)
+	if !job() {
+		t.Fatal("a job that loses 20 MiB an hour raises no alarm")
+	}
+	s = Dismiss(s, 32*gib)
+	for month := range 6 {
+		quiet(30 * 24 * time.Hour)
+		if job() {
+			t.Fatalf("what was dismissed raises the alarm in month %d", month)
+		}
+	}
+	quiet(60 * 24 * time.Hour)
+	if !job() {
+		t.Error("it raises none after it had not come for two months")
+	}
+}
+
 // TestAJudgmentHoldsWhateverComes: properties of Watch over random samples, with a
 // clock that jumps.
 func TestAJudgmentHoldsWhateverComes(t *testing.T) {

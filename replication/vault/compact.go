@@ -61,6 +61,7 @@ func (d *disk) compact(ctx context.Context, pace func(ctx context.Context, bytes
 	defer d.setGiveWay(nil)
 	did, err := d.compactAlone(ctx, pace)
 	if errors.Is(context.Cause(ctx), errGivesWay) {
+		d.passed.Store(true) // in case the disk stays
 		return did, nil
 	}
 	return did, err
@@ -73,14 +74,24 @@ func (d *disk) setGiveWay(stop func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.giveWay = stop
+	if stop != nil && d.hurried > 0 {
+		stop()
+	}
 }
 
-// hurry ends the compaction that is under way, as somebody is about to end the disk.
-func (d *disk) hurry() {
+// hurry ends the compaction that is under way, and those that begin before done is called:
+// somebody is about to end the disk.
+func (d *disk) hurry() (done func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.hurried++
 	if d.giveWay != nil {
 		d.giveWay()
+	}
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.hurried--
 	}
 }
 
@@ -96,7 +107,7 @@ func (d *disk) compactAlone(ctx context.Context, pace func(ctx context.Context, 
 			// A disk that hardly changes fills its memory in weeks, and till then a restart
 			// would need all that was written since.
 			spilled = true
-			err := d.flush(ctx)
+			err = d.flush(ctx)
 			if err != nil && d.vault.spend(err) {
 				err = d.flush(ctx)
 			}

@@ -58,6 +58,7 @@ type disk struct {
 	thorough    bool          // tidy hides little; of the one who maintains
 	maintaining chan struct{} // holds one token for the one who maintains: see release
 	giveWay     func()        // ends the compaction that is under way; nil without one
+	hurried     int           // who wants none: see hurry
 	log         log           // used by the one who leads
 	keys        *dataKeys     // nil: the vault is not encrypted
 	keyHolder   uint32        // a segment with a block of the oldest data key; of the one who maintains
@@ -199,7 +200,7 @@ func (d *disk) exists() bool {
 // close waits for the append under way, refuses what waits, and leaves the disk so that
 // it opens quickly.
 func (d *disk) close(why error) error {
-	d.hurry()
+	defer d.hurry()()
 	d.maintaining <- struct{}{}
 	defer d.release() // who waits for it finds out why it cannot be used
 	d.mu.Lock()

@@ -39,7 +39,7 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 			}
 		}
 	}
-	d.hurry()
+	defer d.hurry()()
 	if err := d.alone(ctx); err != nil {
 		return err
 	}

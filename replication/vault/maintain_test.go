@@ -118,3 +118,35 @@ func TestNobodyWaitsForACompaction(t *testing.T) {
 		})
 	}
 }
+
+// TestACompactionThatIsAboutToBeginGivesWay: it waits before the one who erases the disk.
+func TestACompactionThatIsAboutToBeginGivesWay(t *testing.T) {
+	v := open(t, vfs.OS(), t.TempDir(), compactOptions())
+	scattered(t, v)
+	d := v.disks["d"]
+	if err := d.alone(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended, erased := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := d.compact(context.Background(), func(ctx context.Context, _ int64) error {
+			<-ctx.Done() // it would go on for hours
+			return context.Cause(ctx)
+		})
+		ended <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // till it waits
+	go func() { erased <- v.Erase(t.Context(), "d") }()
+	time.Sleep(50 * time.Millisecond)
+	d.release()
+	for what, done := range map[string]chan error{"the compaction": ended, "the erasure": erased} {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s does not end", what)
+		}
+	}
+}

@@ -178,6 +178,7 @@ func (c *Capture) startGuard(ctx context.Context) {
 			err := c.machine.roomFor(ctx, 0)
 			if err == nil {
 				seen = time.Now()
+				c.gaveUp.Store(nil) // it could not even do that
 				continue
 			}
 			if ctx.Err() != nil {
@@ -186,7 +187,7 @@ func (c *Capture) startGuard(ctx context.Context) {
 			if _, full := errors.AsType[fullError](err); !full && time.Since(seen) < guardPatience {
 				continue
 			}
-			c.gaveUp.CompareAndSwap(nil, &gaveUp{err})
+			c.gaveUp.Store(&gaveUp{err})
 			if err := c.giveUp(ctx); err == nil || ctx.Err() != nil {
 				return
 			}
