@@ -51,6 +51,8 @@ const (
 // that were just written, without a lock: it is where compaction waits for its turn.
 // It reports whether it moved something.
 func (d *disk) compact(ctx context.Context, pace func(ctx context.Context, bytes int64) error) (bool, error) {
+	d.compacting.Add(1)
+	defer d.compacting.Add(-1)
 	if err := d.alone(ctx); err != nil {
 		return false, err
 	}

@@ -54,6 +54,7 @@ type disk struct {
 
 	gone        atomic.Bool   // erased: no file under the names of this disk is its own
 	passed      atomic.Bool   // maintenance was asked for while somebody maintained it
+	compacting  atomic.Int32  // compactions that are under way, or about to begin
 	taking      gauge         // that its files take
 	thorough    bool          // tidy hides little; of the one who maintains
 	maintaining chan struct{} // holds one token for the one who maintains: see release

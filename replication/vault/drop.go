@@ -37,7 +37,11 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 	}
 	// The drop is done. That its space comes back may take another try, or wait for a
 	// compaction that is under way.
-	if err := d.maintainNow(ctx); !errors.Is(err, errMaintained) {
+	maintain := d.maintain
+	if d.compacting.Load() > 0 {
+		maintain = d.maintainNow
+	}
+	if err := maintain(ctx); !errors.Is(err, errMaintained) {
 		d.mu.Lock()
 		d.trouble = err
 		d.mu.Unlock()

@@ -79,6 +79,9 @@ func TestAViewKeepsWhatItNeedsUntilItIsClosed(t *testing.T) {
 	s.rewind(points[5].id)
 	s.write(change(0, 100, 1))
 	s.drop(points[3].id)
+	if err := v.disks["d"].maintain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	s.check()
 	for i, w := range held {
 		if err := viewShows(w, points[i].content); err != nil {
