@@ -79,7 +79,10 @@ func Watch(s State, p Sample) (State, Verdict) {
 		s.Until = p.Time.Add(toleranceTime)
 	}
 	if s.Tolerated > 0 && p.Time.After(s.Until) {
-		s.Tolerated, s.Plain, s.Sum = 0, 0, 0 // what it covered raises no alarm now
+		if s.Sum < s.Tolerated {
+			s.Sum = 0 // what it covered raises no alarm now, and an alarm that stands stays
+		}
+		s.Tolerated, s.Plain = 0, 0
 	}
 	least := float64(Limit(p.Size))
 	limit := max(least, s.Tolerated)

@@ -136,6 +136,19 @@ func TestTheOnsetIsTheLastCleanPoint(t *testing.T) {
 	}
 }
 
+// TestTheEndOfAToleranceEndsNoAlarm: nor does what it covered raise one, when a machine was
+// paused for so long.
+func TestTheEndOfAToleranceEndsNoAlarm(t *testing.T) {
+	const tolerated = 100 * mib
+	for sum, want := range map[float64]bool{tolerated - 1: false, tolerated + 50*mib: true} {
+		s := State{Since: start, Last: start, Sum: sum, Tolerated: tolerated, Until: start.Add(toleranceTime)}
+		s, v := Watch(s, Sample{Time: start.Add(toleranceTime + time.Hour), Size: 32 * gib})
+		if v.Alarm != want || s.Tolerated != 0 {
+			t.Errorf("with %g bytes lost: %+v, %g tolerated; want an alarm: %t", sum, v, s.Tolerated, want)
+		}
+	}
+}
+
 // TestASlowJobThatComesEachMonthStaysTolerated: one that takes hours never comes near what
 // is tolerated, and is what was meant all the same.
 func TestASlowJobThatComesEachMonthStaysTolerated(t *testing.T) {
