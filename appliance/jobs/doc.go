@@ -16,6 +16,8 @@
 // An error of a step carries its remedy ([replication.RemedyFor]), and the engine
 // obeys: Retry waits 1, 2, 4, 8, 10, then every 30 minutes; Stop fails the job
 // until a person restarts or cancels it; Resync goes to the definition's OnResync.
+// A step that waits for something that is no failure, as the end of a pause, returns
+// [Waiting]: nothing is counted, and nobody is warned.
 //
 // Cancel ends the context of the running step, with [ErrCanceled] as its cause,
 // and then takes back the steps in reverse order by their Undo. That is durable
