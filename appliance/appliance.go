@@ -174,7 +174,7 @@ func (a *Appliance) open(ctx context.Context) (err error) {
 	if err := a.openNotifier(); err != nil {
 		return err
 	}
-	if a.identity, err = identity.New(ctx, a.store, identity.Options{Logger: a.part("identity"), KeyFile: filepath.Join(a.config.Data, "pki", "identity.key"), Claimed: a.forgetSetupToken}); err != nil {
+	if a.identity, err = identity.New(a.store, identity.Options{Logger: a.part("identity"), KeyFile: filepath.Join(a.config.Data, "pki", "identity.key"), Claimed: a.forgetSetupToken}); err != nil {
 		return err
 	}
 	if err := a.offerSetup(); err != nil {

@@ -136,6 +136,20 @@ func (v *victim) settle() {
 	}
 }
 
+// serves is whether the daemon that was started last listens, or has ended by itself.
+func (v *victim) serves() bool {
+	v.mu.Lock()
+	done := v.done
+	v.mu.Unlock()
+	select {
+	case <-done:
+		return true
+	default:
+	}
+	_, err := os.Stat(v.address())
+	return err == nil
+}
+
 // end kills the daemon, or asks it to end, and waits until it is gone.
 func (v *victim) end(s os.Signal) {
 	v.mu.Lock()
@@ -145,21 +159,28 @@ func (v *victim) end(s os.Signal) {
 	<-done
 }
 
-// torment kills and restarts the daemon at random moments until ctx ends.
+// torment kills and restarts the daemon at random moments until ctx ends. A life is
+// measured from the moment in which it serves: on a slow machine a start takes as long as
+// such a life, and guests that read from it would never find it. Some do not come as far.
 func (v *victim) torment(ctx context.Context, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 9))
 	for {
 		// Mostly soon after the start, where it takes up what it finds; sometimes late.
-		wait := time.Duration(random.Int64N(int64(2500 * time.Millisecond)))
-		if random.IntN(3) == 0 {
-			wait /= 8
+		life := time.Duration(random.Int64N(int64(2500 * time.Millisecond)))
+		short := random.IntN(3) == 0
+		if short {
+			life /= 8
+		}
+		for !short && !v.serves() && ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(life):
 		}
 		v.end(syscall.SIGKILL)
+		os.Remove(v.address()) // the next one tells anew
 		v.start()
 		v.mu.Lock()
 		v.kills++

@@ -63,7 +63,7 @@ func newHouse(t testing.TB, furnished bool) *house {
 			t.Error(err)
 		}
 	})
-	id, err := identity.New(t.Context(), st, identity.Options{})
+	id, err := identity.New(st, identity.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -198,8 +199,11 @@ func (t target) try(binary, home, folder string, long time.Duration) result {
 	ctx, cancel := context.WithTimeout(context.Background(), long+2*time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.fuzz=^"+t.name+"$", "-test.fuzztime="+long.String(),
-		"-test.fuzzminimizetime="+minimizeTries, "-test.fuzzcachedir="+filepath.Join(inputs, strings.ReplaceAll(t.pkg, "/", "-")))
+		"-test.fuzzminimizetime="+minimizeTries, "-test.parallel="+strconv.Itoa(runtime.NumCPU()), "-test.fuzzcachedir="+filepath.Join(inputs, strings.ReplaceAll(t.pkg, "/", "-")))
 	c.Dir = home
+	// An execution is a goroutine of its own that its worker waits for: with one processor
+	// each, no other has to be woken for it.
+	c.Env = append(os.Environ(), "GOMAXPROCS=1")
 	kept := t.failing(home)
 	out, err := c.CombinedOutput()
 	r.Passed, r.output = err == nil, string(out)
@@ -232,9 +236,32 @@ func (t target) build(folder string) (binary, home string, err error) {
 	if _, err := os.Stat(binary); err == nil {
 		return binary, strings.TrimSpace(string(list)), nil
 	}
-	out, err := exec.Command("go", "test", "-c", "-fuzz", "^"+t.name+"$", "-o", binary, t.pkg).CombinedOutput()
+	arguments, err := t.instrumented()
+	if err != nil {
+		return "", "", err
+	}
+	out, err := exec.Command("go", append(arguments, "-o", binary, t.pkg)...).CombinedOutput()
 	if err != nil {
 		return "", "", fmt.Errorf("compile %s for fuzzing: %w\n%s", t.pkg, err, out)
 	}
 	return binary, strings.TrimSpace(string(list)), nil
+}
+
+// instrumented is how to compile the tests of the package so that the engine sees which
+// code an input reaches: ours and that of libraries. With -fuzz the standard library
+// counts too: its counters are most of the work of an execution then, and inputs are kept
+// and made smaller because a map grew or memory was collected.
+func (t target) instrumented() ([]string, error) {
+	const form = "{{if and .Module (not .Standard)}}{{.Module.Path}}{{end}}"
+	out, err := exec.Command("go", "list", "-deps", "-test", "-f", form, t.pkg).Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list %s: %w", t.pkg, err)
+	}
+	modules := strings.Fields(string(out))
+	slices.Sort(modules)
+	arguments := []string{"test", "-c"}
+	for _, m := range slices.Compact(modules) {
+		arguments = append(arguments, "-gcflags="+m+"/...=-d=libfuzzer")
+	}
+	return arguments, nil
 }

@@ -97,10 +97,11 @@ var logged = regexp.MustCompile(`^\s+\w+\.go:\d+: (.+)$`)
 // longestFigure, in characters: what comes after is for whoever runs the test.
 const longestFigure = 140
 
-// figureOf is what a test said with t.Log, behind the name of its subtest.
+// figureOf is what a test said with t.Log, behind the name of its subtest. What the
+// program that it tests logs is none.
 func figureOf(test, output string) (string, bool) {
 	m := logged.FindStringSubmatch(strings.TrimRight(output, "\n"))
-	if m == nil || test == "" {
+	if m == nil || test == "" || strings.HasPrefix(m[1], "time=") {
 		return "", false
 	}
 	figure := strings.TrimSpace(m[1])

@@ -1,10 +1,7 @@
 package identity
 
 import (
-	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
@@ -44,21 +41,18 @@ type Options struct {
 
 // New gives the identity of an appliance. It makes no setup token: see
 // [Identity.OfferSetup].
-func New(ctx context.Context, st *store.Store, o Options) (*Identity, error) {
+func New(st *store.Store, o Options) (*Identity, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	i := &Identity{store: st, log: o.Logger, now: o.Now, onClaim: o.Claimed, hasher: newHasher(), lockout: newLockout(o.Now)}
+	i := &Identity{store: st, log: o.Logger, now: o.Now, onClaim: o.Claimed, hasher: newHasher(), lockout: newLockout(o.Now), nobody: nobodys()}
 	i.sessions = newSessions(st, o.Now)
 	var err error
 	if i.sealer, err = newSealer(o.KeyFile); err != nil {
 		return nil, err
-	}
-	if i.nobody, err = i.hasher.hash(ctx, rand.Text()); err != nil {
-		return nil, fmt.Errorf("prepare the check of passwords: %w", err)
 	}
 	return i, nil
 }

@@ -45,7 +45,7 @@ func open(t *testing.T) (*Identity, *store.Store, *clock) {
 		}
 	})
 	c := &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
-	i, err := New(t.Context(), st, Options{Now: c.Now})
+	i, err := New(st, Options{Now: c.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

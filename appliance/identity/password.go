@@ -55,9 +55,20 @@ func (h hasher) hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer func() { <-h.turns }()
-	key := argon2.IDKey([]byte(password), salt, hashTime, hashMemory, hashLanes, hashLength)
+	return phcOf(salt, argon2.IDKey([]byte(password), salt, hashTime, hashMemory, hashLanes, hashLength)), nil
+}
+
+// nobodys makes a PHC string that no password matches: to compare one with it takes as
+// long as with any other.
+func nobodys() string {
+	random := make([]byte, saltLength+hashLength)
+	rand.Read(random)
+	return phcOf(random[:saltLength], random[saltLength:])
+}
+
+func phcOf(salt, key []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashTime, hashLanes,
-		encoding.EncodeToString(salt), encoding.EncodeToString(key)), nil
+		encoding.EncodeToString(salt), encoding.EncodeToString(key))
 }
 
 // matches compares a password with a PHC string. stale is true when the string

@@ -174,7 +174,7 @@ func TestTheSecretOfCodesIsKeptSealed(t *testing.T) {
 	c := &clock{now: time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)}
 	keyFile := filepath.Join(dir, "pki", "identity.key")
 	open := func(file string) *Identity {
-		i, err := New(t.Context(), st, Options{Now: c.Now, KeyFile: file})
+		i, err := New(st, Options{Now: c.Now, KeyFile: file})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
@@ -37,8 +38,10 @@ type tongue struct {
 	sentences sentences // of the daemon; none in English
 }
 
-// Load reads the embedded catalogs.
-func Load() (*Catalog, error) {
+// Load reads the embedded catalogs, the first time that it is called.
+var Load = sync.OnceValues(load)
+
+func load() (*Catalog, error) {
 	bundle := i18n.NewBundle(language.English)
 	bundle.RegisterUnmarshalFunc("toml", toml.Unmarshal)
 	c := &Catalog{bundle: bundle, tongues: map[string]*tongue{}}
