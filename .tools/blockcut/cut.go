@@ -1,9 +1,6 @@
 package blockcut
 
-import (
-	"math/rand/v2"
-	"slices"
-)
+import "math/rand/v2"
 
 const sector = 512
 
@@ -19,7 +16,7 @@ const (
 // at the place that was reached.
 type cutter struct {
 	events []event
-	image  []byte
+	image  *picture
 	at     int   // of the events, those before it are in image
 	notes  []int // all before the newest cut
 	seen   int   // of the events, for notes
@@ -27,7 +24,7 @@ type cutter struct {
 
 // cut gives the disk as it is found when the power goes before event number end. It must
 // not be called with a smaller end than before.
-func (c *cutter) cut(end int, r *rand.Rand) (found []byte, way int) {
+func (c *cutter) cut(end int, r *rand.Rand) (found *picture, way int) {
 	last := c.at
 	for i := c.at; i < end; i++ {
 		if c.events[i].kind == flushed {
@@ -36,7 +33,7 @@ func (c *cutter) cut(end int, r *rand.Rand) (found []byte, way int) {
 	}
 	for ; c.at < last; c.at++ {
 		if e := c.events[c.at]; e.kind == written {
-			copy(c.image[e.offset:], e.data)
+			c.image.write(e.data, e.offset)
 		}
 	}
 	for ; c.seen < end; c.seen++ {
@@ -44,14 +41,14 @@ func (c *cutter) cut(end int, r *rand.Rand) (found []byte, way int) {
 			c.notes = append(c.notes, e.note)
 		}
 	}
-	found, way = slices.Clone(c.image), r.IntN(ways)
+	found, way = c.image.clone(), r.IntN(ways)
 	for _, e := range c.events[c.at:end] {
 		if e.kind != written || way == nothingStays {
 			continue
 		}
 		for at := 0; at < len(e.data); at += sector {
 			if way == allStays || r.IntN(2) == 0 {
-				copy(found[e.offset+int64(at):], e.data[at:min(at+sector, len(e.data))])
+				found.write(e.data[at:min(at+sector, len(e.data))], e.offset+int64(at))
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package blockcut
 import (
 	"bytes"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -15,13 +17,21 @@ func TestACutKeepsWhatWasFlushedAndAnyOfTheRest(t *testing.T) {
 	met := map[string]bool{}
 	for seed := range uint64(400) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		c := cutter{events: events, image: make([]byte, 8*sector)}
+		c := cutter{events: events, image: blank(8 * sector)}
 		for _, end := range []int{1, 4, 7, len(events)} {
 			found, way := c.cut(end, r)
 			text := ""
-			for at := 0; at < len(found); at += sector {
-				b := found[at]
-				if !bytes.Equal(found[at:at+sector], bytes.Repeat([]byte{b}, sector)) {
+			file := filepath.Join(t.TempDir(), "disk")
+			if err := found.save(file); err != nil {
+				t.Fatal(err)
+			}
+			disk, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for at := 0; at < len(disk); at += sector {
+				b := disk[at]
+				if !bytes.Equal(disk[at:at+sector], bytes.Repeat([]byte{b}, sector)) {
 					t.Fatalf("seed %d: sector %d is torn", seed, at/sector)
 				}
 				text += string(max(b, '.'))

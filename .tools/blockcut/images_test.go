@@ -100,7 +100,7 @@ type world struct {
 	system
 	binary, key string
 	seed        uint64
-	base        []byte // the disk when the trace began
+	base        *picture // the disk when the trace began
 	events      []event
 	points      []string // by note
 	contents    [][]byte // of the points
@@ -130,7 +130,7 @@ func record(t *testing.T, s system, binary string, seed uint64) *world {
 	if _, err := command(s.make[0], append(s.make[1:], image)...); err != nil {
 		t.Fatal(err)
 	}
-	if w.base, err = os.ReadFile(image); err != nil {
+	if w.base, err = pictureOf(image); err != nil {
 		t.Fatal(err)
 	}
 	var trace Trace
@@ -221,11 +221,11 @@ func (w *world) moments(n int, r *rand.Rand) []int {
 // many were found to be good.
 func (w *world) cuts(t *testing.T, n int, until time.Time) (good int, violation error) {
 	r := rand.New(rand.NewPCG(w.seed, 9))
-	c := cutter{events: w.events, image: slices.Clone(w.base)}
+	c := cutter{events: w.events, image: w.base.clone()}
 	var mu sync.Mutex // guards the results
 	var judges sync.WaitGroup
 	type image struct {
-		content []byte
+		content *picture
 		notes   []int
 		what    string
 	}
@@ -261,9 +261,9 @@ func (w *world) cuts(t *testing.T, n int, until time.Time) (good int, violation 
 }
 
 // judge mounts an image and looks at what was announced before the cut.
-func (w *world) judge(dir string, content []byte, notes []int) error {
+func (w *world) judge(dir string, content *picture, notes []int) error {
 	file, mount := filepath.Join(dir, "cut"), filepath.Join(dir, "mount")
-	if err := errors.Join(os.MkdirAll(mount, 0o700), writeSparse(file, content)); err != nil {
+	if err := errors.Join(os.MkdirAll(mount, 0o700), content.save(file)); err != nil {
 		return err
 	}
 	return w.mounted(file, mount, func() error {
@@ -321,25 +321,4 @@ func gather(b *bbolt.Bucket, to *bytes.Buffer) error {
 		to.WriteByte('\n')
 		return nil
 	})
-}
-
-// writeSparse writes a file with holes where there are only zeroes.
-func writeSparse(path string, p []byte) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	const chunk = 64 << 10
-	zeroes := make([]byte, chunk)
-	for at := 0; at < len(p); at += chunk {
-		part := p[at:min(at+chunk, len(p))]
-		if bytes.Equal(part, zeroes[:len(part)]) {
-			continue
-		}
-		if _, err := f.WriteAt(part, int64(at)); err != nil {
-			return err
-		}
-	}
-	return f.Truncate(int64(len(p)))
 }

@@ -82,7 +82,7 @@ type blockStates struct {
 // load reads the pages that are not empty.
 func (s *blockStates) load(f io.ReaderAt, l layout) error {
 	const batch = 256 // pages: 1 MiB at a time
-	b := make([]byte, batch*statePageSize)
+	b := make([]byte, min(batch, l.pages)*statePageSize)
 	for first := int64(0); first < l.pages; first += batch {
 		n := min(batch, l.pages-first)
 		part := b[:n*statePageSize]

@@ -3,13 +3,18 @@ package nbd
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"riparo/replication"
 )
@@ -214,81 +219,99 @@ func (s *cutStorage) reboot(left int) *cutStorage {
 // was written before a Sync that returned is there, and a sector that was not
 // written since is as it was.
 func TestOverlayLosesNothingThatWasSynced(t *testing.T) {
-	const size = 6*overlayBlock + 1000
 	seeds := uint64(60)
 	if os.Getenv("RIPARO_LONG") != "" {
 		seeds = 5000
 	}
-	cuts := 0
+	var cuts atomic.Int64
+	var lives errgroup.Group
+	lives.SetLimit(runtime.GOMAXPROCS(0))
 	for seed := range seeds {
-		random := rand.New(rand.NewPCG(seed, 3))
-		base := newMemoryDisk(size).scatter(seed, 3)
-		l, err := newLayout(size, "p")
-		if err != nil {
-			t.Fatal(err)
-		}
-		disk := &cutStorage{now: make([]byte, l.data+size), durable: make([]byte, l.data+size), random: random}
-		// For each sector, what it may hold: the last synced content and all since.
-		sectors := make([][][]byte, (size+511)/512)
-		whole := make([]byte, size)
-		base.ReadAt(whole, 0)
-		for i := range sectors {
-			sectors[i] = [][]byte{bytes.Clone(whole[i*512 : min(size, i*512+512)])}
-		}
-		for boot := range 3 {
-			disk = disk.reboot(5 + random.IntN(40))
-			o, err := newOverlay(disk, base, l)
+		lives.Go(func() error {
+			n, err := cutOverlay(seed)
+			cuts.Add(int64(n))
 			if err != nil {
-				t.Fatal(err)
+				return fmt.Errorf("seed %d: %w", seed, err)
 			}
-			now := make([]byte, size)
-			if _, err := o.ReadAt(now, 0); err != nil {
-				t.Fatal(err)
-			}
-			for i, may := range sectors {
-				got := now[i*512 : min(size, i*512+512)]
-				found := false
-				for _, m := range may {
-					found = found || bytes.Equal(m, got)
-				}
-				if !found {
-					t.Fatalf("seed %d, boot %d: sector %d is none of the %d contents that it may have", seed, boot, i, len(may))
-				}
-				sectors[i] = [][]byte{bytes.Clone(got)}
-			}
-			for err == nil {
-				// Whole sectors only: a torn sector is not what disks do.
-				first := random.IntN(len(sectors))
-				n := 1 + random.IntN(min(len(sectors)-first, 300))
-				e := replication.Extent{Offset: int64(first) * 512}
-				e.Length = min(int64(n)*512, size-e.Offset)
-				content := make([]byte, e.Length)
-				switch random.IntN(6) {
-				case 0:
-					if err = o.Sync(); err == nil {
-						for i := range sectors {
-							sectors[i] = [][]byte{bytes.Clone(now[i*512 : min(size, i*512+512)])}
-						}
-					}
-					continue
-				case 1, 2:
-					err = o.Zero(e)
-				default:
-					fill(content, random)
-					_, err = o.WriteAt(content, e.Offset)
-				}
-				copy(now[e.Offset:], content)
-				for i := first; int64(i)*512 < e.End(); i++ {
-					sectors[i] = append(sectors[i], bytes.Clone(now[i*512:min(size, i*512+512)]))
-				}
-			}
-			if !errors.Is(err, errPower) {
-				t.Fatalf("seed %d: %v", seed, err)
-			}
-			cuts++
-		}
+			return nil
+		})
 	}
-	t.Logf("%d power cuts in %d seeds, no synced sector lost", cuts, seeds)
+	if err := lives.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d power cuts in %d seeds, no synced sector lost", cuts.Load(), seeds)
+}
+
+// cutOverlay is the life of one disk; it gives how often its power was cut.
+func cutOverlay(seed uint64) (cuts int, err error) {
+	const size = 6*overlayBlock + 1000
+	random := rand.New(rand.NewPCG(seed, 3))
+	base := newMemoryDisk(size).scatter(seed, 3)
+	l, err := newLayout(size, "p")
+	if err != nil {
+		return cuts, err
+	}
+	disk := &cutStorage{now: make([]byte, l.data+size), durable: make([]byte, l.data+size), random: random}
+	// For each sector, what it may hold: the last synced content and all since.
+	sectors := make([][][]byte, (size+511)/512)
+	whole := make([]byte, size)
+	base.ReadAt(whole, 0)
+	for i := range sectors {
+		sectors[i] = [][]byte{bytes.Clone(whole[i*512 : min(size, i*512+512)])}
+	}
+	for boot := range 3 {
+		disk = disk.reboot(5 + random.IntN(40))
+		o, err := newOverlay(disk, base, l)
+		if err != nil {
+			return cuts, err
+		}
+		now := make([]byte, size)
+		if _, err := o.ReadAt(now, 0); err != nil {
+			return cuts, err
+		}
+		for i, may := range sectors {
+			got := now[i*512 : min(size, i*512+512)]
+			found := false
+			for _, m := range may {
+				found = found || bytes.Equal(m, got)
+			}
+			if !found {
+				return cuts, fmt.Errorf("boot %d: sector %d is none of the %d contents that it may have", boot, i, len(may))
+			}
+			sectors[i] = [][]byte{bytes.Clone(got)}
+		}
+		for err == nil {
+			// Whole sectors only: a torn sector is not what disks do.
+			first := random.IntN(len(sectors))
+			n := 1 + random.IntN(min(len(sectors)-first, 300))
+			e := replication.Extent{Offset: int64(first) * 512}
+			e.Length = min(int64(n)*512, size-e.Offset)
+			content := make([]byte, e.Length)
+			switch random.IntN(6) {
+			case 0:
+				if err = o.Sync(); err == nil {
+					for i := range sectors {
+						sectors[i] = [][]byte{bytes.Clone(now[i*512 : min(size, i*512+512)])}
+					}
+				}
+				continue
+			case 1, 2:
+				err = o.Zero(e)
+			default:
+				fill(content, random)
+				_, err = o.WriteAt(content, e.Offset)
+			}
+			copy(now[e.Offset:], content)
+			for i := first; int64(i)*512 < e.End(); i++ {
+				sectors[i] = append(sectors[i], bytes.Clone(now[i*512:min(size, i*512+512)]))
+			}
+		}
+		if !errors.Is(err, errPower) {
+			return cuts, err
+		}
+		cuts++
+	}
+	return cuts, nil
 }
 
 // fullStorage is a file on a full disk.
