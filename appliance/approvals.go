@@ -86,7 +86,7 @@ func sameRequest(x, y store.Approval) bool {
 		// The password of a reset differs in its salt alone: who asks again gets another request.
 		return x.Kind == y.Kind && strings.EqualFold(x.Name, y.Name) && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.User, y.User) && reflect.DeepEqual(x.Second, y.Second)
 	}
-	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was)
+	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was) && x.Ahead == y.Ahead
 }
 
 func administrators(tx *store.Tx) (n int, err error) {
@@ -183,6 +183,9 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 	case approveUser:
 		return a.performUser(ctx, actor, r)
 	case approveClock:
+		if ahead := a.vault.ClockState().Ahead; ahead > r.Ahead+clockTolerance {
+			return replication.Stopf("approval.overtaken", "look at the clock, and ask for it anew", "the clock is %s ahead now, and was %s when that was asked for", ahead.Round(time.Minute), r.Ahead)
+		}
 		return a.performClock(ctx, actor)
 	case approveSignOn:
 		return a.performSignOn(ctx, actor, r)
@@ -257,7 +260,7 @@ func (a *Appliance) DeletePoints(ctx context.Context, who api.Who, machine repli
 			return err
 		}
 	}
-	return a.protect.DeletePoints(ctx, machine, who.Name, points, true)
+	return a.protect.DeletePoints(ctx, machine, who.Name, points, len(protected) > 0)
 }
 
 // DismissAlarm ends the alarm that a machine's disks turn to noise.

@@ -88,8 +88,12 @@ func (a *Appliance) clockFinding() (*store.Finding, error) {
 	return &store.Finding{Code: p.Code, Level: string(store.Warning), Cause: p.Cause, Effect: p.Effect, Action: p.Action, Since: noted.Since}, err
 }
 
-// ConfirmClock takes the clock, as it is when that is approved, as the time by which
-// locks are measured. Where a point is locked it takes two administrators: who sets a clock
+// clockTolerance is by how much further the clock may be ahead when a request to take it is
+// approved.
+const clockTolerance = time.Hour
+
+// ConfirmClock takes the clock as the time by which locks are measured: as it is when that
+// is approved, but not if it is further ahead by then. Where a point is locked it takes two administrators: who sets a clock
 // forward and confirms it has ended every lock.
 func (a *Appliance) ConfirmClock(ctx context.Context, who api.Who) error {
 	state := a.vault.ClockState()
@@ -107,7 +111,8 @@ func (a *Appliance) ConfirmClock(ctx context.Context, who api.Who) error {
 		return &replication.Problem{Code: "clock.alone", Cause: "to confirm the clock takes two administrators, and there is only one", Effect: "nothing was done: locks last longer",
 			Action: "set the clock right, or add a second administrator", Remedy: replication.Stop}
 	}
-	return a.fourEyes(who.Person, store.Approval{Kind: approveClock, Text: fmt.Sprintf("take the clock, which is %s ahead, as the time by which locks end", state.Ahead.Round(time.Minute))})
+	return a.fourEyes(who.Person, store.Approval{Kind: approveClock, Ahead: state.Ahead.Round(time.Minute),
+		Text: fmt.Sprintf("take the clock, which is %s ahead, as the time by which locks end", state.Ahead.Round(time.Minute))})
 }
 
 // anyLocked reports whether a lock is in force, or may be on a disk that cannot be read.

@@ -81,6 +81,15 @@ func TestAClockThatJumpsIsToldAndConfirmedByTwo(t *testing.T) {
 	}
 	id := th.request().ID
 	explained(t, th.a.Approve(t.Context(), anna.Person, id), "cannot approve")
+	// What was asked for is what is approved: not a clock that was set on meanwhile.
+	jump.Store(int64(5 * 365 * 24 * time.Hour))
+	explained(t, th.a.Approve(t.Context(), ugo.Person, id), "336h")
+	if usage().Clock == nil {
+		t.Fatal("another clock than the one that was asked for was confirmed")
+	}
+	jump.Store(int64(14 * 24 * time.Hour))
+	needsApproval(t, th.a.ConfirmClock(t.Context(), anna))
+	id = th.request().ID
 	if err := th.a.Approve(t.Context(), ugo.Person, id); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,15 +57,53 @@ func (r Retention) Drop(points []RecoveryPoint, now time.Time) []PointID {
 			good = p
 		}
 	}
+	return r.drop(points, newest.ID, good.ID, func(i int) time.Duration { return now.Sub(points[i].Time) })
+}
+
+// DropInOrder chooses like Drop from points of which it is known in which order they were
+// taken: newest first. What a wrong clock said is set right by that. A point is no older
+// than one that was taken before it; and one that bears a time to come is as old as the next
+// one after it that does not.
+func (r Retention) DropInOrder(points []RecoveryPoint, now time.Time) []PointID {
+	if len(points) == 0 {
+		return nil
+	}
+	good := points[0].ID
+	if i := slices.IndexFunc(points, func(p RecoveryPoint) bool { return len(p.Damage) == 0 }); i >= 0 {
+		good = points[i].ID
+	}
+	taken := make([]time.Time, len(points)) // zero: in the future
+	var latest time.Time
+	for i, p := range slices.Backward(points) {
+		if p.Time.After(now) {
+			continue
+		}
+		if p.Time.After(latest) {
+			latest = p.Time
+		}
+		taken[i] = latest
+	}
+	next := now
+	for i := range taken {
+		if taken[i].IsZero() {
+			taken[i] = next
+		}
+		next = taken[i]
+	}
+	return r.drop(points, points[0].ID, good, func(i int) time.Duration { return now.Sub(taken[i]) })
+}
+
+// drop lets go of points by their ages, but for the newest and the last good one.
+func (r Retention) drop(points []RecoveryPoint, newest, good PointID, age func(i int) time.Duration) []PointID {
 	type slot struct{ rule, interval int64 }
 	kept := map[slot]RecoveryPoint{}
 	var drop []PointID
-	for _, p := range points {
+	for i, p := range points {
 		// The newest one that is whole is the last good one.
-		if p.ID == newest.ID || p.ID == good.ID || p.Pinned || p.Locked {
+		if p.ID == newest || p.ID == good || p.Pinned || p.Locked {
 			continue
 		}
-		rule := r.ruleFor(now.Sub(p.Time))
+		rule := r.ruleFor(age(i))
 		if rule < 0 {
 			drop = append(drop, p.ID)
 			continue

@@ -117,6 +117,39 @@ func TestRetentionNeverDropsTheNewestPoint(t *testing.T) {
 	}
 }
 
+// TestAWrongClockTakesNoPoints: the order in which points were taken tells how old those of
+// a clock that was wrong are at least, and at most.
+func TestAWrongClockTakesNoPoints(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	at := func(id string, ago time.Duration) RecoveryPoint {
+		return RecoveryPoint{ID: PointID(id), Time: now.Add(-ago)}
+	}
+	rules := Retention{{time.Hour, 0}, {24 * time.Hour, 10 * time.Minute}}
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct {
+		points []RecoveryPoint // newest first
+		drop   []PointID
+	}{
+		"a right clock": {[]RecoveryPoint{at("d", 0), at("c", 30*time.Minute), at("b", 2*time.Hour), at("a", 2*day)}, []PointID{"a"}},
+		"it was 20 days late": {[]RecoveryPoint{at("e", 0), at("d", 20*day), at("c", 20*day+time.Minute), at("b", 20*time.Minute), at("a", 2*day)},
+			[]PointID{"a"}},
+		"it was an hour late, some time ago": {[]RecoveryPoint{at("e", 0), at("d", 3*time.Hour), at("c", 4*time.Hour+5*time.Minute), at("b", 4*time.Hour+6*time.Minute), at("a", 3*time.Hour+time.Minute)},
+			[]PointID{"c"}}, // of one interval with b
+		"it was a year ahead": {[]RecoveryPoint{at("e", 0), at("d", 30*time.Hour), at("c", -365*day), at("b", -365*day+time.Minute), at("a", 31*time.Hour)},
+			[]PointID{"d", "c", "b", "a"}},
+		"it is ahead now":              {[]RecoveryPoint{at("b", -day), at("a", -day)}, nil},
+		"the newest is not the latest": {[]RecoveryPoint{at("b", 3*day), at("a", 2*day)}, []PointID{"a"}},
+	} {
+		drop := rules.DropInOrder(c.points, now)
+		if !slices.Equal(drop, c.drop) {
+			t.Errorf("%s: %v go, want %v", name, drop, c.drop)
+		}
+	}
+	if drop := rules.DropInOrder(nil, now); drop != nil {
+		t.Errorf("of no point %v go", drop)
+	}
+}
+
 // What retention does must not depend on how often it is asked: a point that it
 // keeps today, it keeps until the point's age meets another rule.
 func TestRetentionIsSettled(t *testing.T) {

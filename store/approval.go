@@ -33,6 +33,7 @@ type Approval struct {
 	User   *UserRequest          `json:"user,omitempty"`
 	Second *SecondRule           `json:"second,omitempty"`
 	SignOn *SignOnRequest        `json:"sign_on,omitempty"`
+	Ahead  time.Duration         `json:"ahead,omitempty"` // of the clock, when it was asked to take it
 
 	RequestedBy string    `json:"requested_by"` // a person, never a token's name
 	Requested   time.Time `json:"requested"`

@@ -69,6 +69,16 @@ func (b *bringer) comparedTo(p resync.Progress) {
 // cutOff keeps where the transfer ended before its end.
 func (b *bringer) cutOff() { b.advance(func() {}, true) }
 
+// ended keeps that all of the disk was brought, up to a sequence: the head is of this
+// instant now, whatever was kept of earlier ones.
+func (b *bringer) ended(size int64, sequence replication.Sequence) {
+	b.mu.Lock()
+	b.at.Offset, b.at.Sequence, b.saved = size, sequence, size
+	at := b.at
+	b.mu.Unlock()
+	b.keep(at)
+}
+
 // source notes which regions of a comparison are to be sent.
 func (b *bringer) source(s replication.Source) replication.Source {
 	b.compared = 0
@@ -101,8 +111,10 @@ func (p *Protector) newBringer(m *store.Machine, i int, point replication.PointI
 	b := &bringer{every: p.keepBytes, compared: -1, at: store.Brought{
 		Point: point, Since: state.Point, Size: state.Disk.Size, Epoch: m.Epoch, Sequence: state.Sequence,
 	}}
-	if resumed {
-		b.floor = m.Disks[i].Brought.Offset
+	// Before the first point all that the head has got is compared again: what is kept of
+	// that is worth more from its beginning.
+	if old := m.Disks[i].Brought; resumed && !(old.Again && state.Point == "") {
+		b.floor = old.Offset
 	}
 	key := m.Disks[i].Key
 	var turn sync.Mutex // comparison and transfer keep at the same time

@@ -1,9 +1,14 @@
 package protection
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"testing"
 
+	"golang.org/x/time/rate"
+
+	"riparo/hypervisor"
 	"riparo/replication"
 	"riparo/replication/processserver"
 	"riparo/replication/resync"
@@ -81,6 +86,119 @@ func TestOnlyWhatIsGoneOnWithIsAFloor(t *testing.T) {
 		if b := p.newBringer(&m, 0, "p3", state, resumed); b.floor != floor {
 			t.Errorf("resumed %t: the floor is %d, want %d", resumed, b.floor, floor)
 		}
+	}
+	// Once more before the first point: all that the head has got is compared, from its
+	// beginning. Behind a point that is little.
+	m.Disks[0].Brought.Again = true
+	for point, floor := range map[replication.PointID]int64{"p1": 50, "": 0} {
+		state.Point = point
+		if b := p.newBringer(&m, 0, "p3", state, true); b.floor != floor {
+			t.Errorf("once more behind the point %q: the floor is %d, want %d", point, b.floor, floor)
+		}
+	}
+}
+
+// failing is a vault that does not take what is written to one disk.
+type failing struct {
+	Vault
+	disk  replication.DiskID
+	after int // batches
+}
+
+func (v *failing) Write(ctx context.Context, b replication.Batch) error {
+	if b.Disk == v.disk {
+		if v.after--; v.after < 0 {
+			return errors.New("the link is cut")
+		}
+	}
+	return v.Vault.Write(ctx, b)
+}
+
+// TestWhatWasBroughtOfTwoDisksStays however often the transfer of the second is cut off: the
+// first is of the new instant when its changes are there, and so the capture is kept.
+func TestWhatWasBroughtOfTwoDisksStays(t *testing.T) {
+	const size = 16 << 20
+	policy := replication.DefaultPolicy()
+	p, site := labProtector(t, policy, Config{})
+	p.keepBytes = 1 << 20
+	m := protect(t, p, site, policy.Name, "WEB01", size, "vda", "vdb")
+	whole := p.sink
+	last := int64(0)
+	for round := range 4 {
+		p.sink = &failing{whole, "web01.vdb", 5}
+		if _, err := p.cycle(t.Context(), &m, policy, CycleOptions{}); err == nil {
+			t.Fatal("the cycle came to its end")
+		}
+		var brought []int64
+		for i, d := range m.Disks {
+			if d.Brought == nil {
+				t.Fatalf("round %d: nothing is kept of disk %d", round, i)
+			}
+			brought = append(brought, d.Brought.Offset)
+		}
+		if brought[0] != size || brought[1] <= last {
+			t.Fatalf("round %d: the disks were brought to %v, before to %d", round, brought, last)
+		}
+		last = brought[1]
+	}
+	p.sink = whole
+	out, err := p.cycle(t.Context(), &m, policy, CycleOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read := out.Disks[1].Compared; read == 0 || read > size-last+4<<20 {
+		t.Errorf("%d bytes of the second disk were compared at the end, of %d that were left", read, size-last)
+	}
+}
+
+// TestADeltaThatWasCutOffIsNotSentAgain: what the vault has of it is only compared.
+func TestADeltaThatWasCutOffIsNotSentAgain(t *testing.T) {
+	const size = 16 << 20
+	policy := replication.DefaultPolicy()
+	p, site := labProtector(t, policy, Config{})
+	m := protect(t, p, site, policy.Name, "WEB01", size, "vda")
+	cycle := func() (Outcome, error) { return p.cycle(t.Context(), &m, policy, CycleOptions{}) }
+	if _, err := cycle(); err != nil {
+		t.Fatal(err)
+	}
+	write := func() {
+		if err := site.Encrypt(t.Context(), hypervisor.Ref(m.Source.Ref), "vda", replication.Extent{Offset: 4 << 20, Length: 8 << 20}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	whole := p.sink
+	p.sink = &failing{whole, "web01.vda", 12}
+	if _, err := cycle(); err == nil {
+		t.Fatal("the cycle came to its end")
+	}
+	p.sink = whole
+	out, err := cycle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := out.Disks[0]
+	if d.Mode != hypervisor.Delta || d.Changed == 0 || d.Changed > 5<<20 {
+		t.Errorf("the next cycle sent %d bytes of a %s; want the delta without the half that is there", d.Changed, d.Mode)
+	}
+	write()
+	if out, err = cycle(); err != nil || out.Disks[0].Compared > 0 {
+		t.Errorf("%d bytes of the next delta were compared, %v", out.Disks[0].Compared, err)
+	}
+}
+
+// TestALimitLetsLittlePassAtOnce: each cycle has it anew.
+func TestALimitLetsLittlePassAtOnce(t *testing.T) {
+	for _, limit := range []int64{1 << 20, 50 << 20, 1 << 40} {
+		if l := limitOf(limit); l.Limit() != rate.Limit(limit) || int64(l.Burst()) > limit/4 {
+			t.Errorf("%d bytes a second: %v, %d at once", limit, l.Limit(), l.Burst())
+		}
+	}
+	if l := limitOf(1000); l.Burst() > 64<<10 {
+		t.Errorf("%d bytes at once", l.Burst())
+	}
+	if l := limitOf(0); l.Limit() != rate.Inf {
+		t.Errorf("no limit is %v", l.Limit())
 	}
 }
 

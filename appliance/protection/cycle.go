@@ -150,7 +150,7 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	}
 	// Before all that may take long or fail. A point that could not be locked is one all
 	// the same.
-	ending, cancel = context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
+	ending, cancel = context.WithTimeout(context.WithoutCancel(ctx), markLimit)
 	lockErr := p.lock(ending, *m, point, members, states, policy)
 	cancel()
 	out.News = append(out.News, p.heal(ctx, *m, capture.Disks(), progress)...)
@@ -176,8 +176,8 @@ func (p *Protector) cycle(ctx context.Context, m *store.Machine, policy replicat
 	return out, nil
 }
 
-// lock locks a point for as long as the policy says, and the one before it if the cycle
-// that took it did not come so far.
+// lock locks a point for as long as the policy says, and those before it whose cycles did
+// not come so far.
 func (p *Protector) lock(ctx context.Context, m store.Machine, point replication.PointID, members []replication.DiskID, states map[string]replication.DiskState, policy replication.Policy) error {
 	if policy.LockFor == 0 {
 		return nil
@@ -193,8 +193,11 @@ func (p *Protector) lock(ctx context.Context, m store.Machine, point replication
 			if err != nil {
 				return fmt.Errorf("look for a point of disk %s that is not locked: %w", d.ID, err)
 			}
-			if slices.ContainsFunc(complete, func(q replication.RecoveryPoint) bool { return q.ID == before && !q.Locked }) {
-				points = append(points, before)
+			first := slices.IndexFunc(complete, func(q replication.RecoveryPoint) bool { return m.LastPoint != nil && q.ID == m.LastPoint.ID })
+			for i, q := range complete { // in the vault's order
+				if q.ID != point && !q.Locked && (q.ID == before || first >= 0 && i > first) {
+					points = append(points, q.ID)
+				}
 			}
 		}
 		if err := p.sink.Lock(ctx, d.ID, points, p.sink.TrustedTime().Add(policy.LockFor)); err != nil {
@@ -204,13 +207,19 @@ func (p *Protector) lock(ctx context.Context, m store.Machine, point replication
 	return nil
 }
 
+// limitOf is the limit of a cycle. Each has what may pass at once anew: that is little
+// beside what passes between two of them.
+func limitOf(bytesPerSecond int64) *rate.Limiter {
+	if bytesPerSecond == 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	return rate.NewLimiter(rate.Limit(bytesPerSecond), max(64<<10, int(bytesPerSecond/4)))
+}
+
 // carry sends what each captured disk has to the sink, one disk at a time, and
 // gives the marks that will close the point.
 func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervisor.Capture, point replication.PointID, states map[string]replication.DiskState, since map[string]replication.PointID, policy replication.Policy, o CycleOptions, out *Outcome, progress func(string, int64, int64)) ([]replication.Mark, error) {
-	limit := rate.NewLimiter(rate.Inf, 0)
-	if policy.BytesPerSecond > 0 {
-		limit = rate.NewLimiter(rate.Limit(policy.BytesPerSecond), max(replication.MaxBatchBytes, int(policy.BytesPerSecond)))
-	}
+	limit := limitOf(policy.BytesPerSecond)
 	var marks []replication.Mark
 	// sends: what is known now says that the disk is sent, and not compared.
 	sends := func(c hypervisor.CapturedDisk) bool {
@@ -242,6 +251,11 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		// was resized meanwhile, is no delta to it.
 		foreign := mode == hypervisor.Delta && !resumed && since[captured.Key()] != state.Point
 		compare := resumed || foreign || mode == hypervisor.Unknown || mode == hypervisor.Full && state.Sequence > 0
+		followed := compare || mode == hypervisor.Full
+		// What a cycle that was cut off has brought of a delta is not sent again. How far it
+		// came is not kept: to go on from there takes an instant that the source remembers
+		// in place of the point's.
+		again := mode == hypervisor.Delta && !compare && state.Unmarked
 		bring := p.newBringer(m, i, point, state, resumed)
 		var err error
 		switch {
@@ -280,6 +294,10 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 				}
 			}
 		}
+		if again {
+			comparison = resync.Differences(source, p.sink, disk.ID, &resync.Options{})
+			source = comparison
+		}
 		if policy.BytesPerSecond > 0 && o.Limited != nil && !compare && !slices.ContainsFunc(disks[n+1:], func(c hypervisor.CapturedDisk) bool { return !sends(c) }) {
 			o.Limited() // a comparison reads at full speed
 		}
@@ -289,13 +307,16 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			Epoch: m.Epoch, Limit: limit,
 			Progress: func(at processserver.Progress) {
 				progress(activity, at.Offset, captured.Size())
-				if compare || mode == hypervisor.Full {
+				if followed {
 					bring.carried(at)
 				}
 			},
 		})
-		if err != nil || i < len(m.Disks)-1 { // others may be cut off
+		switch {
+		case err != nil:
 			bring.cutOff()
+		case followed && i < len(m.Disks)-1: // others may be cut off
+			bring.ended(captured.Size(), result.Sequence)
 		}
 		done := DiskOutcome{Key: disk.Key, Mode: mode, Reason: reason, Result: result}
 		if comparison != nil {

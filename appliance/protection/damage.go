@@ -33,6 +33,10 @@ func (p *Protector) damageOf(ctx context.Context, m store.Machine) ([]vault.Dama
 	return all, nil
 }
 
+// toldPlaces is how many damaged places are named of a point: a bad place of the storage
+// may be a thousand blocks of ten thousand points.
+const toldPlaces = 32
+
 // quarantine notes on points which of their bytes cannot be read back.
 func quarantine(points []replication.RecoveryPoint, damage []vault.Damage) {
 	at := make(map[replication.PointID]int, len(points))
@@ -41,13 +45,26 @@ func quarantine(points []replication.RecoveryPoint, damage []vault.Damage) {
 			at[point.ID] = i
 		}
 	}
-	for _, d := range damage {
+	for _, d := range joined(damage) {
 		for _, id := range d.Points {
-			if i, ok := at[id]; ok {
+			if i, ok := at[id]; ok && len(points[i].Damage) < toldPlaces {
 				points[i].Damage = append(points[i].Damage, replication.Damage{Disk: d.Disk, Offset: d.Extent.Offset, Length: d.Extent.Length})
 			}
 		}
 	}
+}
+
+// joined makes one of damage that follows one another on a disk, in the same points.
+func joined(damage []vault.Damage) []vault.Damage {
+	var all []vault.Damage
+	for _, d := range damage {
+		if n := len(all); n > 0 && all[n-1].Disk == d.Disk && all[n-1].Extent.End() == d.Extent.Offset && !d.Map && slices.Equal(all[n-1].Points, d.Points) {
+			all[n-1].Extent.Length += d.Extent.Length
+			continue
+		}
+		all = append(all, d)
+	}
+	return all
 }
 
 // heal mends what the vault is known to have lost of a machine from its disks as they

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/lifecycle"
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
 	"riparo/store"
@@ -97,7 +98,7 @@ func TestADiskThatNoPointHasAnyMoreIsErased(t *testing.T) {
 	names := fillDisks(t, v, ids, size, 3)
 	stays := func(when string) {
 		t.Helper()
-		if err := p.eraseLeft(t.Context(), m); err != nil {
+		if err := p.eraseLeft(t.Context(), m, replication.DefaultPolicy()); err != nil {
 			t.Errorf("%s: %v", when, err)
 		}
 		if _, err := v.State("m.b"); err != nil {
@@ -124,7 +125,7 @@ func TestADiskThatNoPointHasAnyMoreIsErased(t *testing.T) {
 	}
 	stays("no point is without it")
 	m.Disks[0].ID = "m.a"
-	if err := p.eraseLeft(t.Context(), m); err != nil {
+	if err := p.eraseLeft(t.Context(), m, replication.DefaultPolicy()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := v.State("m.b"); !errors.Is(err, replication.ErrUnknownDisk) {
@@ -220,6 +221,57 @@ func fillDisks(t *testing.T, v *vault.Vault, ids []replication.DiskID, size int6
 	return names
 }
 
+// TestADiskThatOnlyOldPointsHaveIsErasedWithTheLast: the newest point of a disk cannot be
+// dropped, and one that is of left disks only would stay for ever. Neither retention nor a
+// person gets rid of it otherwise.
+func TestADiskThatOnlyOldPointsHaveIsErasedWithTheLast(t *testing.T) {
+	for name, goes := range map[string]func(p *Protector, m store.Machine, policy replication.Policy, last replication.PointID) error{
+		"by retention": func(p *Protector, m store.Machine, policy replication.Policy, _ replication.PointID) error {
+			if err := p.eraseLeft(t.Context(), m, replication.DefaultPolicy()); err != nil {
+				return err
+			}
+			if _, err := p.sink.State("m.old"); err != nil {
+				t.Errorf("a policy keeps the point, and the disk is gone: %v", err)
+			}
+			policy.Retention = replication.Retention{{Until: time.Nanosecond}}
+			return p.eraseLeft(t.Context(), m, policy)
+		},
+		"by hand": func(p *Protector, m store.Machine, _ replication.Policy, last replication.PointID) error {
+			return p.DeletePoints(t.Context(), m.ID, "anna", []replication.PointID{last}, false)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, s := rooms(t)
+			p := New(Config{Store: s, Vault: v, Log: slog.New(slog.DiscardHandler)})
+			old := fillDisks(t, v, []replication.DiskID{"m.old"}, 4096, 1)
+			mark := func(id replication.DiskID, point replication.PointID) {
+				if _, err := v.Prepare(t.Context(), replication.Disk{ID: id, Machine: "m", Size: 4096}, 1); err != nil {
+					t.Fatal(err)
+				}
+				if err := v.Mark(t.Context(), replication.Mark{Disk: id, Epoch: 1, Sequence: 1, Point: point, Time: time.Now(), Size: 4096, Members: []replication.DiskID{id}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mark("m.new", "new")
+			m := store.Machine{ID: "m", Name: "WEB01", State: lifecycle.Protected, Policy: replication.DefaultPolicy().Name, Disks: []store.Disk{{Key: "old", ID: "m.old", Excluded: true, Removed: true}, {Key: "new", ID: "m.new"}}}
+			if err := s.Update(func(tx *store.Tx) error {
+				return errors.Join(tx.Policies().Put(store.Policy{Policy: replication.DefaultPolicy()}), tx.Machines().Put(m))
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := goes(p, m, replication.DefaultPolicy(), old[0]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := v.State("m.old"); !errors.Is(err, replication.ErrUnknownDisk) {
+				t.Errorf("its last point went, and the disk: %v; want it erased", err)
+			}
+			if points, err := p.Points(m); err != nil || len(points) != 1 || points[0].ID != "new" {
+				t.Errorf("the machine has %v, %v", points, err)
+			}
+		})
+	}
+}
+
 // TestAPointWhoseCycleDidNotEndIsLockedByTheNext: a policy's promise holds for it too, and
 // for none from before the policy.
 func TestAPointWhoseCycleDidNotEndIsLockedByTheNext(t *testing.T) {
@@ -227,9 +279,10 @@ func TestAPointWhoseCycleDidNotEndIsLockedByTheNext(t *testing.T) {
 		known  int // the point that the record names, -1 for none
 		locked []bool
 	}{
-		"all cycles ended":     {1, []bool{false, false, true}},
-		"the last did not end": {0, []bool{false, true, true}},
-		"no cycle ended":       {-1, []bool{false, true, true}},
+		"all cycles ended":         {2, []bool{false, false, false, true}},
+		"the last did not end":     {1, []bool{false, false, true, true}},
+		"the last two did not end": {0, []bool{false, true, true, true}},
+		"no cycle ended":           {-1, []bool{false, false, true, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := vault.Open(t.Context(), vfs.OS(), t.TempDir(), vault.Options{Create: true, Plain: true})
@@ -240,17 +293,17 @@ func TestAPointWhoseCycleDidNotEndIsLockedByTheNext(t *testing.T) {
 			p := &Protector{sink: v, log: slog.Default(), now: time.Now}
 			ids := []replication.DiskID{"m.a", "m.b"}
 			m := store.Machine{ID: "m", Disks: []store.Disk{{Key: "a", ID: ids[0]}, {Key: "b", ID: ids[1]}}}
-			points := fillDisks(t, v, ids, 4096, 3)
+			points := fillDisks(t, v, ids, 4096, 4)
 			if c.known >= 0 {
 				m.LastPoint = &replication.RecoveryPoint{ID: points[c.known]}
 			}
-			before := map[string]replication.DiskState{"a": {Point: points[1]}, "b": {Point: points[1]}}
-			if err := p.lock(t.Context(), m, points[2], ids, before, replication.Policy{LockFor: time.Hour}); err != nil {
+			before := map[string]replication.DiskState{"a": {Point: points[2]}, "b": {Point: points[2]}}
+			if err := p.lock(t.Context(), m, points[3], ids, before, replication.Policy{LockFor: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
 			for _, id := range ids {
 				has, err := v.Points(id)
-				if err != nil || len(has) != 3 {
+				if err != nil || len(has) != 4 {
 					t.Fatal(has, err)
 				}
 				for i, point := range has {

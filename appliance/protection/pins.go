@@ -192,6 +192,9 @@ func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, 
 	if err := p.drop(ctx, m, wanted); err != nil {
 		return err
 	}
+	if err := p.dropLast(ctx, m, wanted); err != nil {
+		return err
+	}
 	_, err = p.Change(id, func(m *store.Machine) error {
 		m.Pins = slices.DeleteFunc(m.Pins, func(pin store.Pin) bool { return slices.Contains(wanted, pin.Point) })
 		if m.Alarm != nil && slices.Contains(wanted, m.Alarm.LastClean) {
@@ -201,6 +204,27 @@ func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, 
 	}, store.Event{Severity: store.SeverityWarning, Code: "points.deleted", Text: fmt.Sprintf("%d recovery points were deleted by %s: %s", len(wanted), actor, named(len(wanted), func(i int) string { return string(wanted[i]) })),
 		Args: map[string]string{"count": fmt.Sprint(len(wanted)), "actor": actor}})
 	return err
+}
+
+// dropLast erases the disks of m that have no other points than those wanted away: the last
+// point of a disk goes with it.
+func (p *Protector) dropLast(ctx context.Context, m store.Machine, wanted []replication.PointID) error {
+	last := func(d store.Disk) bool {
+		points, err := p.sink.Points(d.ID)
+		return d.Excluded && err == nil && len(points) > 0 && allIn(wanted, points)
+	}
+	if !slices.ContainsFunc(m.Disks, last) {
+		return nil
+	}
+	release, err := p.Hold(ctx, m.ID)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if m, err = p.known(m.ID); err != nil {
+		return err
+	}
+	return p.eraseWithout(ctx, m, wanted)
 }
 
 // lockedProblem is a point that nobody can delete before its time.

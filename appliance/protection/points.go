@@ -129,9 +129,18 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 	if err != nil {
 		return err
 	}
+	drop, err := p.due(m, policy)
+	if err != nil || len(drop) == 0 {
+		return err
+	}
+	return p.drop(ctx, m, drop)
+}
+
+// due are the points of a machine that its policy lets go, but for those that are kept.
+func (p *Protector) due(m store.Machine, policy replication.Policy) ([]replication.PointID, error) {
 	points, err := p.Points(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// A clock that was set forward makes no point older than it is: the vault knows how
 	// much time has passed.
@@ -139,21 +148,27 @@ func (p *Protector) Prune(ctx context.Context, id replication.MachineID) error {
 	if trusted := p.sink.TrustedTime(); trusted.Before(now) {
 		now = trusted
 	}
-	drop := policy.Retention.Drop(points, now)
-	drop = slices.DeleteFunc(drop, func(point replication.PointID) bool { return kept(m, points, point) })
-	if len(drop) == 0 {
-		return nil
-	}
-	return p.drop(ctx, m, drop)
+	drop := policy.Retention.DropInOrder(points, now)
+	return slices.DeleteFunc(drop, func(point replication.PointID) bool { return kept(m, points, point) }), nil
 }
 
-// eraseLeft erases the disks that left the machine, or are excluded, once retention has let
-// go of the last point that has them: no point can bring them back. No cycle of m may be
-// under way, which could have taken one of them in again.
-func (p *Protector) eraseLeft(ctx context.Context, m store.Machine) error {
+// eraseLeft erases the disks that left the machine, or are excluded, once retention lets go
+// of the last point that has them, which cannot be dropped as others are: no point can bring
+// them back. No cycle of m may be under way, which could have taken one of them in again.
+func (p *Protector) eraseLeft(ctx context.Context, m store.Machine, policy replication.Policy) error {
 	if !slices.ContainsFunc(m.Disks, func(d store.Disk) bool { return d.Excluded }) {
 		return nil
 	}
+	going, err := p.due(m, policy)
+	if err != nil {
+		going = nil // whoever retention goes for, it is not known now
+	}
+	return p.eraseWithout(ctx, m, going)
+}
+
+// eraseWithout erases the disks of m that are not protected and that no point has but those
+// that are going.
+func (p *Protector) eraseWithout(ctx context.Context, m store.Machine, going []replication.PointID) error {
 	var left []store.Disk
 	for _, d := range m.Disks {
 		points, err := p.sink.Points(d.ID)
@@ -161,7 +176,7 @@ func (p *Protector) eraseLeft(ctx context.Context, m store.Machine) error {
 		case errors.Is(err, replication.ErrUnknownDisk):
 		case err != nil:
 			return nil // nobody knows which points are complete
-		case d.Excluded && len(points) == 0:
+		case d.Excluded && allIn(going, points):
 			left = append(left, d)
 		case !d.Excluded && len(points) == 0:
 			return nil // the first point that is without them is still to come
@@ -180,6 +195,11 @@ func (p *Protector) eraseLeft(ctx context.Context, m store.Machine) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// allIn is whether all points are among those named.
+func allIn(names []replication.PointID, points []replication.RecoveryPoint) bool {
+	return !slices.ContainsFunc(points, func(p replication.RecoveryPoint) bool { return !slices.Contains(names, p.ID) })
 }
 
 // drop lets points of a machine go on all its disks.

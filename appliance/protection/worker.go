@@ -198,8 +198,8 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	} else if now.Sub(w.pruned) >= pruneEvery {
 		w.pruned = now
 		err := w.p.Prune(ctx, w.id)
-		if m, _, readErr := w.p.machine(w.id); readErr == nil {
-			err = errors.Join(err, w.p.eraseLeft(ctx, m))
+		if m, policy, readErr := w.p.machine(w.id); readErr == nil {
+			err = errors.Join(err, w.p.eraseLeft(ctx, m, policy))
 		}
 		if err != nil {
 			w.p.log.Warn("what retention lets go was not removed; it is tried again", "machine", w.id, "error", err)

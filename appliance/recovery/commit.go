@@ -117,7 +117,7 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	held, err := r.heldLater(point)
+	held, err := r.heldLater(m, point)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 	}
 	w.Evidence("recovery point", string(point.ID))
 	if held {
-		w.Evidence("later points", "some are locked or pinned: they stay, and the replica is compared with the newest")
+		w.Evidence("later points", "some are locked or pinned, or the last clean one is among them: they stay, and the replica is compared with the newest")
 	}
 	_, err = r.change(w, func(m *store.Machine) error {
 		m.Direction = lifecycle.Reverse
@@ -153,15 +153,18 @@ func (r *Recovery) rewind(ctx context.Context, w *jobs.Work) error {
 }
 
 // heldLater reports whether a point that came after this one may not go: it is locked or
-// pinned.
-func (r *Recovery) heldLater(point replication.RecoveryPoint) (bool, error) {
+// pinned, or it is or may turn out to be the last clean one.
+func (r *Recovery) heldLater(m store.Machine, point replication.RecoveryPoint) (bool, error) {
+	held := func(p replication.RecoveryPoint) bool {
+		return p.Locked || p.Pinned || m.CleanPoint == p.ID || m.Alarm != nil && m.Alarm.LastClean == p.ID
+	}
 	for _, disk := range point.Disks {
 		points, err := r.vault.Points(disk)
 		if err != nil {
 			return false, fmt.Errorf("points of disk %s: %w", disk, err)
 		}
 		later := points[slices.IndexFunc(points, func(p replication.RecoveryPoint) bool { return p.ID == point.ID })+1:]
-		if slices.ContainsFunc(later, func(p replication.RecoveryPoint) bool { return p.Locked || p.Pinned }) {
+		if slices.ContainsFunc(later, held) {
 			return true, nil
 		}
 	}

@@ -199,7 +199,11 @@ func (b *blocks) fetch(e *entry, stored []byte) (err error) {
 	return nil
 }
 
+// damaged is the problem of a block that cannot be read, but for a shortage, which passes.
 func (b *blocks) damaged(e *entry, err error) error {
+	if vfs.Short(err) {
+		return fmt.Errorf("read disk %s: %w", b.disk, err)
+	}
 	return damagedProblem(b.disk, replication.Extent{Offset: e.offset - int64(e.inner), Length: int64(e.plain)}, e.segment, int64(e.position), err)
 }
 

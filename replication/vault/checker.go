@@ -142,12 +142,18 @@ func (c *diskCheck) finish(ctx context.Context, report *VerifyReport) error {
 	}
 	report.add(c.report)
 	c.disk.remember(c.bad)
+	var list []*finding
 	for _, b := range c.bad {
 		f, err := c.disk.assess(ctx, finding{badBlock: b})
 		if err != nil {
 			return err
 		}
-		damage := f.damage(c.disk.id)
+		list = append(list, &f)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	for _, damage := range c.disk.told(list) {
 		damage.Harmless = !damage.Head && len(damage.Points) == 0
 		report.Damage = append(report.Damage, damage)
 	}

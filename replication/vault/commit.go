@@ -122,8 +122,8 @@ func (d *disk) room() error {
 	if d.trouble == nil || d.memory.entries < maxUnwritten*d.vault.options.memoryEntries {
 		return nil
 	}
-	if d.leading {
-		return nil
+	if d.leading { // by whoever tries it just now, or makes it worse
+		return writeProblem(d.id, d.trouble)
 	}
 	d.leading = true
 	d.mu.Unlock()
@@ -151,6 +151,10 @@ func staleEpoch(id replication.DiskID, got, want replication.Epoch) error {
 func (d *disk) commit() {
 	d.leading = true
 	defer d.follow()
+	if d.broken != nil {
+		d.refuse(d.broken)
+		return
+	}
 	now := d.vault.now().UnixNano()
 	var group []*pending
 	var drafts []*draft
@@ -189,16 +193,13 @@ func (d *disk) commit() {
 	for _, p := range group {
 		if err == nil {
 			if err = d.apply(&p.record); err != nil {
-				d.broken = brokenProblem(d.id, err)
+				d.fail(brokenProblem(d.id, err))
 				err = d.broken
 			}
 		}
 		p.finish(d, err)
 	}
 	if d.broken != nil {
-		for _, p := range d.queue {
-			p.finish(d, d.broken)
-		}
 		return
 	}
 	if !d.memoryFull() {

@@ -235,6 +235,37 @@ func TestALostRecordIsNeverPassedOver(t *testing.T) {
 	}
 }
 
+// TestWhatIsLostDiffers: a disk is sent as a whole then, which makes the point behind which
+// it is healed. Without, no comparison of it would ever come to an end.
+func TestWhatIsLostDiffers(t *testing.T) {
+	_, s := lostRecord(t)
+	j, err := s.vault.Judge(t.Context(), "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	for _, content := range [][]byte{s.head[:300_000], nil} {
+		if list, err := j.Differ(t.Context(), replication.Extent{Length: 300_000}, content); err != nil || len(list) != 1 || list[0].Length != 300_000 {
+			t.Errorf("%d bytes: %v differs, %v; want all of it", len(content), list, err)
+		}
+	}
+	s.write(replication.Change{Extent: replication.Extent{Length: 300_000}, Data: s.head})
+	s.mark()
+	if _, _, err := s.vault.HealFound(t.Context(), "d", sourceOf(s.head)); err != nil {
+		t.Fatal(err)
+	}
+	s.mark() // the one behind which it was healed is not trusted
+	s.shows("p00005", s.head)
+	again, err := s.vault.Judge(t.Context(), "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if list, err := again.Differ(t.Context(), replication.Extent{Length: 300_000}, s.head); err != nil || len(list) > 0 {
+		t.Errorf("healed: %v differs, %v", list, err)
+	}
+}
+
 func TestHealComparesTheWholeHeadAfterALostRecord(t *testing.T) {
 	disk, s := lostRecord(t)
 	if st, err := s.vault.State("d"); err != nil || st.Sequence != s.sequence {
@@ -504,4 +535,44 @@ func TestOneSickDiskDoesNotTakeTheOthersAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	newSender(t, a.vault, "b", 10).write(change(0, 10, 1))
+}
+
+// TestWhatWaitsWhenTheLogFailsIsRefused: the log may take it after all, and the next opening
+// does not find what is behind the place of the failure.
+func TestWhatWaitsWhenTheLogFailsIsRefused(t *testing.T) {
+	disk := vfs.NewSim(8)
+	v := open(t, disk, "v", Options{})
+	s := newSender(t, v, "d", 100_000)
+	s.write(change(0, 50_000, 1))
+	s.mark()
+	d := v.disks["d"]
+	for name, fail := range map[string]func(error){
+		"while it is written for the vault": func(err error) { d.failed(err) },
+		"before the one who waits leads":    func(err error) { d.broken = brokenProblem("d", err) },
+	} {
+		d.mu.Lock()
+		if err := d.lead(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d.mu.Unlock()
+		ended := make(chan error)
+		b := s.batch(change(0, 1000, 2))
+		s.sequence--
+		go func() { ended <- v.Write(t.Context(), b) }()
+		for waits := false; !waits; {
+			d.mu.Lock()
+			waits = d.queue[b.Sequence] != nil
+			d.mu.Unlock()
+		}
+		d.mu.Lock()
+		fail(&finalError{vfs.ErrIO})
+		d.follow()
+		d.mu.Unlock()
+		if err := <-ended; !hasCode(err, CodeBroken) {
+			t.Errorf("%s: %v, want %s", name, err, CodeBroken)
+		}
+		d.mu.Lock()
+		d.broken = nil
+		d.mu.Unlock()
+	}
 }

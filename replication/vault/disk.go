@@ -168,7 +168,7 @@ func (d *disk) write(drafts ...*draft) error {
 	}
 	for _, r := range drafts {
 		if err := d.apply(&r.record); err != nil {
-			d.broken = brokenProblem(d.id, err)
+			d.fail(brokenProblem(d.id, err))
 			return d.broken
 		}
 	}
@@ -184,12 +184,18 @@ func isFinal(err error) bool { _, final := err.(*finalError); return final }
 
 // failed remembers a final failure of the log. The caller holds mu.
 func (d *disk) failed(err error) error {
-	problem := writeProblem(d.id, err)
-	if isFinal(err) {
-		problem = brokenProblem(d.id, err)
-		d.broken = problem
+	if !isFinal(err) {
+		return writeProblem(d.id, err)
 	}
-	return problem
+	d.fail(brokenProblem(d.id, err))
+	return d.broken
+}
+
+// fail makes the disk useless until it is opened again. What waits is refused: the log may
+// take it after all, and what is behind the failure is not found again. The caller holds mu.
+func (d *disk) fail(why error) {
+	d.broken = why
+	d.refuse(why)
 }
 
 func (d *disk) exists() bool {

@@ -44,6 +44,12 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 		return err
 	}
 	defer d.release()
+	v.mu.RLock()
+	closed := v.closed
+	v.mu.RUnlock()
+	if closed { // meanwhile: the folder may be another's by now
+		return closedProblem(v.dir)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.still(ctx); err != nil {
@@ -70,7 +76,7 @@ func (v *Vault) Erase(ctx context.Context, id replication.DiskID) error {
 	if !erased {
 		// The next opening finds the marker or not. Until then nothing may be
 		// acknowledged that could be lost with it.
-		d.broken = brokenProblem(id, err)
+		d.fail(brokenProblem(id, err))
 		return fmt.Errorf("erase disk %s: %w", id, err)
 	}
 	d.erased = true

@@ -17,8 +17,32 @@ type finding struct {
 	looked bool
 	turn   uint64 // of the disk when it was looked at
 	upTo   serial // the newest point then
-	points []replication.PointID
-	head   bool // the head needed it then
+	head   bool   // the head needed it then
+	// Points that need a block follow one another, and there may be thousands: these are
+	// the serials of the first and the last of them. Those between may be gone meanwhile.
+	some        bool
+	first, last serial
+}
+
+// need notes that a point needs the block. It comes behind those that were noted.
+func (f *finding) need(p serial) {
+	if !f.some {
+		f.some, f.first = true, p
+	}
+	f.last = p
+}
+
+// of gives which of the points of a disk, in their order, need the block.
+func (f *finding) of(points []*point) (from, to int) {
+	if !f.some {
+		return 0, 0
+	}
+	from, _ = slices.BinarySearchFunc(points, f.first, func(p *point, s serial) int { return cmp.Compare(p.serial, s) })
+	to, there := slices.BinarySearchFunc(points, f.last, func(p *point, s serial) int { return cmp.Compare(p.serial, s) })
+	if there {
+		to++
+	}
+	return from, to
 }
 
 // badBlockOf is the block that e refers to.
@@ -51,13 +75,9 @@ func (v *Vault) Found(ctx context.Context, id replication.DiskID) ([]Damage, err
 	if err != nil {
 		return nil, err
 	}
-	found, err := d.assessed(ctx)
+	_, list, err := d.assessed(ctx)
 	if err != nil {
 		return nil, err
-	}
-	var list []Damage
-	for _, f := range found {
-		list = append(list, f.damage(id))
 	}
 	report := VerifyReport{Damage: list}
 	c := check{disk: d, report: &report}
@@ -73,13 +93,9 @@ func (v *Vault) Found(ctx context.Context, id replication.DiskID) ([]Damage, err
 	return report.Damage, nil
 }
 
-func (f *finding) damage(id replication.DiskID) Damage {
-	return Damage{Disk: id, Extent: f.row.extent, Points: slices.Clone(f.points), Head: f.head, Segment: f.segment, Offset: int64(f.position), Reason: f.reason.Error()}
-}
-
-// assessed gives the findings that somebody needs, by their place on the disk, and
-// forgets the others.
-func (d *disk) assessed(ctx context.Context) ([]*finding, error) {
+// assessed gives the findings that somebody needs, by their place on the disk, and what is
+// to be told of each; it forgets the others. What is told shares the names of points.
+func (d *disk) assessed(ctx context.Context) ([]*finding, []Damage, error) {
 	d.mu.Lock()
 	known := slices.Collect(maps.Values(d.damaged))
 	d.mu.Unlock()
@@ -87,10 +103,11 @@ func (d *disk) assessed(ctx context.Context) ([]*finding, error) {
 	for _, f := range known {
 		fresh, err := d.assess(ctx, *f)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		needed := fresh.head || len(fresh.points) > 0
 		d.mu.Lock()
+		from, to := fresh.of(d.points)
+		needed := fresh.head || from < to
 		if d.damaged[f.location] != nil { // not healed meanwhile
 			d.damaged[f.location] = &fresh
 			if !needed {
@@ -103,7 +120,27 @@ func (d *disk) assessed(ctx context.Context) ([]*finding, error) {
 		}
 	}
 	slices.SortFunc(list, func(a, b *finding) int { return cmp.Compare(a.row.extent.Offset, b.row.extent.Offset) })
-	return list, nil
+	if len(list) == 0 {
+		return nil, nil, nil
+	}
+	return list, d.told(list), nil
+}
+
+// told is what is to be told of findings. Their points are parts of one list.
+func (d *disk) told(list []*finding) []Damage {
+	d.mu.Lock()
+	points := slices.Clone(d.points)
+	d.mu.Unlock()
+	ids := make([]replication.PointID, len(points))
+	for i := range points {
+		ids[i] = points[i].id
+	}
+	all := make([]Damage, len(list))
+	for i, f := range list {
+		from, to := f.of(points)
+		all[i] = Damage{Disk: d.id, Extent: f.row.extent, Points: ids[from:to:to], Head: f.head, Segment: f.segment, Offset: int64(f.position), Reason: f.reason.Error()}
+	}
+	return all
 }
 
 // assess finds out which points need a damaged block. What was looked at before is
@@ -130,21 +167,25 @@ func (d *disk) assess(ctx context.Context, f finding) (finding, error) {
 
 func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 	d.mu.Lock()
-	points, turn := slices.Clone(d.points), d.turn
+	turn, n := d.turn, len(d.points)
+	if f.looked && f.turn == turn && (!f.head || n == 0 || d.points[n-1].serial <= f.upTo) {
+		d.mu.Unlock()
+		if !f.head {
+			return f, nil
+		}
+		var err error
+		f.head, err = d.needsBlock(ctx, "", f.badBlock)
+		return f, err
+	}
+	points := slices.Clone(d.points)
 	d.mu.Unlock()
-	if !f.looked || f.turn != turn {
-		f.points, f.head, f.upTo = nil, true, 0
-	}
-	there := make(map[replication.PointID]bool, len(points))
-	for _, p := range points {
-		there[p.id] = true
-	}
-	f.points = slices.DeleteFunc(slices.Clone(f.points), func(id replication.PointID) bool { return !there[id] })
 	first := !f.looked || f.turn != turn
+	if first {
+		f.some, f.head, f.upTo = false, true, 0
+	}
 	f.looked, f.turn = true, turn
 	if first && len(points) > 0 {
-		// Points that need a block follow one another. If the head needs it too, they are
-		// the last ones, of which there may be thousands.
+		// If the head needs it too, they are the last ones.
 		needed, err := d.needsBlock(ctx, "", f.badBlock)
 		if err != nil {
 			return f, err
@@ -154,10 +195,11 @@ func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 			from, err = firstOf(len(points), func(i int) (bool, error) { return d.needsBlock(ctx, points[i].id, f.badBlock) })
 		}
 		if needed && err == nil {
-			for _, p := range points[from:] {
-				f.points = append(f.points, p.id)
-			}
 			f.upTo = points[len(points)-1].serial
+			if from < len(points) {
+				f.need(points[from].serial)
+				f.need(f.upTo)
+			}
 			return f, nil
 		}
 		if err != nil && !errors.Is(err, replication.ErrUnknownPoint) { // dropped meanwhile
@@ -176,8 +218,8 @@ func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 			return f, err
 		}
 		if need {
-			f.points = append(f.points, p.id)
-		} else if !first || len(f.points) > 0 {
+			f.need(p.serial)
+		} else if !first || f.some {
 			f.head = false
 		}
 		f.upTo = p.serial

@@ -84,12 +84,12 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 	if err := d.couldBe(source); err != nil {
 		return nil, nil, err
 	}
-	found, err := d.assessed(ctx)
+	found, told, err := d.assessed(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
 	}
-	for _, f := range found {
-		damage := f.damage(id)
+	for i, f := range found {
+		damage := told[i]
 		same, err := d.healBlock(ctx, f.badBlock, damage.Head, source)
 		if err != nil {
 			return healed, left, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // named looks at the blocks that maps name where no record was verified.
@@ -23,6 +24,7 @@ type named struct {
 	blocks blocks
 	looked map[location]bool
 	bad    []badBlock
+	failed error // what could not be looked at, for a shortage
 	plain  [blockBytes]byte
 }
 
@@ -77,7 +79,12 @@ func (n *named) entry(e entry) {
 		return
 	}
 	n.looked[e.location()] = true
-	if err := n.read(&e); err != nil {
+	err := n.read(&e)
+	switch {
+	case err == nil:
+	case vfs.Short(err):
+		n.failed = errors.Join(n.failed, err)
+	default:
 		n.bad = append(n.bad, badBlockOf(&e, err))
 	}
 }
@@ -103,13 +110,19 @@ func (n *named) read(e *entry) error {
 // needed leaves of the damaged blocks those that a point or the head needs: a map may name
 // what went long ago.
 func (n *named) needed(ctx context.Context) ([]badBlock, error) {
+	if n.failed != nil {
+		return nil, n.failed
+	}
 	var list []badBlock
 	for _, b := range n.bad {
 		f, err := n.disk.assess(ctx, finding{badBlock: b})
 		if err != nil {
 			return nil, err
 		}
-		if f.head || len(f.points) > 0 {
+		n.disk.mu.Lock()
+		from, to := f.of(n.disk.points)
+		n.disk.mu.Unlock()
+		if f.head || from < to {
 			list = append(list, b)
 		}
 	}

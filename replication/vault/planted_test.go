@@ -187,7 +187,7 @@ var plantedBugs = []plantedBug{
 	{"an old data key goes while a segment needs it", "rotate.go", `if err := d.keysOfSegment(n, used); err != nil {`, `if err := error(nil); err != nil {`, ""},
 	{"the old key of the vault goes while a disk needs it", "rotate.go", `if err != nil || !known {`, `if _ = known; err != nil {`, "TestKeysThatAreLostAreToldAndTakeNothingElseAlong"},
 	{"a copy of erased keys stays until the end", "keyfile.go", `[]string{keysName, keysCopyName, keysName + temporarySuffix`, `[]string{keysName, keysName + temporarySuffix`, "TestErasingGoesOnAfterAPowerCut"},
-	{"a verification goes by the log alone", "named.go", `if err := n.read(&e); err != nil {`, `if err := n.read(&e); false && err != nil {`, "TestAVerificationKnowsHowTheLogGoesOn"},
+	{"a verification goes by the log alone", "named.go", `n.bad = append(n.bad, badBlockOf(&e, err))`, `_ = err`, "TestAVerificationKnowsHowTheLogGoesOn"},
 	{"a verification takes any record with a good checksum", "verify.go", `case known != nil && rec.sum != known.sum, `, `case `, "TestATryThatFailedIsNotTakenForTheRecordThatFollowedIt"},
 	{"a verification does not look how the log goes on", "verify.go", `t.bound && at+rec.size() >= end && rec.sum != t.chain:`, `false:`, "TestAVerificationKnowsHowTheLogGoesOn"},
 	{"the scrub goes by the log alone", "scrub.go", `return c.scrubNamed(ctx, sound)`, `return nil`, "TestAVerificationKnowsHowTheLogGoesOn"},

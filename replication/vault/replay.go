@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -105,12 +106,11 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 }
 
 func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
-	for _, g := range s.segments {
-		if g.number == number {
-			return g, true
-		}
+	i, there := slices.BinarySearchFunc(s.segments, number, func(g segmentInfo, n uint32) int { return cmp.Compare(g.number, n) })
+	if !there {
+		return segmentInfo{}, false
 	}
-	return segmentInfo{}, false
+	return s.segments[i], true
 }
 
 // segment reads the records of the segment there[i] into the state.
@@ -234,7 +234,7 @@ func (r *replayer) closeUpTo(to serial) {
 // as far as the tiles do not know them.
 func (r *replayer) missingSegments() {
 	for i, g := range r.segments {
-		if slices.Contains(r.there, g.number) {
+		if _, there := slices.BinarySearch(r.there, g.number); there {
 			continue
 		}
 		to := r.base

@@ -78,8 +78,12 @@ func (v *Vault) TrustedTime() time.Time {
 	return v.clock.now()
 }
 
-// ClockState tells whether somebody should look at the clock.
+// ClockState tells whether somebody should look at the clock. Who asks now and then lets
+// the time be saved: where nothing is dropped or locked for long, nobody else does.
 func (v *Vault) ClockState() ClockState {
+	if v.writable() == nil {
+		v.clock.keep(false) // a vault that cannot be written says so itself
+	}
 	wall := v.wall()
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // VerifyOptions say what is verified.
@@ -159,7 +160,7 @@ func (c *check) begin(ctx context.Context) (numbers []uint32, tails map[uint32]t
 	c.report.Disks++
 	c.report.Points += points
 	for _, g := range segments {
-		if !slices.Contains(numbers, g.number) {
+		if _, there := slices.BinarySearch(numbers, g.number); !there {
 			c.damaged(g.number, 0, errors.New("the segment is missing"))
 		}
 	}
@@ -221,7 +222,9 @@ func (c *check) derived(ctx context.Context, sound map[uint32][]replication.Exte
 	for _, m := range files {
 		if err := context.Cause(ctx); err != nil {
 			errs = append(errs, err)
-		} else if n, err := c.mapFile(m, named); err != nil {
+		} else if n, err := c.mapFile(m, named); vfs.Short(err) {
+			errs = append(errs, err)
+		} else if err != nil {
 			c.repeated(0, 0, d.distrust(err)) // an opening does not look at every page
 		} else {
 			c.report.Bytes += n
@@ -269,6 +272,9 @@ func (c *check) segment(ctx context.Context, k *checker, number uint32, t tail) 
 	r, err := openSegment(c.disk.vault.fs, c.disk.folder, number)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // dead, and deleted since
+	}
+	if vfs.Short(err) {
+		return err
 	}
 	if err != nil {
 		c.damaged(number, 0, err)

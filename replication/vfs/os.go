@@ -150,6 +150,10 @@ func (f *osFile) Size() (int64, error) {
 	return fi.Size(), nil
 }
 
+// Short is whether an error tells of something that the process or the system lacks at the
+// moment, as room for one more open file. It says nothing about the file.
+func Short(err error) bool { return short(err) }
+
 // changeError makes what the system says of a disk that is full, or takes no changes,
 // recognizable as ErrNoSpace and ErrReadOnly.
 func changeError(err error) error {

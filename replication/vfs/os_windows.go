@@ -49,6 +49,11 @@ func noSpace(err error) bool {
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED)
 }
 
+func short(err error) bool {
+	return errors.Is(err, windows.ERROR_TOO_MANY_OPEN_FILES) || errors.Is(err, windows.ERROR_NOT_ENOUGH_MEMORY) ||
+		errors.Is(err, windows.ERROR_OUTOFMEMORY) || errors.Is(err, windows.ERROR_NO_SYSTEM_RESOURCES)
+}
+
 func isReadOnly(err error) bool { return errors.Is(err, windows.ERROR_WRITE_PROTECT) }
 
 func space(name string) (Space, error) {

@@ -60,7 +60,7 @@ The newest point is always kept, whatever its age.`,
 					if err != nil {
 						return err
 					}
-					drop := olderOf(points, rules.Drop(points, time.Now()))
+					drop := due(rules, points, v.TrustedTime())
 					if err := v.Drop(c.Context(), d.Disk.ID, drop); err != nil {
 						return err
 					}
@@ -86,15 +86,16 @@ The newest point is always kept, whatever its age.`,
 	return c
 }
 
-// olderOf takes the newest of a disk's points out of those that rules let go. By the
-// clock it need not be the newest, for clocks jump; the vault keeps it, and would drop
-// none of the others for its sake.
-func olderOf(points []replication.RecoveryPoint, drop []replication.PointID) []replication.PointID {
-	if len(points) == 0 {
-		return drop
+// due are the points of a disk, in the vault's order, that rules let go by the time that
+// the vault trusts: a clock that was set forward makes none older.
+func due(rules replication.Retention, points []replication.RecoveryPoint, trusted time.Time) []replication.PointID {
+	now := time.Now()
+	if trusted.Before(now) {
+		now = trusted
 	}
-	newest := points[len(points)-1].ID
-	return slices.DeleteFunc(drop, func(id replication.PointID) bool { return id == newest })
+	newestFirst := slices.Clone(points)
+	slices.Reverse(newestFirst)
+	return rules.DropInOrder(newestFirst, now)
 }
 
 // machineProblem refuses to do by hand what an appliance does for its machines.
