@@ -230,6 +230,31 @@ func TestACanceledFailbackEndsWhenTheSiteIsLostInItsMidst(t *testing.T) {
 }
 
 // TestAReverseReplicationKeepsLockedPointsThatCameLater: a failover to a point before those
+// TestAReverseReplicationKeepsTheLastCleanPoint: while an alarm stands, it goes by nobody's
+// word but by two administrators'.
+func TestAReverseReplicationKeepsTheLastCleanPoint(t *testing.T) {
+	th, _ := labbed(t, appliance.Config{Data: t.TempDir()}, replication.DefaultPolicy())
+	var points []replication.RecoveryPoint
+	th.until("there are three points", func() (enough bool) {
+		var err error
+		points, err = th.a.Points(t.Context(), th.id)
+		return err == nil && len(points) >= 3
+	})
+	clean, older := points[0].ID, points[len(points)-1].ID
+	if _, err := th.a.Rooms().Protection.Change(th.id, func(m *store.Machine) error {
+		m.Alarm = &store.Alarm{LastClean: clean}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	th.ask(api.Request{Verb: lifecycle.UnplannedFailover, Point: older})
+	th.ask(api.Request{Verb: lifecycle.Commit})
+	th.ask(api.Request{Verb: lifecycle.ReverseReplicate})
+	if points, err := th.a.Points(t.Context(), th.id); err != nil || !has(points, clean) {
+		t.Errorf("point %s, the last clean one, is gone: %v", clean, err)
+	}
+}
+
 // that are locked is what locks are for. They stay, and the replica is compared.
 func TestAReverseReplicationKeepsLockedPointsThatCameLater(t *testing.T) {
 	policy := replication.DefaultPolicy()

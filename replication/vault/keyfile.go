@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // Names of the two copies of a file of wrapped keys. Without these keys the data is
@@ -207,7 +208,7 @@ func (v *Vault) checkKeys(dir string, damaged func(err error, lost bool)) (read 
 		if err == nil {
 			_, err = parseKeyFile(p)
 		}
-		if err != nil {
+		if err != nil && !vfs.Short(err) {
 			bad = append(bad, fmt.Errorf("file %s: %w", name, err))
 		}
 		read += int64(len(p))

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -342,6 +343,29 @@ func TestAVaultThatWasOpenForLongBelievesOneDay(t *testing.T) {
 	c.wall = before.Round(0).Add(3 * step)
 	if st := v.ClockState(); !st.Trusted.Equal(c.wall) {
 		t.Errorf("after %s more: %+v, want %s", step, st, c.wall)
+	}
+}
+
+// TestTheTimeIsSavedThoughNothingIsDropped: who asks for it sees to that. Without, a computer
+// that starts with a clock that is ahead after a power cut would be believed.
+func TestTheTimeIsSavedThoughNothingIsDropped(t *testing.T) {
+	c := newLockedTime()
+	v := c.boot(t, t.TempDir(), nil)
+	s := newSender(t, v, "d", 5000)
+	s.write(change(0, 500, 1))
+	s.mark()
+	saved := func() bool {
+		_, err := v.fs.Stat(filepath.Join(v.dir, clockName))
+		return err == nil
+	}
+	v.ClockState()
+	if saved() {
+		t.Error("it is saved at once")
+	}
+	c.pass(clockSave + time.Second)
+	v.ClockState()
+	if !saved() {
+		t.Error("an hour later it is not saved")
 	}
 }
 

@@ -73,7 +73,9 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 			return report, fmt.Errorf("verify: %w", err)
 		}
 	}
-	if p, err := v.readFile(filepath.Join(v.dir, headerName), headerSize); err != nil {
+	if p, err := v.readFile(filepath.Join(v.dir, headerName), headerSize); vfs.Short(err) {
+		return report, fmt.Errorf("verify: %w", err)
+	} else if err != nil {
 		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
 	} else if err := new(Vault).parseHeader(p); err != nil {
 		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
@@ -236,6 +238,8 @@ func (c *check) derived(ctx context.Context, sound map[uint32][]replication.Exte
 		if _, err := parseCatalog(p, d.log.tag, &s); err != nil {
 			c.repeated(0, 0, fmt.Errorf("catalog: %w; it is made anew from the log", err))
 		}
+	} else if vfs.Short(err) {
+		errs = append(errs, err)
 	} else if mapped > 0 {
 		c.repeated(0, 0, fmt.Errorf("catalog: %w; it is made anew from the log", err))
 	}
