@@ -94,8 +94,9 @@ func (v *Vault) Empty() bool { return len(v.list()) == 0 }
 // list gives the disks that exist, sorted by name.
 func (v *Vault) list() []*disk {
 	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return slices.DeleteFunc(inOrder(v.disks), func(d *disk) bool { return !d.exists() })
+	disks := inOrder(v.disks)
+	v.mu.RUnlock() // a disk that is slow to answer keeps none of the others waiting
+	return slices.DeleteFunc(disks, func(d *disk) bool { return !d.exists() })
 }
 
 // measures are what Disks and Usage tell of a disk, and when it was found out.

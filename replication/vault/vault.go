@@ -329,11 +329,11 @@ func (v *Vault) find(id replication.DiskID) (*disk, error) {
 // findAny gives a disk that exists.
 func (v *Vault) findAny(id replication.DiskID) (*disk, error) {
 	v.mu.RLock()
-	defer v.mu.RUnlock()
-	if v.closed {
+	d, closed := v.disks[id], v.closed
+	v.mu.RUnlock()
+	if closed {
 		return nil, closedProblem(v.dir)
 	}
-	d := v.disks[id]
 	if d == nil || !d.exists() {
 		return nil, fmt.Errorf("disk %s: %w", id, replication.ErrUnknownDisk)
 	}
