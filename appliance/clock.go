@@ -35,6 +35,8 @@ func (a *Appliance) watchClock(ctx context.Context) error {
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
 	for {
+		// A vault that cannot be written says so itself.
+		_ = a.vault.KeepTime()
 		if err := a.noteClock(); err != nil {
 			a.log.Error("whether the clock is ahead could not be noted", "error", err)
 		}

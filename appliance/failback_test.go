@@ -229,7 +229,6 @@ func TestACanceledFailbackEndsWhenTheSiteIsLostInItsMidst(t *testing.T) {
 	}
 }
 
-// TestAReverseReplicationKeepsLockedPointsThatCameLater: a failover to a point before those
 // TestAReverseReplicationKeepsTheLastCleanPoint: while an alarm stands, it goes by nobody's
 // word but by two administrators'.
 func TestAReverseReplicationKeepsTheLastCleanPoint(t *testing.T) {
@@ -255,6 +254,7 @@ func TestAReverseReplicationKeepsTheLastCleanPoint(t *testing.T) {
 	}
 }
 
+// TestAReverseReplicationKeepsLockedPointsThatCameLater: a failover to a point before those
 // that are locked is what locks are for. They stay, and the replica is compared.
 func TestAReverseReplicationKeepsLockedPointsThatCameLater(t *testing.T) {
 	policy := replication.DefaultPolicy()

@@ -81,14 +81,18 @@ type RecoveryPoint struct {
 	Locked      bool      `json:"locked,omitempty"`
 	LockedUntil time.Time `json:"locked_until,omitzero"`
 
-	// Damage says which bytes of the point cannot be read back. A point with damage
-	// is never offered as the latest.
+	// Damage says which bytes of the point cannot be read back, [MaxDamage] places at most.
+	// A point with damage is never offered as the latest.
 	Damage []Damage `json:"damage,omitempty"`
 	// Suspect: taken since a disk seems to be encrypted. LastClean: the newest point
 	// before that, kept until a person dismisses the alarm.
 	Suspect   bool `json:"suspect,omitempty"`
 	LastClean bool `json:"last_clean,omitempty"`
 }
+
+// MaxDamage is how many damaged places are named of a point: a bad place of the storage may
+// be a thousand blocks of ten thousand points.
+const MaxDamage = 32
 
 // Damage is a place of a disk that a recovery point cannot give back. Length 0
 // means that the place is not known.

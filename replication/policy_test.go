@@ -26,7 +26,7 @@ func TestRetentionKeepsWhatIsHeldAndTheLastGoodPoint(t *testing.T) {
 	old, pinned, locked, good, damaged := at("old", 90), at("pinned", 80), at("locked", 70), at("good", 60), at("damaged", 50)
 	pinned.Pinned, locked.Locked = true, true
 	damaged.Damage = []Damage{{Disk: "d"}}
-	drop := Retention{{Until: time.Hour}}.Drop([]RecoveryPoint{old, pinned, locked, good, damaged}, now)
+	drop := Retention{{Until: time.Hour}}.Drop([]RecoveryPoint{damaged, good, locked, pinned, old}, now)
 	if len(drop) != 1 || drop[0] != "old" {
 		t.Errorf("drops %v, want only the old one: one is pinned, one locked, one the last that is whole, one the newest", drop)
 	}

@@ -41,30 +41,19 @@ func (r Retention) Check() error {
 	return nil
 }
 
-// Drop chooses from points, in any order, those that the rules let go at now. It
+// Drop chooses from points, newest first in the order in which they were taken, those that
+// the rules let go at now. It
 // always keeps the newest point, the newest one without damage, and what is pinned or
 // locked, and of the points that share an interval it
 // keeps the oldest, but one that is whole before a damaged one, one that is not suspect
 // before one that is, and an application-consistent or clean one before a crash-consistent
-// one. A point from the future counts as new.
+// one.
+//
+// What a wrong clock said is set right by the order. A point is no older than one that was
+// taken before it; and one that bears a time to come is as old as the next one after it that
+// does not, or new. Once that time has come, the points behind it are taken for no older:
+// they stay longer.
 func (r Retention) Drop(points []RecoveryPoint, now time.Time) []PointID {
-	var newest, good RecoveryPoint
-	for _, p := range points {
-		if p.Later(newest) {
-			newest = p
-		}
-		if len(p.Damage) == 0 && p.Later(good) {
-			good = p
-		}
-	}
-	return r.drop(points, newest.ID, good.ID, func(i int) time.Duration { return now.Sub(points[i].Time) })
-}
-
-// DropInOrder chooses like Drop from points of which it is known in which order they were
-// taken: newest first. What a wrong clock said is set right by that. A point is no older
-// than one that was taken before it; and one that bears a time to come is as old as the next
-// one after it that does not.
-func (r Retention) DropInOrder(points []RecoveryPoint, now time.Time) []PointID {
 	if len(points) == 0 {
 		return nil
 	}
@@ -90,20 +79,15 @@ func (r Retention) DropInOrder(points []RecoveryPoint, now time.Time) []PointID 
 		}
 		next = taken[i]
 	}
-	return r.drop(points, points[0].ID, good, func(i int) time.Duration { return now.Sub(taken[i]) })
-}
-
-// drop lets go of points by their ages, but for the newest and the last good one.
-func (r Retention) drop(points []RecoveryPoint, newest, good PointID, age func(i int) time.Duration) []PointID {
 	type slot struct{ rule, interval int64 }
 	kept := map[slot]RecoveryPoint{}
 	var drop []PointID
 	for i, p := range points {
 		// The newest one that is whole is the last good one.
-		if p.ID == newest || p.ID == good || p.Pinned || p.Locked {
+		if i == 0 || p.ID == good || p.Pinned || p.Locked {
 			continue
 		}
-		rule := r.ruleFor(age(i))
+		rule := r.ruleFor(now.Sub(taken[i]))
 		if rule < 0 {
 			drop = append(drop, p.ID)
 			continue

@@ -137,7 +137,11 @@ func alarmBanner(v visit, m store.Machine) *view.Banner {
 func pointSigns(w *view.Words, p replication.RecoveryPoint) []view.Badge {
 	var signs []view.Badge
 	if len(p.Damage) > 0 {
-		signs = append(signs, view.Badge{Tone: view.Bad, Text: w.N("point.damaged", len(p.Damage))})
+		text := w.N("point.damaged", len(p.Damage))
+		if len(p.Damage) >= replication.MaxDamage { // there may be more
+			text = w.T("point.damaged-widely")
+		}
+		signs = append(signs, view.Badge{Tone: view.Bad, Text: text})
 	}
 	if p.Suspect {
 		signs = append(signs, view.Badge{Tone: view.Warn, Text: w.T("point.suspect")})

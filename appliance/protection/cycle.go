@@ -195,7 +195,7 @@ func (p *Protector) lock(ctx context.Context, m store.Machine, point replication
 			}
 			first := slices.IndexFunc(complete, func(q replication.RecoveryPoint) bool { return m.LastPoint != nil && q.ID == m.LastPoint.ID })
 			for i, q := range complete { // in the vault's order
-				if q.ID != point && !q.Locked && (q.ID == before || first >= 0 && i > first) {
+				if q.ID != point && q.LockedUntil.IsZero() && (q.ID == before || first >= 0 && i > first) {
 					points = append(points, q.ID)
 				}
 			}
@@ -207,13 +207,12 @@ func (p *Protector) lock(ctx context.Context, m store.Machine, point replication
 	return nil
 }
 
-// limitOf is the limit of a cycle. Each has what may pass at once anew: that is little
-// beside what passes between two of them.
+// limitOf is the limit of a cycle. Each has what may pass at once anew, so that is little.
 func limitOf(bytesPerSecond int64) *rate.Limiter {
 	if bytesPerSecond == 0 {
 		return rate.NewLimiter(rate.Inf, 0)
 	}
-	return rate.NewLimiter(rate.Limit(bytesPerSecond), max(64<<10, int(bytesPerSecond/4)))
+	return rate.NewLimiter(rate.Limit(bytesPerSecond), max(1, int(bytesPerSecond/4)))
 }
 
 // carry sends what each captured disk has to the sink, one disk at a time, and
@@ -298,7 +297,7 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			comparison = resync.Differences(source, p.sink, disk.ID, &resync.Options{})
 			source = comparison
 		}
-		if policy.BytesPerSecond > 0 && o.Limited != nil && !compare && !slices.ContainsFunc(disks[n+1:], func(c hypervisor.CapturedDisk) bool { return !sends(c) }) {
+		if policy.BytesPerSecond > 0 && o.Limited != nil && !compare && !again && !slices.ContainsFunc(disks[n+1:], func(c hypervisor.CapturedDisk) bool { return !sends(c) }) {
 			o.Limited() // a comparison reads at full speed
 		}
 		activity := activityFor(mode, compare, disk.Key)
@@ -315,7 +314,7 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		switch {
 		case err != nil:
 			bring.cutOff()
-		case followed && i < len(m.Disks)-1: // others may be cut off
+		case followed && n < len(disks)-1: // others may be cut off
 			bring.ended(captured.Size(), result.Sequence)
 		}
 		done := DiskOutcome{Key: disk.Key, Mode: mode, Reason: reason, Result: result}

@@ -33,10 +33,6 @@ func (p *Protector) damageOf(ctx context.Context, m store.Machine) ([]vault.Dama
 	return all, nil
 }
 
-// toldPlaces is how many damaged places are named of a point: a bad place of the storage
-// may be a thousand blocks of ten thousand points.
-const toldPlaces = 32
-
 // quarantine notes on points which of their bytes cannot be read back.
 func quarantine(points []replication.RecoveryPoint, damage []vault.Damage) {
 	at := make(map[replication.PointID]int, len(points))
@@ -47,7 +43,7 @@ func quarantine(points []replication.RecoveryPoint, damage []vault.Damage) {
 	}
 	for _, d := range joined(damage) {
 		for _, id := range d.Points {
-			if i, ok := at[id]; ok && len(points[i].Damage) < toldPlaces {
+			if i, ok := at[id]; ok && len(points[i].Damage) < replication.MaxDamage {
 				points[i].Damage = append(points[i].Damage, replication.Damage{Disk: d.Disk, Offset: d.Extent.Offset, Length: d.Extent.Length})
 			}
 		}
@@ -154,14 +150,8 @@ func damageFinding(damage []vault.Damage) *store.Finding {
 			Effect: "nothing is lost, but what retention lets go of the disk gives no room back",
 			Action: "start the appliance again: the map is made anew from the log; and check the storage under the vault"}
 	}
-	points := map[replication.PointID]bool{}
-	head := false
-	for _, d := range damage {
-		head = head || d.Head
-		for _, id := range d.Points {
-			points[id] = true
-		}
-	}
+	points := pointsOf(damage)
+	head := slices.ContainsFunc(damage, func(d vault.Damage) bool { return d.Head })
 	f := &store.Finding{Code: codeDamaged, Level: string(store.Critical),
 		Cause:  fmt.Sprintf("%d places of the vault are damaged (%s), and %d recovery points need them", len(damage), places(damage), len(points)),
 		Effect: "these points are incomplete there and are not offered as the latest; all others are whole",
@@ -190,15 +180,28 @@ func places(list []vault.Damage) string {
 	})
 }
 
-func pointNames(list []vault.Damage) string {
-	var ids []replication.PointID
+// pointsOf are the points that need what is damaged, each once. Many places are needed by
+// the same ones.
+func pointsOf(list []vault.Damage) (ids []replication.PointID) {
+	known := map[replication.PointID]bool{}
+	var before []replication.PointID
 	for _, d := range list {
+		if slices.Equal(d.Points, before) {
+			continue
+		}
+		before = d.Points
 		for _, id := range d.Points {
-			if !slices.Contains(ids, id) {
+			if !known[id] {
+				known[id] = true
 				ids = append(ids, id)
 			}
 		}
 	}
+	return ids
+}
+
+func pointNames(list []vault.Damage) string {
+	ids := pointsOf(list)
 	if len(ids) == 0 {
 		return "none"
 	}

@@ -192,8 +192,18 @@ func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, 
 	if err := p.drop(ctx, m, wanted); err != nil {
 		return err
 	}
-	if err := p.dropLast(ctx, m, wanted); err != nil {
-		return err
+	lastErr := p.dropLast(ctx, m, wanted)
+	left, err := p.Points(m)
+	if err != nil {
+		return errors.Join(lastErr, err)
+	}
+	there := idsOf(left)
+	if n := len(wanted); slices.ContainsFunc(wanted, func(w replication.PointID) bool { return there[w] }) {
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(w replication.PointID) bool { return there[w] })
+		lastErr = errors.Join(lastErr, replication.Stopf("point.last", "try again later, or leave it to the retention", "%d of these points of %s are the last of a disk, which could not be erased just now", n-len(wanted), m.Name))
+		if len(wanted) == 0 {
+			return lastErr
+		}
 	}
 	_, err = p.Change(id, func(m *store.Machine) error {
 		m.Pins = slices.DeleteFunc(m.Pins, func(pin store.Pin) bool { return slices.Contains(wanted, pin.Point) })
@@ -203,7 +213,7 @@ func (p *Protector) DeletePoints(ctx context.Context, id replication.MachineID, 
 		return nil
 	}, store.Event{Severity: store.SeverityWarning, Code: "points.deleted", Text: fmt.Sprintf("%d recovery points were deleted by %s: %s", len(wanted), actor, named(len(wanted), func(i int) string { return string(wanted[i]) })),
 		Args: map[string]string{"count": fmt.Sprint(len(wanted)), "actor": actor}})
-	return err
+	return errors.Join(lastErr, err)
 }
 
 // dropLast erases the disks of m that have no other points than those wanted away: the last
@@ -224,7 +234,17 @@ func (p *Protector) dropLast(ctx context.Context, m store.Machine, wanted []repl
 	if m, err = p.known(m.ID); err != nil {
 		return err
 	}
-	return p.eraseWithout(ctx, m, wanted)
+	// It may have waited for long.
+	points, err := p.Points(m)
+	if err != nil {
+		return err
+	}
+	stays := func(point replication.RecoveryPoint) bool {
+		return point.Locked || point.Pinned || m.Failover != nil && m.Failover.Point == point.ID || m.Test != nil && m.Test.Point == point.ID
+	}
+	points = slices.DeleteFunc(points, func(point replication.RecoveryPoint) bool { return stays(point) })
+	there := idsOf(points)
+	return p.eraseWithout(ctx, m, slices.DeleteFunc(slices.Clone(wanted), func(w replication.PointID) bool { return !there[w] }))
 }
 
 // lockedProblem is a point that nobody can delete before its time.

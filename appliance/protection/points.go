@@ -148,7 +148,7 @@ func (p *Protector) due(m store.Machine, policy replication.Policy) ([]replicati
 	if trusted := p.sink.TrustedTime(); trusted.Before(now) {
 		now = trusted
 	}
-	drop := policy.Retention.DropInOrder(points, now)
+	drop := policy.Retention.Drop(points, now)
 	return slices.DeleteFunc(drop, func(point replication.PointID) bool { return kept(m, points, point) }), nil
 }
 

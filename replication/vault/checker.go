@@ -96,7 +96,9 @@ func (c *diskCheck) dispatch(ctx context.Context, d *disk, work chan<- func(*che
 		return err
 	}
 	c.lost()
-	c.keys()
+	if err := c.keys(); err != nil {
+		return err
+	}
 	var under sync.WaitGroup // whoever was sent a segment comes to it
 	for _, n := range numbers {
 		part := &check{disk: d, report: &VerifyReport{}}

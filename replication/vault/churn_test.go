@@ -316,6 +316,7 @@ func (c *churn) cycle(bytes int64, thin bool) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	slices.Reverse(points)
 	if err := c.vault.Drop(c.t.Context(), "d", c.rules.Drop(points, c.now)); err != nil {
 		c.t.Fatal(err)
 	}

@@ -242,7 +242,7 @@ func (p *pending) finish(d *disk, err error) {
 }
 
 // refuse ends the waits of all records that are not under way: they were meant for
-// the disk as it was before. The caller holds mu.
+// the disk as it was before, or for a log that takes no more. The caller holds mu.
 func (d *disk) refuse(err error) {
 	d.turn++
 	for _, p := range d.queue {

@@ -38,7 +38,7 @@ type disk struct {
 	damaged      map[location]*finding // blocks found damaged; at most maxDamaged
 	rotten       map[uint32][]Damage   // by segment, what the scrub found damaged that is no block
 	lastMeasures measures
-	turn         uint64 // counts what made waiting records void: Prepare and Rewind
+	turn         uint64 // counts what made waiting records void: Prepare, Rewind, a failure
 	broken       error  // after a failure of the storage; final until reopened
 	erased       bool
 	superseded   bool // it is being opened once more; see roomless.go

@@ -22,11 +22,11 @@ type judge struct{ view *View }
 
 // Judge compares with the head of a disk, unmarked data included. It must be closed.
 //
-// What cannot be read differs: the whole disk, if records of its log are lost. It is healed
+// What is damaged differs: the whole disk, if records of its log are lost. It is healed
 // behind a point, and there is none before all of it was sent.
 func (v *Vault) Judge(ctx context.Context, id replication.DiskID) (replication.Judge, error) {
 	w, err := v.View(ctx, id, "")
-	if unreadable(err) {
+	if p, ok := errors.AsType[*replication.Problem](err); ok && p.Code == CodeDamaged {
 		return stranger{}, nil
 	}
 	if err != nil {
@@ -39,12 +39,6 @@ var (
 	_ replication.Judge = (*judge)(nil)
 	_ replication.Judge = stranger{}
 )
-
-// unreadable is whether what the vault has, or which it is, is damaged.
-func unreadable(err error) bool {
-	p, ok := errors.AsType[*replication.Problem](err)
-	return ok && (p.Code == CodeDamaged || p.Code == CodeIndex)
-}
 
 // stranger judges of a head that nothing is known about.
 type stranger struct{}
@@ -69,9 +63,6 @@ func (j *judge) Differ(ctx context.Context, extent replication.Extent, content [
 		return nil, fmt.Errorf("compare disk %s: %d bytes for extent %s", j.view.disk.id, len(content), extent)
 	}
 	list, err := j.view.resolve(extent.Offset, extent.End())
-	if unreadable(err) {
-		return []replication.Extent{extent}, nil
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -189,26 +189,31 @@ func (v *Vault) destroyKeys(dir string) error {
 }
 
 // keys verifies the files of wrapped keys of the disk.
-func (c *check) keys() {
+func (c *check) keys() error {
 	if c.disk.keys == nil {
-		return
+		return nil
 	}
-	c.report.Bytes += c.disk.vault.checkKeys(c.disk.folder, func(err error, lost bool) {
+	read, err := c.disk.vault.checkKeys(c.disk.folder, func(err error, lost bool) {
 		c.damaged(0, 0, err)
 		c.report.Damage[len(c.report.Damage)-1].Harmless = !lost
 	})
+	c.report.Bytes += read
+	return err
 }
 
 // checkKeys verifies the two copies of a file of wrapped keys, and tells how much it
 // read. Damage to one is mended by the scrub, and when the vault is opened next.
-func (v *Vault) checkKeys(dir string, damaged func(err error, lost bool)) (read int64) {
+func (v *Vault) checkKeys(dir string, damaged func(err error, lost bool)) (read int64, err error) {
 	var bad []error
 	for _, name := range []string{keysName, keysCopyName} {
 		p, err := v.readFile(filepath.Join(dir, name), maxKeysBytes)
 		if err == nil {
 			_, err = parseKeyFile(p)
 		}
-		if err != nil && !vfs.Short(err) {
+		if vfs.Short(err) {
+			return read, err
+		}
+		if err != nil {
 			bad = append(bad, fmt.Errorf("file %s: %w", name, err))
 		}
 		read += int64(len(p))
@@ -220,7 +225,7 @@ func (v *Vault) checkKeys(dir string, damaged func(err error, lost bool)) (read 
 			damaged(fmt.Errorf("%w; it is made anew from its copy by the next scrub, or when the vault is opened next", err), false)
 		}
 	}
-	return read
+	return read, nil
 }
 
 // mendKeyFiles writes the files of wrapped keys anew that are not as they were written,

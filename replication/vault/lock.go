@@ -22,7 +22,7 @@ func (v *Vault) Lock(ctx context.Context, id replication.DiskID, points []replic
 	}
 	// What is known of the time must not be less after a restart.
 	now := v.TrustedTime()
-	if err := v.clock.save(now); err != nil {
+	if err := v.clock.save(now, true); err != nil {
 		return writeProblem(id, err)
 	}
 	v.clock.locked()

@@ -78,12 +78,26 @@ func (v *Vault) TrustedTime() time.Time {
 	return v.clock.now()
 }
 
-// ClockState tells whether somebody should look at the clock. Who asks now and then lets
-// the time be saved: where nothing is dropped or locked for long, nobody else does.
-func (v *Vault) ClockState() ClockState {
-	if v.writable() == nil {
-		v.clock.keep(false) // a vault that cannot be written says so itself
+// KeepTime saves the trusted time if it was not for long: where nothing is dropped or locked,
+// nobody else does. Whoever keeps a vault open calls it now and then.
+func (v *Vault) KeepTime() error {
+	v.mu.RLock()
+	closed := v.closed
+	v.mu.RUnlock()
+	if closed {
+		return closedProblem(v.dir)
 	}
+	if !v.clock.due(false) || v.options.ReadOnly {
+		return nil
+	}
+	v.clock.mu.Lock()
+	now := v.clock.now()
+	v.clock.mu.Unlock()
+	return v.clock.save(now, false)
+}
+
+// ClockState tells whether somebody should look at the clock.
+func (v *Vault) ClockState() ClockState {
 	wall := v.wall()
 	v.clock.mu.Lock()
 	defer v.clock.mu.Unlock()
@@ -126,7 +140,7 @@ func (v *Vault) ConfirmClock(ctx context.Context) error {
 	c.base = wall.Add(-c.uptime())
 	now := c.now()
 	c.mu.Unlock()
-	if err := c.save(now); err != nil {
+	if err := c.save(now, true); err != nil {
 		c.mu.Lock()
 		c.base = before
 		c.mu.Unlock()
@@ -190,8 +204,9 @@ func (c *trustedClock) owed() time.Duration {
 	return max(0, c.lent-earned)
 }
 
-// save makes a time durable: after any restart it is not earlier.
-func (c *trustedClock) save(now time.Time) error {
+// save makes a time durable: after any restart it is not earlier. It may take from the
+// reserve of the vault.
+func (c *trustedClock) save(now time.Time, reserve bool) error {
 	c.saving.Lock()
 	defer c.saving.Unlock()
 	c.mu.Lock()
@@ -209,7 +224,7 @@ func (c *trustedClock) save(now time.Time) error {
 	le.PutUint64(p[24:], uint64(lent))
 	le.PutUint32(p[clockSize-4:], checksum(p[:clockSize-4]))
 	err := c.vault.replaceFile(c.vault.dir, clockName, p)
-	if err != nil && c.vault.spend(err) {
+	if err != nil && reserve && c.vault.spend(err) {
 		err = c.vault.replaceFile(c.vault.dir, clockName, p) // a lock is as small as a mark
 	}
 	if err != nil {
@@ -231,18 +246,24 @@ func (c *trustedClock) locked() {
 // keep saves the time when it was not for clockSave, or in any case at the end of a vault
 // with locks.
 func (c *trustedClock) keep(end bool) error {
+	if !c.due(end) || c.vault.options.ReadOnly {
+		return nil
+	}
 	c.mu.Lock()
+	now := c.now()
+	c.mu.Unlock()
+	return c.save(now, true)
+}
+
+func (c *trustedClock) due(end bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	now, last := c.now(), c.saved
 	if last.IsZero() {
 		last = c.base
 	}
 	passed := now.Sub(last)
-	due := passed > clockSave || end && c.locks && passed > 0
-	c.mu.Unlock()
-	if !due || c.vault.options.ReadOnly {
-		return nil
-	}
-	return c.save(now)
+	return passed > clockSave || end && c.locks && passed > 0
 }
 
 func parseClock(p []byte, id vaultID) (at int64, lent time.Duration, ok bool) {

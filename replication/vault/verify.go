@@ -81,9 +81,12 @@ func (v *Vault) Verify(ctx context.Context, o VerifyOptions) (VerifyReport, erro
 		report.Damage = append(report.Damage, Damage{Reason: fmt.Sprintf("file %s: %v; it is made anew when the vault is opened next", headerName, err), Harmless: true})
 	}
 	if v.keys != nil {
-		v.checkKeys(v.dir, func(err error, lost bool) {
+		_, err := v.checkKeys(v.dir, func(err error, lost bool) {
 			report.Damage = append(report.Damage, Damage{Reason: err.Error(), Harmless: !lost})
 		})
+		if err != nil {
+			return report, fmt.Errorf("verify: %w", err)
+		}
 	}
 	_, err := v.verifyDisks(ctx, disks, &report, func(done int64) {
 		if o.Progress != nil {

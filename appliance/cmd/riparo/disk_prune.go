@@ -60,7 +60,7 @@ The newest point is always kept, whatever its age.`,
 					if err != nil {
 						return err
 					}
-					drop := due(rules, points, v.TrustedTime())
+					drop := due(rules, points, time.Now())
 					if err := v.Drop(c.Context(), d.Disk.ID, drop); err != nil {
 						return err
 					}
@@ -86,16 +86,12 @@ The newest point is always kept, whatever its age.`,
 	return c
 }
 
-// due are the points of a disk, in the vault's order, that rules let go by the time that
-// the vault trusts: a clock that was set forward makes none older.
-func due(rules replication.Retention, points []replication.RecoveryPoint, trusted time.Time) []replication.PointID {
-	now := time.Now()
-	if trusted.Before(now) {
-		now = trusted
-	}
+// due are the points of a disk, in the vault's order, that rules let go. A person asks for
+// it by the clock: the time that a vault trusts stands still while nobody has it open.
+func due(rules replication.Retention, points []replication.RecoveryPoint, now time.Time) []replication.PointID {
 	newestFirst := slices.Clone(points)
 	slices.Reverse(newestFirst)
-	return rules.DropInOrder(newestFirst, now)
+	return rules.Drop(newestFirst, now)
 }
 
 // machineProblem refuses to do by hand what an appliance does for its machines.

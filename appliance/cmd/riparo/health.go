@@ -51,8 +51,9 @@ left behind. The exit status is 1 when there is anything.`,
 	c.AddCommand(&cobra.Command{
 		Use:   "confirm-clock",
 		Short: "Ask for the clock to be taken as the time by which locks end; takes four eyes while points are locked",
-		Long: `Ask for the clock, as it is when that is approved, to be taken as the time by which
-locks of recovery points end and retention counts their age. It is right when the vault
+		Long: `Ask for the clock to be taken as the time by which locks of recovery points end and
+retention counts their age. It is taken as it is when that is approved, unless it is more
+than an hour further ahead by then. It is right when the vault
 was really closed for so long, and wrong when somebody has set the clock forward. While
 points are locked, a second administrator approves it.`,
 		Args: arguments(),

@@ -54,10 +54,14 @@ func printMachinePoints(w io.Writer, m api.Machine, points []replication.Recover
 // signsOf says what is known for and against a point.
 func signsOf(p replication.RecoveryPoint) string {
 	var signs []string
+	places := fmt.Sprintf("damaged in %d places", len(p.Damage))
+	if len(p.Damage) >= replication.MaxDamage { // there may be more
+		places = "damaged in many places"
+	}
 	for _, s := range []struct {
 		on   bool
 		word string
-	}{{len(p.Damage) > 0, fmt.Sprintf("damaged in %d places", len(p.Damage))}, {p.Suspect, "suspect"}, {p.LastClean, "last clean"}, {p.Pinned, "pinned"}, {p.Locked, "locked until " + clock(p.LockedUntil)}} {
+	}{{len(p.Damage) > 0, places}, {p.Suspect, "suspect"}, {p.LastClean, "last clean"}, {p.Pinned, "pinned"}, {p.Locked, "locked until " + clock(p.LockedUntil)}} {
 		if s.on {
 			signs = append(signs, s.word)
 		}
