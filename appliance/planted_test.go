@@ -28,7 +28,7 @@ var plantedBugs = []planted.Bug{
 	{Name: "damage that the scrub found is not noted on the points", File: theProtection + "damage.go",
 		Code: "points[i].Damage = append(points[i].Damage, replication.Damage{Disk: d.Disk, Offset: d.Extent.Offset, Length: d.Extent.Length})", Bug: "_ = i", Test: "TestADamagedPointIsNamedAndNotOfferedAsTheLatest"},
 	{Name: "damage is noted on one of its points only", File: theProtection + "damage.go",
-		Code: "if i, ok := at[id]; ok {", Bug: "if i, ok := at[id]; ok && id == d.Points[0] {", Test: "TestADamagedPointIsNamedAndNotOfferedAsTheLatest"},
+		Code: "if i, ok := at[id]; ok && len(points[i].Damage) < replication.MaxDamage {", Bug: "if i, ok := at[id]; ok && id == d.Points[0] {", Test: "TestADamagedPointIsNamedAndNotOfferedAsTheLatest"},
 	{Name: "who waits for room is not nudged when there is some", File: theProtection + "room.go",
 		Code: "if goOn {\n\t\t\tp.Nudge(m.ID)\n\t\t}", Bug: "", Test: "TestAMachineThatWaitedForRoomGoesOnAtOnce"},
 	{Name: "who waits for room keeps the time of its next try", File: theProtection + "room.go",
