@@ -95,8 +95,8 @@ func (a *Appliance) clockFinding() (*store.Finding, error) {
 const clockTolerance = time.Hour
 
 // ConfirmClock takes the clock as the time by which locks are measured: as it is when that
-// is approved, but not if it is further ahead by then. Where a point is locked it takes two administrators: who sets a clock
-// forward and confirms it has ended every lock.
+// is approved, but not if it is further ahead by then. Where a point is locked it takes two
+// administrators: who sets a clock forward and confirms it has ended every lock.
 func (a *Appliance) ConfirmClock(ctx context.Context, who api.Who) error {
 	state := a.vault.ClockState()
 	if state.Ahead == 0 {

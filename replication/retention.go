@@ -42,10 +42,9 @@ func (r Retention) Check() error {
 }
 
 // Drop chooses from points, newest first in the order in which they were taken, those that
-// the rules let go at now. It
-// always keeps the newest point, the newest one without damage, and what is pinned or
-// locked, and of the points that share an interval it
-// keeps the oldest, but one that is whole before a damaged one, one that is not suspect
+// the rules let go at now. It always keeps the newest point, the newest one without damage,
+// and what is pinned or locked, and of the points that share an interval it keeps the
+// oldest, but one that is whole before a damaged one, one that is not suspect
 // before one that is, and an application-consistent or clean one before a crash-consistent
 // one.
 //
