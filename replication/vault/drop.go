@@ -47,7 +47,7 @@ func (v *Vault) Drop(ctx context.Context, id replication.DiskID, points []replic
 		d.mu.Unlock()
 	}
 	v.nudge(d)
-	if err := v.clock.keep(false); err != nil { // last: it needs room, which a drop may give
+	if err := v.clock.keep(false, true); err != nil { // last: it needs room, which a drop may give
 		return writeProblem(id, err)
 	}
 	return nil

@@ -87,13 +87,7 @@ func (v *Vault) KeepTime() error {
 	if closed {
 		return closedProblem(v.dir)
 	}
-	if !v.clock.due(false) || v.options.ReadOnly {
-		return nil
-	}
-	v.clock.mu.Lock()
-	now := v.clock.now()
-	v.clock.mu.Unlock()
-	return v.clock.save(now, false)
+	return v.clock.keep(false, false)
 }
 
 // ClockState tells whether somebody should look at the clock.
@@ -245,25 +239,19 @@ func (c *trustedClock) locked() {
 
 // keep saves the time when it was not for clockSave, or in any case at the end of a vault
 // with locks.
-func (c *trustedClock) keep(end bool) error {
-	if !c.due(end) || c.vault.options.ReadOnly {
-		return nil
-	}
+func (c *trustedClock) keep(end, reserve bool) error {
 	c.mu.Lock()
-	now := c.now()
-	c.mu.Unlock()
-	return c.save(now, true)
-}
-
-func (c *trustedClock) due(end bool) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	now, last := c.now(), c.saved
 	if last.IsZero() {
 		last = c.base
 	}
 	passed := now.Sub(last)
-	return passed > clockSave || end && c.locks && passed > 0
+	due := passed > clockSave || end && c.locks && passed > 0
+	c.mu.Unlock()
+	if !due || c.vault.options.ReadOnly {
+		return nil
+	}
+	return c.save(now, reserve)
 }
 
 func parseClock(p []byte, id vaultID) (at int64, lent time.Duration, ok bool) {

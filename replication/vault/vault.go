@@ -197,7 +197,7 @@ func (v *Vault) Close() error {
 	}
 	var errs []error
 	if v.clock.uptime != nil {
-		errs = append(errs, v.clock.keep(true))
+		errs = append(errs, v.clock.keep(true, true))
 	}
 	for _, d := range inOrder(disks) {
 		errs = append(errs, d.close(closedProblem(v.dir)))
