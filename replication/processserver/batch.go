@@ -3,6 +3,7 @@ package processserver
 import (
 	"context"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -167,8 +168,13 @@ func (c *carrier) wait(ctx context.Context, n int) error {
 		if limit.Limit() == rate.Inf {
 			portion = n
 		}
-		if err := limit.WaitN(ctx, portion); err != nil {
-			return err
+		if !limit.AllowN(time.Now(), portion) {
+			if c.options.Waiting != nil {
+				c.options.Waiting()
+			}
+			if err := limit.WaitN(ctx, portion); err != nil {
+				return err
+			}
 		}
 		n -= portion
 	}

@@ -42,6 +42,10 @@ type Options struct {
 	// Limit, if set, is waited for before data goes to the sink, by the byte. One
 	// limiter may serve many carries. Its burst may be any size above zero.
 	Limit *rate.Limiter
+	// Waiting, if set, is told each time that the limit makes the transfer wait, before it
+	// does. It comes from one goroutine at a time and must not block: the transfer stands
+	// still for it.
+	Waiting func()
 	// LoadBytes is how much one read fetches, and a batch carries: 0 stands for 512 KiB,
 	// which is also the most. Less costs speed, and loses less when a slow link breaks.
 	LoadBytes int64

@@ -342,12 +342,23 @@ func TestTheLimitIsKeptOverTime(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := Carry(t.Context(), sink, sink.state(disk), source, Options{Limit: rate.NewLimiter(perSecond, 1<<20)}); err != nil {
+		waits := 0
+		if _, err := Carry(t.Context(), sink, sink.state(disk), source, Options{Limit: rate.NewLimiter(perSecond, 1<<20), Waiting: func() { waits++ }}); err != nil {
 			t.Fatal(err)
+		}
+		if waits == 0 {
+			t.Error("nobody is told that the limit makes it wait")
 		}
 		// 20 MiB at 2 MiB/s, of which the first MiB is the burst.
 		if took := time.Since(began); took < 9500*time.Millisecond-time.Millisecond || took > 9600*time.Millisecond {
 			t.Errorf("took %s, want 9.5 s", took)
+		}
+		waits, sink.before = 0, nil
+		if _, err := Carry(t.Context(), sink, sink.state(disk), source, Options{Limit: rate.NewLimiter(rate.Inf, 0), Waiting: func() { waits++ }}); err != nil {
+			t.Fatal(err)
+		}
+		if waits != 0 {
+			t.Errorf("told %d times that it waits, and there is no limit", waits)
 		}
 	})
 }

@@ -76,7 +76,11 @@ func (f *frame) bytes() []byte {
 	case answer:
 		p.disk(f.state.Disk)
 		p.text(string(f.state.Point))
-		p.number(uint64(f.state.Epoch), uint64(f.state.Sequence), uint64(len(f.sums)))
+		unmarked := uint64(0)
+		if f.state.Unmarked {
+			unmarked = 1
+		}
+		p.number(uint64(f.state.Epoch)<<1|unmarked, uint64(f.state.Sequence), uint64(len(f.sums)))
 		for _, s := range f.sums {
 			p.p = append(p.p, s[:]...)
 		}
@@ -122,7 +126,8 @@ func parseFrame(b []byte) (*frame, bool) {
 		f.chunk = int64(u.number())
 	case answer:
 		f.state.Disk, f.state.Point = u.disk(), replication.PointID(u.text())
-		f.state.Epoch, f.state.Sequence = replication.Epoch(u.number()), replication.Sequence(u.number())
+		epoch := u.number()
+		f.state.Epoch, f.state.Unmarked, f.state.Sequence = replication.Epoch(epoch>>1), epoch&1 == 1, replication.Sequence(u.number())
 		for n := u.number(); n > 0 && !u.short; n-- {
 			f.sums = append(f.sums, replication.Sum(u.bytes(uint64(len(replication.Sum{})))))
 		}

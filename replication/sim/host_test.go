@@ -28,6 +28,7 @@ type host struct {
 	tracked        bool // the bitmaps are to be believed
 	base           replication.PointID
 	attempted      replication.PointID // sent after base; whether it arrived is not known
+	alone          bool                // nobody else has sent anything since base, for all it knows
 
 	session  uint64 // of the last connection; a host never uses one twice
 	transfer *transfer
@@ -47,7 +48,7 @@ func newHost(w *world, number int) *host {
 
 // own makes this the host of the machine, on disks whose content has no tracking yet.
 func (h *host) own(epoch replication.Epoch) {
-	h.running, h.epoch, h.tracked, h.base, h.attempted = true, epoch, false, "", ""
+	h.running, h.epoch, h.tracked, h.base, h.attempted, h.alone = true, epoch, false, "", "", false
 	h.leaving, h.planned = false, ""
 }
 
@@ -104,7 +105,7 @@ func (h *host) capture() {
 		c.content = append(c.content, bytes.Clone(p))
 	}
 	w.points.capture(c)
-	t := &transfer{host: h, capture: c, tracked: h.tracked, base: h.base, attempted: h.attempted}
+	t := &transfer{host: h, capture: c, tracked: h.tracked, base: h.base, attempted: h.attempted, alone: h.alone}
 	for i := range disks {
 		h.sending[i].add(h.dirty[i])
 		h.dirty[i].clear()
@@ -160,7 +161,7 @@ func (h *host) safe(t *transfer) {
 	for i := range disks {
 		h.sending[i].clear()
 	}
-	h.base, h.attempted, h.tracked = t.capture.id, "", true
+	h.base, h.attempted, h.tracked, h.alone = t.capture.id, "", true, true
 	h.w.points.acknowledged(t.capture.id)
 	h.w.change.arrivedAs(h, t.capture)
 }
@@ -214,6 +215,7 @@ type transfer struct {
 	cancel          context.CancelFunc
 	tracked         bool
 	base, attempted replication.PointID
+	alone           bool
 	delta           [][]replication.Region
 	brokenAt        int64 // a place of the first disk that cannot be read; 0: none
 

@@ -45,6 +45,7 @@ func live(t *testing.T, seed uint64) (e ended) {
 func TestWorldsThatFoundAFaultStayWhole(t *testing.T) {
 	for seed, what := range map[uint64]string{
 		5110: "a disk that was not opened, for its file system took no changes, was not opened again by the world",
+		7043: "a rewind was lost by storage that lied, and what a deposed owner had sent was taken for the new one's",
 		9715: "the lost beginning of a segment was taken for a dead segment, and a point showed other bytes",
 	} {
 		if e := live(t, seed); e.err != nil {
@@ -126,7 +127,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 		for _, line := range failed.trace[max(0, len(failed.trace)-60):] {
 			t.Log(line)
 		}
-		t.Fatalf("seed %d: %v (go test -run TestEveryRecoveryPoint -seed %d -v ./replication/sim)", failed.seed, failed.err, failed.seed)
+		t.Fatalf("seed %d: %v (go test ./replication/sim -run TestEveryRecoveryPoint -seed=%d -v)", failed.seed, failed.err, failed.seed)
 	}
 	if bug {
 		return

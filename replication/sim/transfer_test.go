@@ -52,7 +52,10 @@ func (t *transfer) source(i int, state replication.DiskState) replication.Source
 	case state.Sequence == 0:
 		whole.regions = everything(whole.bytes)
 		return whole
-	case !t.tracked || state.Point != t.base && state.Point != t.attempted:
+	case !t.tracked || state.Point != t.base && state.Point != t.attempted,
+		// What lies there behind the point may be of somebody who was deposed: storage that
+		// lies can lose the rewind that took it away.
+		state.Unmarked && !t.alone:
 		whole.regions = everything(whole.bytes)
 		return resync.Differences(whole, t.conn, disks[i].ID, nil)
 	}

@@ -184,6 +184,12 @@ func (d *disk) writeCatalog() error {
 		return fmt.Errorf("write the catalog of disk %s: %w", d.id, err)
 	}
 	var errs []error
+	d.mu.Lock()
+	distrusted := d.distrusted
+	d.mu.Unlock()
+	if distrusted { // meanwhile: the next opening is not to believe this one either
+		errs = append(errs, d.vault.fs.Remove(filepath.Join(d.folder, catalogName)))
+	}
 	for _, m := range garbage {
 		errs = append(errs, m.use.discard())
 	}

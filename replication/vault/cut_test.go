@@ -149,7 +149,7 @@ func (r *lives) run() {
 		for _, line := range l.trace[max(0, len(l.trace)-60):] {
 			r.t.Log(line)
 		}
-		r.t.Fatalf("seed %d, after %d cuts: %v (go test -run TestPowerCuts -seed %d)", l.seed, l.cuts, r.reason, l.seed)
+		r.t.Fatalf("seed %d, after %d cuts: %v (go test -run TestPowerCuts -seed=%d)", l.seed, l.cuts, r.reason, l.seed)
 	}
 	d := time.Since(begin)
 	recovering := r.faults["cut in recovery"]

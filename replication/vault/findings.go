@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // finding is a damaged block that was met, by the scrub or by who read it, and who
@@ -17,6 +18,7 @@ type finding struct {
 	looked bool
 	turn   uint64 // of the disk when it was looked at
 	upTo   serial // the newest point then
+	at     serial // of the head then
 	head   bool   // the head needed it then
 	// Points that need a block follow one another, and there may be thousands: these are
 	// the serials of the first and the last of them. Those between may be gone meanwhile.
@@ -102,8 +104,14 @@ func (d *disk) assessed(ctx context.Context) ([]*finding, []Damage, error) {
 	var list []*finding
 	for _, f := range known {
 		fresh, err := d.assess(ctx, *f)
-		if err != nil {
+		if err != nil && (context.Cause(ctx) != nil || vfs.Short(err)) {
 			return nil, nil, err
+		}
+		if err != nil {
+			// Who needs it cannot be told, for a map cannot be read. None is called sound for
+			// that, and the list of points is there all the same.
+			list = append(list, d.neededByAll(*f))
+			continue
 		}
 		d.mu.Lock()
 		from, to := fresh.of(d.points)
@@ -124,6 +132,18 @@ func (d *disk) assessed(ctx context.Context) ([]*finding, []Damage, error) {
 		return nil, nil, nil
 	}
 	return list, d.told(list), nil
+}
+
+// neededByAll is a finding that counts for every point and the head.
+func (d *disk) neededByAll(f finding) *finding {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f.head = true
+	if n := len(d.points); n > 0 {
+		f.need(d.points[0].serial)
+		f.need(d.points[n-1].serial)
+	}
+	return &f
 }
 
 // told is what is to be told of findings. Their points are parts of one list.
@@ -167,14 +187,15 @@ func (d *disk) assess(ctx context.Context, f finding) (finding, error) {
 
 func (d *disk) assessOnce(ctx context.Context, f finding) (finding, error) {
 	d.mu.Lock()
-	turn, n := d.turn, len(d.points)
+	turn, n, at := d.turn, len(d.points), d.serial
 	if f.looked && f.turn == turn && (!f.head || n == 0 || d.points[n-1].serial <= f.upTo) {
 		d.mu.Unlock()
-		if !f.head {
+		if !f.head || f.at == at {
 			return f, nil
 		}
 		var err error
 		f.head, err = d.needsBlock(ctx, "", f.badBlock)
+		f.at = at
 		return f, err
 	}
 	points := slices.Clone(d.points)

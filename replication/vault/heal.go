@@ -2,12 +2,14 @@ package vault
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // Heal looks for damage to a disk and mends it from a source that shows the disk as
@@ -46,21 +48,23 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 			left = append(left, b)
 		}
 	}
+	var failed error
 	for i, b := range bad {
 		if damage[i].Harmless {
 			continue
 		}
 		same, err := d.healBlock(ctx, b, damage[i].Head, source)
-		if err != nil {
+		if d.endsHealing(ctx, err) {
 			return healed, left, err
 		}
+		failed = cmp.Or(failed, err)
 		if same {
 			healed = append(healed, damage[i])
 		} else {
 			left = append(left, damage[i])
 		}
 	}
-	if err := d.mend(ctx, source); err != nil {
+	if err := errors.Join(failed, d.mend(ctx, source)); err != nil {
 		return healed, left, err
 	}
 	d.mu.Lock()
@@ -68,6 +72,17 @@ func (v *Vault) Heal(ctx context.Context, id replication.DiskID, source replicat
 	d.mu.Unlock()
 	v.nudge(d)
 	return healed, left, nil
+}
+
+// endsHealing tells an error of one block behind which others may be healed all the same from
+// one that holds for all.
+func (d *disk) endsHealing(ctx context.Context, err error) bool {
+	if err == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return ctx.Err() != nil || d.usable() != nil || errors.Is(err, vfs.ErrNoSpace) || vfs.Short(err)
 }
 
 // HealFound is Heal for the damage that [Vault.Found] tells: it reads no more of the
@@ -88,12 +103,20 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 	if err != nil {
 		return nil, nil, fmt.Errorf("heal disk %s: %w", id, err)
 	}
+	var failed error
 	for i, f := range found {
 		damage := told[i]
+		if d.readsWell(f.badBlock) {
+			d.mu.Lock()
+			delete(d.damaged, f.location)
+			d.mu.Unlock()
+			continue
+		}
 		same, err := d.healBlock(ctx, f.badBlock, damage.Head, source)
-		if err != nil {
+		if d.endsHealing(ctx, err) {
 			return healed, left, err
 		}
+		failed = cmp.Or(failed, err)
 		if same {
 			healed = append(healed, damage)
 		} else {
@@ -106,7 +129,16 @@ func (v *Vault) HealFound(ctx context.Context, id replication.DiskID, source rep
 		d.mu.Unlock()
 		v.nudge(d)
 	}
-	return healed, left, d.mend(ctx, source)
+	return healed, left, errors.Join(failed, d.mend(ctx, source))
+}
+
+// readsWell reads a block that was found damaged once more: an error of the storage may have
+// passed, and the block is sound then.
+func (d *disk) readsWell(b badBlock) bool {
+	n := d.named(nil, moves{})
+	e := entry{offset: b.row.extent.Offset, length: b.row.extent.Length, sum: b.row.sum, segment: b.segment, position: b.position,
+		stored: b.row.stored, plain: uint32(b.row.extent.Length), crc: b.row.crc, codec: b.row.codec, key: b.row.key}
+	return errors.Join(n.read(&e), n.blocks.close()) == nil
 }
 
 // couldBe refuses a source that cannot be the disk as it is now.
@@ -290,7 +322,8 @@ func (d *disk) move(ctx context.Context, from origin, data []byte, extent replic
 
 // refresh writes what the source has where the head needs a damaged block.
 func (d *disk) refresh(ctx context.Context, b badBlock, source replication.Source) error {
-	w, err := d.vault.View(ctx, d.id, "")
+	d.mu.Lock()
+	w, err := d.view(d.disk.Size, d.serial) // lost records are mended behind this
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // mover moves the blocks of one segment.
@@ -27,6 +28,9 @@ type mover struct {
 
 func (m *mover) run() error {
 	s, err := openSegment(m.disk.vault.fs, m.disk.folder, m.segment)
+	if err != nil && !vfs.Short(err) {
+		return &moveError{err} // others can be moved all the same
+	}
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io/fs"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
+
+	"riparo/replication/vfs"
 )
 
 // moves says where blocks were stored again: by Heal, because the old place is
@@ -199,14 +201,20 @@ func (r *record) origins() ([]origin, error) {
 	return list, nil
 }
 
+// noOrigin makes of a segment that is gone, or of which what is around its blocks cannot be
+// read, one that has no origin: that must not keep the rest of the disk from being healed.
+func noOrigin(err error) error {
+	if _, newer := errors.AsType[*versionError](err); newer || vfs.Short(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errNoOrigin, err)
+}
+
 // originAt finds what brought the block at a place.
 func (d *disk) originAt(ctx context.Context, at location) (_ origin, err error) {
 	s, err := openSegment(d.vault.fs, d.folder, at.segment)
-	if errors.Is(err, fs.ErrNotExist) {
-		return origin{}, errNoOrigin
-	}
 	if err != nil {
-		return origin{}, err
+		return origin{}, noOrigin(err)
 	}
 	defer func() { err = closeAfter(err, s) }()
 	var promised []byte
@@ -222,7 +230,7 @@ func (d *disk) originAt(ctx context.Context, at location) (_ origin, err error) 
 	if promised == nil || err != nil {
 		r := replayer{disk: newDisk(d.vault, d.id)} // what it finds missing is known
 		if records, _, err = r.records(s, -1); err != nil {
-			return origin{}, err
+			return origin{}, noOrigin(err)
 		}
 	}
 	for i := range records {

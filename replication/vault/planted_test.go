@@ -29,7 +29,9 @@ var plantedBugs = []plantedBug{
 		return &finalError{err}
 	}
 	if fresh {`, ""},
-	{"no check of the data at the end of the log", "rescue.go", `if s.checkPayload(&doubtful[i]) != nil {`, `if false {`, ""},
+	{"no check of the data at the end of the log", "rescue.go", `if err != nil {
+			doubtful = doubtful[:i]`, `if false {
+			doubtful = doubtful[:i]`, ""},
 	{"no check of the chain", "replay.go", `rec.serial == at+1 && rec.chain == chain`, `rec.serial == at+1 && (rec.chain == chain || true)`, ""},
 	{"what was doubtful is synced and not written again", "rescue.go", `err := r.rescue(s, doubtful)`,
 		`for i := range doubtful {

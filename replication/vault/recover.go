@@ -118,8 +118,8 @@ func (r *replayer) begun(number uint32) (_ bool, err error) {
 		return false, nil
 	}
 	for i := range records {
-		if s.checkPayload(&records[i]) != nil {
-			return false, nil
+		if err := s.checkPayload(&records[i]); err != nil {
+			return unread(err), nil // one that cannot be read may have been acknowledged
 		}
 	}
 	return newest.serial >= s.header.repeats, nil

@@ -51,6 +51,7 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 		return err
 	}
 	r.whole = c == nil
+	known := slices.Clone(r.lost)
 	r.sort()
 	maps, err := d.mapFiles()
 	if err != nil {
@@ -102,7 +103,7 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 	if err := r.settle(); err != nil {
 		return err
 	}
-	return r.end(c, maps)
+	return r.end(c, maps, known)
 }
 
 func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
@@ -260,8 +261,8 @@ func (r *replayer) missing(l serialRange) {
 	r.lost = addRange(r.lost, l)
 }
 
-// end finishes the replay.
-func (r *replayer) end(c *catalog, maps []uint32) error {
+// end finishes the replay. known is what was lost already when the snapshot was taken.
+func (r *replayer) end(c *catalog, maps []uint32, known []serialRange) error {
 	if err := r.inject(r.base); err != nil {
 		return err
 	}
@@ -270,6 +271,12 @@ func (r *replayer) end(c *catalog, maps []uint32) error {
 		// Records that the catalog witnesses are not there any more.
 		r.missing(serialRange{max(r.at, r.mapped), c.serial})
 		r.state.serial, r.log.serial, r.log.chain = c.serial, c.serial, c.chain
+	}
+	for _, l := range r.lost {
+		was := slices.ContainsFunc(known, func(k serialRange) bool { return k.from <= l.from && l.to <= k.to })
+		if !was && l.to <= r.mended {
+			r.mended = 0 // the mend compared when this was still there: the next one does anew
+		}
 	}
 	if r.vault.options.ReadOnly {
 		return nil

@@ -19,9 +19,16 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 	for keep > 0 && records[keep-1].serial > r.witness {
 		keep--
 	}
-	doubtful := records[keep:]
+	doubtful, refused := records[keep:], false
 	for i := range doubtful {
-		if s.checkPayload(&doubtful[i]) != nil {
+		err := s.checkPayload(&doubtful[i])
+		if vfs.Short(err) {
+			return r.unreadable(s.number, err)
+		}
+		if refused = unread(err); refused {
+			break // it may have been acknowledged: nothing is cut off
+		}
+		if err != nil {
 			doubtful = doubtful[:i]
 			break
 		}
@@ -36,8 +43,8 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 	if keep > 0 {
 		end = records[keep-1].position + records[keep-1].size()
 	}
-	if r.at < r.witness {
-		// Records that were durable cannot be read. Their data may still be there and
+	if r.at < r.witness || refused {
+		// Records that were durable, or may have been, cannot be read. Their data may still be there and
 		// the maps may know it: nothing here may be written over.
 		for i := range doubtful { // the log goes on behind them: no serial is used twice
 			if err := r.take(&doubtful[i]); err != nil {

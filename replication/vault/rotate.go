@@ -159,8 +159,8 @@ func (v *Vault) vaultKeysInUse() (used map[string]bool, known bool, err error) {
 	used = map[string]bool{}
 	for _, folder := range folders {
 		f, whole, err := v.readKeys(filepath.Join(v.dir, disksName, folder.Name))
-		if errors.Is(err, errNoKeys) {
-			continue
+		if id, ok := diskOfFolder(folder.Name); errors.Is(err, errNoKeys) && !(ok && v.sick(id)) {
+			continue // it is being made
 		}
 		if err != nil || !whole {
 			return nil, false, nil // it may yet be mended, or be half written
@@ -170,6 +170,14 @@ func (v *Vault) vaultKeysInUse() (used map[string]bool, known bool, err error) {
 		}
 	}
 	return used, true, nil
+}
+
+// sick reports whether a disk could not be opened. Its keys may come back from a backup.
+func (v *Vault) sick(id replication.DiskID) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	d := v.disks[id]
+	return d != nil && d.sick != nil
 }
 
 // rewrap wraps the data keys with the newest key of the vault, durably.
@@ -289,6 +297,9 @@ func (d *disk) keysOfSegment(number uint32, used map[uint32]bool) (err error) {
 	// It is being written, or was left open: whatever looks like a record counts.
 	for at := int64(segmentHeaderSize); at < s.size; {
 		rec, err := s.record(at)
+		if unread(err) {
+			return err // the key stays that its blocks may be sealed with
+		}
 		if err != nil {
 			at = roundUp(at + 1)
 			continue

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"riparo/replication/vfs"
@@ -155,6 +156,12 @@ func (r *segmentReader) checkPayload(rec *record) error {
 		p = p[b.stored:]
 	}
 	return nil
+}
+
+// unread tells a read that the storage refused from what shows that something is damaged.
+func unread(err error) bool {
+	_, refused := errors.AsType[*fs.PathError](err)
+	return refused
 }
 
 // close closes the file. It may be called twice.

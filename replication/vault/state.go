@@ -138,6 +138,9 @@ func (s *state) rewind(r *record, b rewindBody) error {
 	s.lost = slices.DeleteFunc(slices.Clone(s.lost), func(l serialRange) bool { return l.from >= b.at })
 	s.openChanged, s.openStored = 0, 0
 	s.unmarked = false
+	if s.mended > b.at {
+		s.mended = 0 // what the mend wrote is void
+	}
 	s.epoch = r.epoch
 	s.disk.Size = p.size
 	return nil

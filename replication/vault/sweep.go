@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -203,6 +204,8 @@ func (d *disk) bury(dead []uint32) error {
 	for _, n := range dead {
 		d.dead = append(d.dead, deadSegment{n, notYet})
 	}
+	// What was found damaged there was read well by the one who moved it, or is needed no more.
+	maps.DeleteFunc(d.damaged, func(at location, _ *finding) bool { return slices.Contains(dead, at.segment) })
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/vfs"
 )
 
 // The time that locks are measured by is not that of the clock: who sets the clock
@@ -147,7 +148,7 @@ func (v *Vault) ConfirmClock(ctx context.Context) error {
 func (c *trustedClock) now() time.Time { return c.base.Add(c.uptime()) }
 
 // begin finds out the trusted time at an opening, after the disks are open.
-func (c *trustedClock) begin() {
+func (c *trustedClock) begin() error {
 	v := c.vault
 	if c.uptime = v.options.uptime; c.uptime == nil {
 		start := time.Now()
@@ -155,6 +156,9 @@ func (c *trustedClock) begin() {
 	}
 	known, lent := int64(0), clockCredit
 	p, err := v.readFile(filepath.Join(v.dir, clockName), clockSize)
+	if vfs.Short(err) {
+		return fmt.Errorf("read the time of vault %s: %w", v.dir, err) // else the next save would forget it
+	}
 	if at, owed, ok := parseClock(p, v.id); err == nil && ok {
 		known, lent = at, owed
 	}
@@ -169,7 +173,7 @@ func (c *trustedClock) begin() {
 	wall := v.wall().Add(-c.uptime())
 	if known == 0 && !locked && errors.Is(err, fs.ErrNotExist) {
 		c.base = wall // nothing was ever saved
-		return
+		return nil
 	}
 	c.base, c.lent = time.Unix(0, known).UTC(), lent
 	c.saved = c.base
@@ -178,6 +182,7 @@ func (c *trustedClock) begin() {
 		credit = clockCredit
 	}
 	c.believe(wall.Sub(c.base), credit)
+	return nil
 }
 
 // believe takes what the clock is ahead for time that has passed, if so much credit is left.

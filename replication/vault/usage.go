@@ -45,23 +45,56 @@ func (v *Vault) Room() Usage {
 func (v *Vault) Disks() []DiskInfo {
 	var list []DiskInfo
 	for _, d := range v.list() {
-		if d.sick != nil {
-			stored, _ := d.storedBytes()
-			list = append(list, DiskInfo{DiskState: replication.DiskState{Disk: replication.Disk{ID: d.id}}, StoredBytes: stored, Trouble: d.sick})
-			continue
-		}
-		points, err := v.Points(d.id)
+		info, err := v.info(d)
 		if err != nil {
 			continue // erased meanwhile
 		}
-		d.mu.Lock()
-		info := DiskInfo{DiskState: d.report(), Points: len(points), Damaged: len(d.damaged), Trouble: d.trouble}
-		d.mu.Unlock()
-		m := d.measured()
-		info.LogicalBytes, info.StoredBytes = m.logical, m.stored
+		if d.sick == nil {
+			info.LogicalBytes = d.measured().logical
+		}
 		list = append(list, info)
 	}
 	return list
+}
+
+// Held tells the disks that the vault holds, sorted by name, and reads nothing for it. Of
+// one that could not be opened it knows the name alone.
+func (v *Vault) Held() []replication.Disk {
+	var list []replication.Disk
+	for _, d := range v.list() {
+		held := replication.Disk{ID: d.id}
+		if d.sick == nil {
+			d.mu.Lock()
+			held = d.disk
+			d.mu.Unlock()
+		}
+		list = append(list, held)
+	}
+	return list
+}
+
+// Info tells of one disk what Disks does, without LogicalBytes, for which maps have to be
+// read. The error wraps ErrUnknownDisk.
+func (v *Vault) Info(id replication.DiskID) (DiskInfo, error) {
+	d, err := v.findAny(id)
+	if err != nil {
+		return DiskInfo{}, err
+	}
+	return v.info(d)
+}
+
+func (v *Vault) info(d *disk) (DiskInfo, error) {
+	stored, _ := d.storedBytes()
+	if d.sick != nil {
+		return DiskInfo{DiskState: replication.DiskState{Disk: replication.Disk{ID: d.id}}, StoredBytes: stored, Trouble: d.sick}, nil
+	}
+	points, err := v.Points(d.id)
+	if err != nil {
+		return DiskInfo{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return DiskInfo{DiskState: d.report(), Points: len(points), StoredBytes: stored, Damaged: len(d.damaged), Trouble: d.trouble}, nil
 }
 
 // Totals are the bytes of all disks and the number of their recovery points that are

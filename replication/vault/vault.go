@@ -157,7 +157,9 @@ func Open(ctx context.Context, fsys vfs.FS, dir string, o Options) (_ *Vault, er
 	if err := v.openDisks(ctx); err != nil {
 		return nil, err
 	}
-	v.clock.begin()
+	if err := v.clock.begin(); err != nil {
+		return nil, err
+	}
 	if v.keys != nil && !o.ReadOnly {
 		if err := v.finishRotation(); err != nil {
 			return nil, fmt.Errorf("rotate the key of vault %s: %w", dir, err)
@@ -274,7 +276,7 @@ func (v *Vault) openDisks(ctx context.Context) error {
 		}
 		v.disks[id] = d
 		if err := v.openDisk(ctx, d); err != nil {
-			return fmt.Errorf("close disk %s: %w", id, err)
+			d.sick = errors.Join(d.sick, fmt.Errorf("close disk %s: %w", id, err))
 		}
 		if d.sick == nil {
 			continue
