@@ -211,8 +211,8 @@ func (l *log) create(w *segmentWriter) error {
 	f, err := l.fs.Create(name)
 	if err != nil {
 		err = fmt.Errorf("create segment %s: %w", segmentName(w.number), err)
-		if errors.Is(err, vfs.ErrNoSpace) {
-			return err
+		if errors.Is(err, vfs.ErrNoSpace) || vfs.Short(err) {
+			return err // nothing was made
 		}
 		return &finalError{err}
 	}

@@ -16,6 +16,7 @@ const (
 	CodeDamaged  = "vault.damaged"   // stored bytes are not what was written
 	CodeIndex    = "vault.index"     // a derived file is damaged; reopen
 	CodeFull     = "vault.full"      // no space left
+	CodeShort    = "vault.short"     // too few files, or too little memory, at the moment
 	CodeBroken   = "vault.broken"    // the disk failed; reopen
 	CodeReadOnly = "vault.read-only" // opened for reading
 	CodeDiskName = "vault.disk-name" // differs from another disk's by case only
@@ -151,8 +152,18 @@ func lostProblem(disk replication.DiskID, id replication.PointID, l serialRange)
 
 // writeProblem classifies the failure of a write to a disk's log.
 func writeProblem(disk replication.DiskID, err error) error {
-	if errors.Is(err, vfs.ErrNoSpace) {
+	switch {
+	case errors.Is(err, vfs.ErrNoSpace):
 		return fullProblem(disk, err)
+	case vfs.Short(err) && !isFinal(err):
+		return &replication.Problem{
+			Code:   CodeShort,
+			Cause:  fmt.Sprintf("the system lacks something to write disk %s with: %v", disk, err),
+			Effect: "nothing is lost; what was not acknowledged is sent again",
+			Action: "see what holds so many files open, or so much memory; it goes on by itself",
+			Remedy: replication.Retry,
+			Err:    err,
+		}
 	}
 	return brokenProblem(disk, err)
 }

@@ -25,6 +25,44 @@ func (f *shortFS) OpenRead(name string) (vfs.File, error) {
 	return f.FS.OpenRead(name)
 }
 
+func (f *shortFS) Create(name string) (vfs.File, error) {
+	if f.of != "" && strings.Contains(name, f.of) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EMFILE}
+	}
+	return f.FS.Create(name)
+}
+
+// TestAShortageIsNotTheEndOfADisk: a segment that could not be made was not made, and the log
+// goes on when one can.
+func TestAShortageIsNotTheEndOfADisk(t *testing.T) {
+	f := &shortFS{FS: vfs.NewSim(4)}
+	v := open(t, f, "v", Options{})
+	s := newSender(t, v, "d", 100_000)
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v = open(t, f, "v", Options{}) // and the log goes on in a segment of its own
+	s.vault = v
+	s.write(change(0, 1000, 1))
+	v.disks["d"].mu.Lock()
+	err := v.disks["d"].log.seal()
+	v.disks["d"].mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.of = "segment"
+	b := s.batch(change(2000, 1000, 2))
+	if err := v.Write(t.Context(), b); !hasCode(err, CodeShort) || !errors.Is(err, syscall.EMFILE) {
+		t.Fatalf("%v, want %s", err, CodeShort)
+	}
+	f.of = ""
+	if err := v.Write(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	s.mark()
+	s.check()
+}
+
 // TestAShortageIsNoDamage: neither of a block that is read, nor of all that is verified.
 func TestAShortageIsNoDamage(t *testing.T) {
 	f := &shortFS{FS: vfs.NewSim(4)}
