@@ -23,6 +23,7 @@ const (
 	approveUnpin     = "unpin-point"
 	approveDisable   = "disable-protection"
 	approveRetention = "shorten-retention"
+	approveErase     = "erase-kept"
 )
 
 const (
@@ -86,7 +87,7 @@ func sameRequest(x, y store.Approval) bool {
 		// The password of a reset differs in its salt alone: who asks again gets another request.
 		return x.Kind == y.Kind && strings.EqualFold(x.Name, y.Name) && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.User, y.User) && reflect.DeepEqual(x.Second, y.Second)
 	}
-	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was) && x.Ahead == y.Ahead
+	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && slices.Equal(x.Disks, y.Disks) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was) && x.Ahead == y.Ahead
 }
 
 func administrators(tx *store.Tx) (n int, err error) {
@@ -178,6 +179,12 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 		}
 		_, err := a.jobs.Start(ctx, jobs.Spec{Kind: string(lifecycle.DisableProtection), Machine: r.Machine, Name: r.Name, Actor: actor, Params: map[string]string{}})
 		return err
+	case approveErase:
+		id := string(r.Machine)
+		if id == "" && len(r.Disks) > 0 {
+			id = string(r.Disks[0]) // it never belonged to a machine
+		}
+		return a.protect.EraseKept(ctx, id, actor, r.Disks)
 	case approveRetention:
 		return a.shorten(ctx, actor, r)
 	case approveUser:
@@ -294,7 +301,7 @@ func (a *Appliance) erasable(m store.Machine) ([]replication.RecoveryPoint, erro
 	if err != nil {
 		return nil, err
 	}
-	return points, protection.Locked(m, points)
+	return points, protection.Locked(m.Name, points)
 }
 
 // mayShorten asks for four eyes where a policy in use would keep less than before, or

@@ -119,8 +119,8 @@ func (a *Appliance) ConfirmClock(ctx context.Context, who api.Who) error {
 
 // anyLocked reports whether a lock is in force, or may be on a disk that cannot be read.
 func (a *Appliance) anyLocked() bool {
-	for _, d := range a.vault.Disks() {
-		points, err := a.vault.Points(d.Disk.ID)
+	for _, d := range a.vault.Held() {
+		points, err := a.vault.Points(d.ID)
 		if errors.Is(err, replication.ErrUnknownDisk) {
 			continue // erased meanwhile
 		}

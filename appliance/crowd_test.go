@@ -298,7 +298,8 @@ func crowdPoint(at time.Time) replication.PointID {
 	return replication.PointID(at.UTC().Format("20060102T150405.000Z") + "-0a1b2c3d")
 }
 
-// fillVault gives each machine its points: the newest half within the last hour.
+// fillVault gives each machine its points: the newest half within the last hour. One disk
+// belongs to no machine.
 func (c *crowded) fillVault() {
 	c.Helper()
 	ctx, now := c.Context(), time.Now()
@@ -326,6 +327,12 @@ func (c *crowded) fillVault() {
 				c.Fatal(err)
 			}
 		}
+	}
+	if _, err := c.vault.Prepare(ctx, replication.Disk{ID: "by-hand", Size: 64 << 20}, 1); err != nil {
+		c.Fatal(err)
+	}
+	if kept, err := c.Kept(ctx); err != nil || len(kept) != 1 || kept[0].ID != "by-hand" {
+		c.Fatalf("%d are kept, %v: want the disk that was brought by hand", len(kept), err)
 	}
 }
 

@@ -37,6 +37,8 @@ var plantedBugs = []planted.Bug{
 		Code: "resumed := mode == hypervisor.Delta && disk.Brought.Fits(state)", Bug: "resumed := false", Test: "TestAComparisonThatWasKilledGoesOn"},
 	{Name: "a locked point is asked about as any other", File: theProtection + "pins.go",
 		Code: "point.ID == w }); i >= 0 && points[i].Locked {", Bug: "point.ID == w }); false && points[i].Locked {", Test: "TestALockedPointOutlivesTwoAdministrators"},
+	{Name: "a lock does not keep what is left of a machine", File: theProtection + "kept.go",
+		Code: "case k.Locked != nil:", Bug: "case false:", Test: "TestWhatIsKeptAndLockedStays"},
 	{Name: "a test machine seen to boot before a crash is refused after it", File: theRecovery + "testfailover.go",
 		Code: "if m.Drill == lifecycle.DrillRunning {", Bug: "if false {", Test: "TestEachStepOfALifeCanRunAgain"},
 	{Name: "a commit that is done can be called canceled", File: theRecovery + "commit.go",

@@ -12,12 +12,14 @@ func (a *Appliance) Scrub(ctx context.Context) (api.ScrubStatus, error) {
 	s := a.vault.ScrubState()
 	status := api.ScrubStatus{Running: s.Running, Began: s.Began, DoneBytes: s.Done, TotalBytes: s.Total, BytesPerSecond: s.Rate, Next: s.Next,
 		Passes: s.Passes, Completed: s.Completed, CompletedBytes: s.CompletedBytes, Findings: []api.Rot{}, Trouble: s.Trouble}
-	for _, d := range a.vault.Disks() {
-		if d.Trouble != nil && d.Disk.Size == 0 { // it could not be opened
-			status.Findings = append(status.Findings, api.Rot{Disk: d.Disk.ID, Points: []replication.PointID{}, Head: true, Reason: d.Trouble.Error()})
+	for _, d := range a.vault.Held() {
+		if d.Size == 0 { // it could not be opened
+			if info, err := a.vault.Info(d.ID); err == nil && info.Trouble != nil {
+				status.Findings = append(status.Findings, api.Rot{Disk: d.ID, Points: []replication.PointID{}, Head: true, Reason: info.Trouble.Error()})
+			}
 			continue
 		}
-		found, err := a.vault.Found(ctx, d.Disk.ID)
+		found, err := a.vault.Found(ctx, d.ID)
 		if err != nil {
 			return status, err
 		}

@@ -21,13 +21,14 @@ const (
 // Key: its ID, which sorts by time.
 type Approval struct {
 	ID      string                `json:"id"`
-	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor", "confirm-clock", "change-sign-in"
+	Kind    string                `json:"kind"` // "delete-points", "unpin-point", "disable-protection", "shorten-retention", "change-user", "ease-second-factor", "confirm-clock", "change-sign-in", "erase-kept"
 	Machine replication.MachineID `json:"machine,omitempty"`
 	Name    string                `json:"name,omitempty"` // of the machine or the policy, for people
 	Text    string                `json:"text"`           // what will be done, as a sentence
 	State   ApprovalState         `json:"state"`
 
 	Points []replication.PointID `json:"points,omitempty"`
+	Disks  []replication.DiskID  `json:"disks,omitempty"` // all that is to be erased
 	Policy *replication.Policy   `json:"policy,omitempty"`
 	Was    *replication.Policy   `json:"was,omitempty"` // the policy when it was asked for
 	User   *UserRequest          `json:"user,omitempty"`

@@ -68,6 +68,7 @@ var (
 	Approvals = &Kind[Approval]{name: "approvals", topic: "approval", limit: MaxApprovals,
 		key:   func(a *Approval) string { return a.ID },
 		spare: func(a *Approval) bool { return a.State == ApprovalWaiting }}
+	Keeping  = &Kind[Kept]{name: "kept", topic: "kept", key: func(k *Kept) string { return string(k.ID) }}
 	Exports  = &Kind[Export]{name: "exports", topic: "export", key: func(e *Export) string { return e.Name }}
 	Users    = &Kind[User]{name: "users", topic: "user", lower: true, key: func(u *User) string { return u.Name }}
 	Tokens   = &Kind[Token]{name: "tokens", topic: "token", key: func(t *Token) string { return t.ID }}
@@ -81,7 +82,7 @@ var (
 )
 
 // kinds are all of them, for what concerns every record.
-var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries, Approvals, Requests}
+var kinds = []anyKind{Machines, Jobs, Events, Sites, Policies, Exports, Users, Tokens, Sessions, Settings, Audit, Alerts, Deliveries, Approvals, Requests, Keeping}
 
 // anyKind is a kind whatever its type of record.
 type anyKind interface {
@@ -132,6 +133,7 @@ func (tx *Tx) Events() Table[Event]       { return Events.in(tx) }
 func (tx *Tx) Sites() Table[Site]         { return Sites.in(tx) }
 func (tx *Tx) Policies() Table[Policy]    { return Policies.in(tx) }
 func (tx *Tx) Approvals() Table[Approval] { return Approvals.in(tx) }
+func (tx *Tx) Kept() Table[Kept]          { return Keeping.in(tx) }
 func (tx *Tx) Exports() Table[Export]     { return Exports.in(tx) }
 func (tx *Tx) Users() Table[User]         { return Users.in(tx) }
 func (tx *Tx) Tokens() Table[Token]       { return Tokens.in(tx) }

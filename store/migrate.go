@@ -39,6 +39,7 @@ var migrations = []migration{
 	}},
 	{"make the bucket of approvals", func(tx *bolt.Tx) error { return makeBuckets(tx, "approvals") }},
 	{"make the bucket of calls with an idempotency key", func(tx *bolt.Tx) error { return makeBuckets(tx, "requests") }},
+	{"make the bucket of machines whose points are kept", func(tx *bolt.Tx) error { return makeBuckets(tx, "kept") }},
 }
 
 func makeBuckets(tx *bolt.Tx, names ...string) error {

@@ -146,6 +146,8 @@ var table = map[string]access{
 	"POST /approvals/{id}/refuse":              administrator,
 	"POST /infrastructure/scrub":               operator,
 	"POST /infrastructure/clock":               administrator,
+	"GET /infrastructure/kept/{id}/erase":      administrator,
+	"POST /infrastructure/kept/{id}/erase":     administrator,
 
 	"POST /api/v1/machines/{id}/dismiss-alarm":        recoverer,
 	"POST /api/v1/machines/{id}/points/{point}/pin":   recoverer,
@@ -157,6 +159,8 @@ var table = map[string]access{
 	"GET /api/v1/vault/scrub":                         reader,
 	"POST /api/v1/vault/scrub":                        operator,
 	"POST /api/v1/vault/clock":                        administrator,
+	"GET /api/v1/vault/kept":                          reader,
+	"POST /api/v1/vault/kept/{id}/erase":              administrator,
 
 	"GET /machines/{id}/disable-protection":  administrator,
 	"POST /machines/{id}/disable-protection": administrator,

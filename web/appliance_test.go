@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,9 @@ type appliance struct {
 	notify  api.Notifications
 	told    []string
 	guarded []string
+	kept    []api.Kept
+	unkept  error // instead of what is kept
+	keeps   error // the answer to who wants it erased
 
 	seeds    []api.Seed
 	protects []api.ProtectRequest
@@ -493,6 +497,16 @@ func (a *appliance) Unpin(_ context.Context, who api.Who, m replication.MachineI
 
 func (a *appliance) DeletePoints(_ context.Context, who api.Who, m replication.MachineID, points []replication.PointID) error {
 	return a.note("delete", who.Person, string(m), fmt.Sprint(points))
+}
+
+func (a *appliance) Kept(context.Context) ([]api.Kept, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.kept), a.unkept
+}
+
+func (a *appliance) EraseKept(_ context.Context, who api.Who, id, confirm string) error {
+	return cmp.Or(a.keeps, a.note("erase", who.Person, id, confirm))
 }
 
 func (a *appliance) Approve(_ context.Context, person, id string) error {

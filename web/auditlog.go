@@ -42,6 +42,8 @@ var actions = map[string]string{
 	"POST /api/v1/sites/{name}/trust":               "sites.trust",
 	"POST /infrastructure/scrub":                    "vault.scrub",
 	"POST /infrastructure/clock":                    "vault.clock",
+	"POST /infrastructure/kept/{id}/erase":          "vault.erase-kept",
+	"POST /api/v1/vault/kept/{id}/erase":            "vault.erase-kept",
 	"POST /infrastructure/refresh":                  "sites.refresh",
 	"POST /api/v1/discovered/refresh":               "sites.refresh",
 	"POST /logs/level":                              "logs.level",

@@ -28,9 +28,10 @@ func (k *Console) infrastructure(v visit) (built, error) {
 	for _, s := range sites {
 		i.Sites = append(i.Sites, siteCard(v, r, s))
 	}
+	i.Kept = k.keptCard(v)
 	i.Map = mapOf(v, r, k.report(v), sites, i.Vault)
-	return built{title: w.T("infrastructure.title"), place: "infrastructure", body: view.InfrastructurePage(i), live: true, on: []string{"site/", "machine/", "report"},
-		parts: []part{{"infrastructure-map", view.InfrastructureMap(i.Map)}, {"infrastructure-vault", view.InfrastructureVault(i)}, {"infrastructure-sites", view.InfrastructureSites(i)}}}, nil
+	return built{title: w.T("infrastructure.title"), place: "infrastructure", body: view.InfrastructurePage(i), live: true, on: []string{"site/", "machine/", "kept/", "report"},
+		parts: []part{{"infrastructure-map", view.InfrastructureMap(i.Map)}, {"infrastructure-vault", view.InfrastructureVault(i)}, {"infrastructure-kept", view.InfrastructureKept(i)}, {"infrastructure-sites", view.InfrastructureSites(i)}}}, nil
 }
 
 func siteCard(v visit, r records, s DiscoveredSite) view.SiteCard {

@@ -39,6 +39,8 @@ var rareSights = []sight{
 	{name: "cleanup", path: "/machines/m-a2b3c4d5/cleanup-test-failover"},
 	{name: "disable", path: "/machines/m-4f7c21aa/disable-protection"},
 	{name: "site-form", path: "/infrastructure/add"},
+	{name: "kept", path: "/infrastructure"},
+	{name: "dialog-kept", path: "/infrastructure", then: dialog("kept/m-0b0b0b0b/erase")},
 	{name: "support", path: "/logs/bundle"},
 }
 
@@ -48,6 +50,7 @@ func TestShotsOfRareSights(t *testing.T) {
 	p := h.photographer()
 	h.claimed().populated()
 	h.guarded("m-4f7c21aa")
+	h.kept()
 	disk := h.appliance.disksOf("Milano", "r-9")[0]
 	h.appliance.seeds = []api.Seed{{Name: "print01-system.raw", Bytes: disk.Size}, {Name: "print01-system-of-october.raw", Bytes: disk.Size}}
 	if _, err := store.Change(h.store, store.Users, user, func(u *store.User) error {

@@ -39,8 +39,10 @@ type CycleOptions struct {
 	Tag  string
 	// Progress is told what is being done and how far it is.
 	Progress func(activity string, done, total int64)
-	// Limited is told when a disk is about to be sent no faster than the policy's rate.
-	Limited func()
+	// Limited is told each time that the policy's rate makes the cycle wait, and whether what
+	// is known then says that it also reads at full speed: that the disk under way, or one
+	// that follows, is compared. It comes from one goroutine at a time and must not block.
+	Limited func(reads bool)
 	// Compare makes the cycle compare every disk with the vault, as if tracking
 	// had been lost.
 	Compare bool
@@ -225,7 +227,7 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 		i := slices.IndexFunc(m.Disks, func(d store.Disk) bool { return d.Key == c.Key() })
 		state := states[c.Key()]
 		return c.Mode() == hypervisor.Full && state.Sequence == 0 ||
-			c.Mode() == hypervisor.Delta && i >= 0 && since[c.Key()] == state.Point && !m.Disks[i].Brought.Fits(state)
+			c.Mode() == hypervisor.Delta && i >= 0 && since[c.Key()] == state.Point && !state.Unmarked && !m.Disks[i].Brought.Fits(state)
 	}
 	disks := capture.Disks()
 	for n, captured := range disks {
@@ -297,13 +299,15 @@ func (p *Protector) carry(ctx context.Context, m *store.Machine, capture hypervi
 			comparison = resync.Differences(source, p.sink, disk.ID, &resync.Options{})
 			source = comparison
 		}
-		if policy.BytesPerSecond > 0 && o.Limited != nil && !compare && !again && !slices.ContainsFunc(disks[n+1:], func(c hypervisor.CapturedDisk) bool { return !sends(c) }) {
-			o.Limited() // a comparison reads at full speed
+		var waiting func()
+		if o.Limited != nil {
+			reads := compare || again || slices.ContainsFunc(disks[n+1:], func(c hypervisor.CapturedDisk) bool { return !sends(c) })
+			waiting = func() { o.Limited(reads) }
 		}
 		activity := activityFor(mode, compare, disk.Key)
 		progress(activity, 0, captured.Size())
 		result, err := processserver.Carry(ctx, p.sink, state, source, processserver.Options{
-			Epoch: m.Epoch, Limit: limit,
+			Epoch: m.Epoch, Limit: limit, Waiting: waiting,
 			Progress: func(at processserver.Progress) {
 				progress(activity, at.Offset, captured.Size())
 				if followed {

@@ -84,6 +84,8 @@ func (p *Protector) erasePoints(ctx context.Context, w *jobs.Work) error {
 	return nil
 }
 
+// forgetMachine ends the record of a machine. Of one whose points stay the name is kept:
+// the vault knows only its identifier.
 func (p *Protector) forgetMachine(_ context.Context, w *jobs.Work) error {
 	id := machineOf(w)
 	err := p.store.Update(func(tx *store.Tx) error {
@@ -96,6 +98,11 @@ func (p *Protector) forgetMachine(_ context.Context, w *jobs.Work) error {
 		}
 		if err := p.putEvent(tx, m, store.Event{Severity: "info", Code: "protection.disabled", Text: "protection was disabled"}); err != nil {
 			return err
+		}
+		if w.Param(ParamKeepPoints) == "true" {
+			if err := tx.Kept().Put(store.Kept{ID: id, Name: m.Name, Since: p.now(), By: w.Job().Actor}); err != nil {
+				return err
+			}
 		}
 		return tx.Machines().Delete(string(id))
 	})

@@ -161,7 +161,7 @@ func (p *Protector) Deletable(id replication.MachineID, wanted []replication.Poi
 	}
 	for _, w := range wanted {
 		if i := slices.IndexFunc(points, func(point replication.RecoveryPoint) bool { return point.ID == w }); i >= 0 && points[i].Locked {
-			return m, nil, lockedProblem(m, points[i])
+			return m, nil, lockedProblem(m.Name, points[i])
 		}
 		switch {
 		case !slices.ContainsFunc(points, func(point replication.RecoveryPoint) bool { return point.ID == w }):
@@ -248,13 +248,13 @@ func (p *Protector) dropLast(ctx context.Context, m store.Machine, wanted []repl
 }
 
 // lockedProblem is a point that nobody can delete before its time.
-func lockedProblem(m store.Machine, point replication.RecoveryPoint) error {
+func lockedProblem(name string, point replication.RecoveryPoint) error {
 	return replication.Stopf("point.locked", "wait until then: nobody can lift a lock, two administrators neither",
-		"recovery point %s of %s is locked until %s", point.ID, m.Name, point.LockedUntil.UTC().Format("2006-01-02 15:04 UTC"))
+		"recovery point %s of %s is locked until %s", point.ID, name, point.LockedUntil.UTC().Format("2006-01-02 15:04 UTC"))
 }
 
-// Locked says that a machine's points cannot be erased yet, or nil.
-func Locked(m store.Machine, points []replication.RecoveryPoint) error {
+// Locked says that the points of the machine of that name cannot be erased yet, or nil.
+func Locked(name string, points []replication.RecoveryPoint) error {
 	var last *replication.RecoveryPoint
 	for i, point := range points {
 		if point.Locked && (last == nil || point.LockedUntil.After(last.LockedUntil)) {
@@ -264,5 +264,5 @@ func Locked(m store.Machine, points []replication.RecoveryPoint) error {
 	if last == nil {
 		return nil
 	}
-	return lockedProblem(m, *last)
+	return lockedProblem(name, *last)
 }

@@ -26,6 +26,8 @@ type Vault interface {
 	Lock(ctx context.Context, id replication.DiskID, points []replication.PointID, until time.Time) error
 	Erase(ctx context.Context, id replication.DiskID) error
 	State(id replication.DiskID) (replication.DiskState, error)
+	Held() []replication.Disk
+	Info(id replication.DiskID) (vault.DiskInfo, error)
 	// Changed is what a disk has of later layers than those of a point.
 	Changed(ctx context.Context, id replication.DiskID, from, to replication.PointID) ([]replication.Region, error)
 	// Found is the damage of a disk that is known, and HealFound mends it.
@@ -55,10 +57,11 @@ type Config struct {
 	// KeepBytes is how much a transfer passes before it keeps how far it came; 0 is
 	// 256 MiB.
 	KeepBytes int64
-	// Parallel is how many machines replicate at once, not counting those that wait for
-	// the rate of their policy; 0 is parallelCycles.
+	// Parallel is how many machines replicate at once, not counting those that have left
+	// their places as the rate of their policy makes them wait; 0 is parallelCycles.
 	Parallel int
-	// Changed is told what changed: "machine/ID". It must not block.
+	// Changed is told what changed: "machine/ID", and "kept/ID" of what has no record. It
+	// must not block.
 	Changed func(what string)
 	// Broken is told when the storage under the vault failed for good: nothing more is
 	// taken until the vault was opened again. It must not block.
@@ -69,8 +72,10 @@ type Config struct {
 // lengthens each machine's frozen instant.
 const parallelCycles = 4
 
-// limitedCycles are how many more there may be that only wait for the rate that their
-// policies allow: they cost a few MiB each and next to no processor, and may last hours.
+// limitedCycles are how many more there may be that the rate of their policies makes wait,
+// which may last hours: they cost a few MiB each. Those that only send take next to no
+// processor. Those that compare disks read at full speed where they find nothing to send, so
+// of them only as many leave their places as there are places.
 const limitedCycles = 16
 
 // Protector runs the replication cycles of all protected machines.
@@ -88,8 +93,9 @@ type Protector struct {
 	changed   func(string)
 	broken    func()
 	level     vault.Level   // of the room in the vault; used by watch only
-	slots     chan struct{} // one per cycle under way
-	limited   chan struct{} // one per cycle that its policy's rate makes wait
+	slots     chan struct{} // one per cycle under way that has not left its place
+	limited   chan struct{} // one per cycle that has, as its policy's rate makes it wait
+	comparing chan struct{} // one per cycle among these that compares, or will
 
 	mu      sync.Mutex // guards workers
 	workers map[replication.MachineID]*worker
@@ -119,7 +125,7 @@ func New(c Config) *Protector {
 	if c.Parallel == 0 {
 		c.Parallel = parallelCycles
 	}
-	p.slots, p.limited = make(chan struct{}, c.Parallel), make(chan struct{}, limitedCycles)
+	p.slots, p.limited, p.comparing = make(chan struct{}, c.Parallel), make(chan struct{}, limitedCycles), make(chan struct{}, c.Parallel)
 	return p
 }
 
@@ -129,6 +135,9 @@ const reviewEvery = time.Second
 
 // Run protects machines until ctx ends. Cycles under way are rolled back.
 func (p *Protector) Run(ctx context.Context) error {
+	if err := p.forgetErased(); err != nil {
+		p.log.Warn("what an erase that was cut off has left was not looked for; the next start does", "error", err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.watch(ctx) })
 	group.Go(func() error {

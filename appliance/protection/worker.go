@@ -150,19 +150,8 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	case <-ctx.Done():
 		return idle
 	}
-	place := w.p.slots
-	defer func() { <-place }()
-	limited := func() { // whoever waits for a rate leaves the place to others
-		if place == w.p.limited {
-			return
-		}
-		select {
-		case w.p.limited <- struct{}{}:
-			<-place
-			place = w.p.limited
-		default:
-		}
-	}
+	at := place{p: w.p, in: w.p.slots}
+	defer at.end()
 	select {
 	case w.busy <- struct{}{}:
 	default:
@@ -186,7 +175,7 @@ func (w *worker) turn(ctx context.Context) time.Duration {
 	w.cancel = cancel
 	w.mu.Unlock()
 	w.live.began(now)
-	_, err = w.take(cycle, CycleOptions{Want: wanted(m, policy, now), Limited: limited})
+	_, err = w.take(cycle, CycleOptions{Want: wanted(m, policy, now), Limited: at.leave})
 	w.mu.Lock()
 	w.cancel = nil
 	w.mu.Unlock()

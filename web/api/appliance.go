@@ -109,6 +109,11 @@ type Guarding interface {
 	Unpin(ctx context.Context, who Who, machine replication.MachineID, point replication.PointID) error
 	DeletePoints(ctx context.Context, who Who, machine replication.MachineID, points []replication.PointID) error
 
+	// Kept lists what the vault keeps of machines that are not protected, and EraseKept
+	// erases it; that always takes four eyes.
+	Kept(ctx context.Context) ([]Kept, error)
+	EraseKept(ctx context.Context, who Who, id, confirm string) error
+
 	Approve(ctx context.Context, person, id string) error
 	Refuse(ctx context.Context, person, id string) error
 
@@ -118,6 +123,30 @@ type Guarding interface {
 	// ConfirmClock takes the clock as the time by which locks end and points age: while
 	// points are locked, once another administrator has approved.
 	ConfirmClock(ctx context.Context, who Who) error
+}
+
+// Kept is what the vault keeps of a machine that is not protected.
+type Kept struct {
+	ID          string     `json:"id" doc:"The machine's identifier, or the disk's where it never belonged to a machine."`
+	Name        string     `json:"name" doc:"The identifier where nobody disabled the machine's protection here, as after a restore."`
+	Since       time.Time  `json:"since,omitzero" doc:"When its protection was disabled."`
+	By          string     `json:"by,omitempty"`
+	Disks       []KeptDisk `json:"disks" nullable:"false"`
+	Points      int        `json:"points"`
+	Newest      time.Time  `json:"newest,omitzero"`
+	Oldest      time.Time  `json:"oldest,omitzero"`
+	Pinned      int        `json:"pinned"`
+	LockedUntil time.Time  `json:"locked_until,omitzero" doc:"Until then nobody can erase it."`
+	StoredBytes int64      `json:"stored_bytes"`
+}
+
+// KeptDisk is one of its disks in the vault.
+type KeptDisk struct {
+	ID          replication.DiskID `json:"id"`
+	Size        int64              `json:"size"`
+	StoredBytes int64              `json:"stored_bytes"`
+	Trouble     string             `json:"trouble,omitempty" doc:"Why it could not be opened, or why work on its maps failed last."`
+	Unread      bool               `json:"unread,omitempty" doc:"Nobody can list its points, nor knows whether they are locked: until it can be read, none of the machine's disks can be erased."`
 }
 
 // ScrubStatus is where the scrub of the vault is.

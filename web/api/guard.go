@@ -19,6 +19,16 @@ type PointsBody struct {
 	Points []replication.PointID `json:"points" minItems:"1" maxItems:"1000"`
 }
 
+// EraseBody confirms that what is kept of a machine may go.
+type EraseBody struct {
+	Confirm string `json:"confirm" doc:"The name again."`
+}
+
+type eraseInput struct {
+	ID   string `path:"id"`
+	Body EraseBody
+}
+
 type noteInput struct {
 	ID   string `path:"id"`
 	Body *NoteBody
@@ -65,6 +75,12 @@ func (a *API) guarding() {
 	add(a, operation{id: "delete-points", method: "POST", path: "/api/v1/machines/{id}/delete-points", tag: tag, summary: "Delete recovery points; takes four eyes when some are protected"},
 		func(ctx context.Context, in *pointsInput) (*body[Done], error) {
 			return answer(Done{true}, a.Appliance.DeletePoints(ctx, whoOf(ctx), replication.MachineID(in.ID), in.Body.Points))
+		})
+	add(a, operation{id: "list-kept", method: "GET", path: "/api/v1/vault/kept", tag: tag, summary: "What the vault keeps of machines that are not protected"},
+		func(ctx context.Context, _ *none) (*body[[]Kept], error) { return answer(a.Appliance.Kept(ctx)) })
+	add(a, operation{id: "erase-kept", method: "POST", path: "/api/v1/vault/kept/{id}/erase", tag: tag, summary: "Erase what the vault keeps of a machine that is not protected; takes four eyes"},
+		func(ctx context.Context, in *eraseInput) (*body[Done], error) {
+			return answer(Done{true}, a.Appliance.EraseKept(ctx, whoOf(ctx), in.ID, in.Body.Confirm))
 		})
 	add(a, operation{id: "list-approvals", method: "GET", path: "/api/v1/approvals", tag: tag, summary: "What waits for a second administrator, and what was decided, newest first"}, a.listApprovals)
 	decide := func(name, summary string, do func(ctx context.Context, person, id string) error) {
@@ -126,6 +142,16 @@ func (c *Client) Unpin(ctx context.Context, id replication.MachineID, point repl
 // DeletePoints deletes recovery points.
 func (c *Client) DeletePoints(ctx context.Context, id replication.MachineID, points []replication.PointID) error {
 	return c.call(ctx, http.MethodPost, "/api/v1/machines/"+segment(string(id))+"/delete-points", nil, PointsBody{points}, nil)
+}
+
+// Kept lists what the vault keeps of machines that are not protected.
+func (c *Client) Kept(ctx context.Context) ([]Kept, error) {
+	return get[[]Kept](ctx, c, "/api/v1/vault/kept", nil)
+}
+
+// EraseKept asks for what is kept of a machine to be erased.
+func (c *Client) EraseKept(ctx context.Context, id, confirm string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/vault/kept/"+segment(id)+"/erase", nil, EraseBody{confirm}, nil)
 }
 
 // Approvals lists requests for a second administrator, newest first.

@@ -8,6 +8,7 @@ type Infrastructure struct {
 	Map    Map
 	Sites  []SiteCard
 	Vault  VaultCard
+	Kept   KeptCard
 	CanAdd bool
 	Empty  Empty
 }
@@ -38,6 +39,25 @@ type VaultCard struct {
 	CanRead bool // let it read itself again now
 
 	CanConfirm bool // the clock, which is ahead of the trusted time
+}
+
+// KeptCard lists what the vault keeps of machines that are not protected. Without rows and
+// without a problem it is not shown.
+type KeptCard struct {
+	Problem string
+	Rows    []KeptRow
+}
+
+func (c KeptCard) shown() bool { return c.Problem != "" || len(c.Rows) > 0 }
+
+// KeptRow is a machine that is not protected, and of which the vault keeps points.
+type KeptRow struct {
+	Name, ID, Disks string
+	Since           time.Time // zero: not known
+	Points, Stored  string
+	Newest          time.Time
+	State           []Badge
+	Erase           *Action
 }
 
 // SiteForm adds a site.

@@ -106,7 +106,8 @@ func newApprovals(t *terminal) *cobra.Command {
 		Short:   "List what needs a second administrator; approve or refuse it",
 		Long: `List what one administrator asked for and another has to approve within 24 hours:
 deleting protected points, unpinning one, disabling a protection with pinned points,
-shortening a retention in use. Who asked cannot approve.`,
+erasing what is kept of a machine, shortening a retention in use. Who asked cannot
+approve.`,
 		RunE: list,
 	}
 	to.add(c)

@@ -51,7 +51,7 @@ func newRoot(t *terminal) *cobra.Command {
 		newLogs(t),
 		newSupportBundle(t),
 		newPolicies(t),
-		newSites(t), newHealth(t), newSignIn(t), newApprovals(t), newScrub(t),
+		newSites(t), newHealth(t), newSignIn(t), newApprovals(t), newKept(t), newScrub(t),
 		newTokens(t),
 		newUsers(t),
 		newAudit(t),

@@ -80,7 +80,17 @@ func TestTheVerbsTellTheWholeStory(t *testing.T) {
 	ask(lifecycle.Protected, "failback", "WEB01", "--confirm", "WEB01")
 	ask(lifecycle.CommitPending, "failover", "WEB01", "--planned", "--confirm", "WEB01")
 	ask(lifecycle.Committed, "commit", "WEB01")
-	ask("", "disable", "WEB01", "--confirm", "WEB01")
+	ask("", "disable", "WEB01", "--confirm", "WEB01", "--keep-points")
+	if kept := must[struct{ Kept []api.Kept }](t, d.at("kept")...).Kept; len(kept) != 1 || kept[0].Name != "WEB01" || kept[0].Points == 0 || kept[0].By != "token command line" {
+		t.Errorf("kept %+v: want the points of WEB01", kept)
+	}
+	if out := d.do(t, "kept"); !strings.Contains(out, "WEB01") || !strings.Contains(out, "points") {
+		t.Errorf("what is kept is shown as\n%s", out)
+	}
+	must[map[string]any](t, d.at("kept", "erase", "WEB01", "--confirm", "WEB01")...)
+	if out := d.do(t, "kept"); !strings.Contains(out, "keeps nothing") {
+		t.Errorf("after it was erased, what is kept is shown as\n%s", out)
+	}
 	if left := must[struct{ Machines []api.Machine }](t, d.at("machines")...); len(left.Machines) != 0 {
 		t.Fatalf("still protected: %+v", left)
 	}
