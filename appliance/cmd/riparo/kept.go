@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -70,11 +71,14 @@ func printKept(w io.Writer, all []api.Kept) {
 	}
 	var rows []table.Row
 	for _, k := range all {
-		locked := ""
-		if !k.LockedUntil.IsZero() {
-			locked = clock(k.LockedUntil)
+		stays := "" // why it cannot be erased
+		switch {
+		case slices.ContainsFunc(k.Disks, func(d api.KeptDisk) bool { return d.Unread }):
+			stays = "cannot be read"
+		case !k.LockedUntil.IsZero():
+			stays = "locked until " + clock(k.LockedUntil)
 		}
-		rows = append(rows, table.Row{k.Name, k.ID, len(k.Disks), k.Points, clock(k.Newest), sizeOf(k.StoredBytes), locked})
+		rows = append(rows, table.Row{k.Name, k.ID, len(k.Disks), k.Points, clock(k.Newest), sizeOf(k.StoredBytes), stays})
 	}
-	tabulate(w, table.Row{"machine", "id", "disks", "points", "newest", "stored", "locked until"}, rows)
+	tabulate(w, table.Row{"machine", "id", "disks", "points", "newest", "stored", "stays as it is"}, rows)
 }
