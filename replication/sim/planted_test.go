@@ -46,7 +46,7 @@ var plantedBugs = []planted.Bug{
 	{Name: "a verification passes damaged blocks", File: theVault + "verify.go",
 		Code: "c.bad = append(c.bad, badBlockOf(&e, err))", Bug: "_ = err"},
 	{Name: "a file system that takes no changes is no failure", File: theVault + "problem.go",
-		Code: "if errors.Is(err, vfs.ErrNoSpace) {\n\t\treturn fullProblem(disk, err)", Bug: "if errors.Is(err, vfs.ErrNoSpace) || errors.Is(err, vfs.ErrReadOnly) {\n\t\treturn nil"},
+		Code: "case errors.Is(err, vfs.ErrNoSpace):\n\t\treturn fullProblem(disk, err)", Bug: "case errors.Is(err, vfs.ErrNoSpace) || errors.Is(err, vfs.ErrReadOnly):\n\t\treturn nil"},
 
 	{Name: "the target answers before it has written", File: "target_test.go",
 		Code: "err = v.Write(ctx, f.batch)", Bug: "go v.Write(ctx, f.batch)"},
