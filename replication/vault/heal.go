@@ -234,7 +234,9 @@ func (d *disk) mend(ctx context.Context, source replication.Source) error {
 		return err
 	}
 	defer d.follow()
-	r := newDraft(kindMend, nil, nil, nil)
+	var e encoder
+	e.ranges(d.lost)
+	r := newDraft(kindMend, nil, nil, e.p)
 	r.head.epoch = d.epoch
 	return d.write(r)
 }

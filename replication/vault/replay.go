@@ -29,6 +29,7 @@ type replayer struct {
 	seams     []seam            // where the log goes on from one segment to the next
 	sealedBy  map[uint32]uint64 // the session of the last record of a segment with a trailer
 	uncertain bool              // the newest segment could not be written once more
+	mends     []serialRange     // what was lost already when the head was mended, as its records say
 	// What the catalog says about one of the records.
 	known    serial
 	knownSum uint32
@@ -180,6 +181,12 @@ func (r *replayer) take(rec *record) error {
 		return err
 	}
 	r.needs(rec)
+	if rec.kind == kindMend {
+		d := decoder{p: rec.body}
+		if r.mends = append(r.mends, d.ranges()...); len(rec.body) == 0 { // an older program does not say
+			r.mends = append(r.mends, serialRange{0, rec.serial})
+		}
+	}
 	if err := r.add(rec); err != nil {
 		return logDamagedProblem(r.id, rec.segment, rec.position, err)
 	}
@@ -273,7 +280,7 @@ func (r *replayer) end(c *catalog, maps []uint32, known []serialRange) error {
 		r.state.serial, r.log.serial, r.log.chain = c.serial, c.serial, c.chain
 	}
 	for _, l := range r.lost {
-		was := slices.ContainsFunc(known, func(k serialRange) bool { return k.from <= l.from && l.to <= k.to })
+		was := slices.ContainsFunc(slices.Concat(known, r.mends), func(k serialRange) bool { return k.from <= l.from && l.to <= k.to })
 		if !was && l.to <= r.mended {
 			r.mended = 0 // the mend compared when this was still there: the next one does anew
 		}
