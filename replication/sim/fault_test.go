@@ -146,10 +146,12 @@ func (w *world) calm() {
 }
 
 // heal mends the vault from the machine, or makes it anew where it cannot be mended.
-func (w *world) heal() {
+func (w *world) heal() { w.healing(false) }
+
+func (w *world) healing(again bool) {
 	h, t := w.hosts[w.owner], w.target
 	if t.vault == nil || h.transfer != nil || !h.up || !h.running || w.change != nil {
-		w.after(37, "the vault is healed", w.heal)
+		w.after(37, "the vault is healed", func() { w.healing(again) })
 		return
 	}
 	t.disk.Evict() // what an fsync promised is as it is on the medium
@@ -173,8 +175,10 @@ func (w *world) heal() {
 		}
 		h.tracked = false // compare all
 		if whole {
-			if derived {
+			if derived && !again {
 				t.crash(false) // what was found in a map, too
+				// Without maps more is doubted; an appliance heals with each cycle.
+				w.after(1500, "the vault is healed once more", func() { w.healing(true) })
 			}
 			return
 		}

@@ -45,6 +45,8 @@ func live(t *testing.T, seed uint64) (e ended) {
 func TestWorldsThatFoundAFaultStayWhole(t *testing.T) {
 	for seed, what := range map[uint64]string{
 		5110: "a disk that was not opened, for its file system took no changes, was not opened again by the world",
+		454:  "a head that had been mended was doubted by an opening without a catalog",
+		7925: "a head that is doubted could not be compared",
 		7043: "a rewind was lost by storage that lied, and what a deposed owner had sent was taken for the new one's",
 		9715: "the lost beginning of a segment was taken for a dead segment, and a point showed other bytes",
 	} {

@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"riparo/replication"
@@ -18,6 +19,9 @@ func (v *Vault) Hashes(ctx context.Context, id replication.DiskID, extent replic
 		return nil, fmt.Errorf("hash disk %s: chunks of %d bytes: want 1 to %d", id, chunk, maxChunkBytes)
 	}
 	w, err := v.View(ctx, id, "")
+	if p, ok := errors.AsType[*replication.Problem](err); ok && p.Code == CodeDamaged {
+		return strangeSums(extent, chunk), nil // records are lost: see Judge
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +56,19 @@ func (v *Vault) Hashes(ctx context.Context, id replication.DiskID, extent replic
 		sums = append(sums, replication.SumOf(buffer[:end-at]))
 	}
 	return sums, nil
+}
+
+// strangeSums are of a head that nothing is known about: no content has them.
+func strangeSums(extent replication.Extent, chunk int64) []replication.Sum {
+	var strange replication.Sum
+	for i := range strange {
+		strange[i] = 0xff
+	}
+	var sums []replication.Sum
+	for at := extent.Offset; at < extent.End(); at += chunk {
+		sums = append(sums, strange)
+	}
+	return sums
 }
 
 func onlyZero(list []entry) bool {
