@@ -36,7 +36,8 @@
 //     elsewhere, gives an error or nothing, never other bytes. Where reading gives an error
 //     a verification finds damage. A point goes in silence only with the end of the log
 //     that it lay in: then the next sender finds a point that it does not know, or data behind
-//     the point that it has not sent, and compares the whole disk. What was dropped or rewound may come back the same way.
+//     the point that it has not sent, and compares the whole disk. What was dropped or
+//     rewound may come back the same way.
 //   - A planned failover loses nothing.
 //   - When the faults end, the newest point is the disk of the machine within a bounded
 //     time.

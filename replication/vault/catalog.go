@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 )
 
@@ -188,7 +189,9 @@ func (d *disk) writeCatalog() error {
 	distrusted := d.distrusted
 	d.mu.Unlock()
 	if distrusted { // meanwhile: the next opening is not to believe this one either
-		errs = append(errs, d.vault.fs.Remove(filepath.Join(d.folder, catalogName)))
+		if err := d.vault.fs.Remove(filepath.Join(d.folder, catalogName)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	for _, m := range garbage {
 		errs = append(errs, m.use.discard())

@@ -44,8 +44,8 @@ func (r *replayer) lastSegment(s *segmentReader, records []record, c *catalog) e
 		end = records[keep-1].position + records[keep-1].size()
 	}
 	if r.at < r.witness || refused {
-		// Records that were durable, or may have been, cannot be read. Their data may still be there and
-		// the maps may know it: nothing here may be written over.
+		// Records that were durable, or may have been, cannot be read. Their data may still
+		// be there and the maps may know it: nothing here may be written over.
 		for i := range doubtful { // the log goes on behind them: no serial is used twice
 			if err := r.take(&doubtful[i]); err != nil {
 				return err

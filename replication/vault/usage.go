@@ -132,16 +132,14 @@ func (v *Vault) list() []*disk {
 	return slices.DeleteFunc(disks, func(d *disk) bool { return !d.exists() })
 }
 
-// measures are what Disks and Usage tell of a disk, and when it was found out.
+// measures are what maps have to be read for, and when it was found out.
 type measures struct {
-	serial   serial
-	nextMap  uint32
-	dead     int
-	entries  int64 // in the maps that had to be read
-	at       time.Time
-	logical  int64
-	stored   int64
-	segments int
+	serial  serial
+	nextMap uint32
+	dead    int
+	entries int64 // in the maps that had to be read
+	at      time.Time
+	logical int64
 }
 
 const (
@@ -165,7 +163,6 @@ func (d *disk) measured() measures {
 		return last
 	}
 	m.logical = d.logicalBytes()
-	m.stored, m.segments = d.storedBytes()
 	m.at = d.vault.now() // counting may take longer than measureEvery
 	d.mu.Lock()
 	d.lastMeasures = m
