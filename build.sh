@@ -143,12 +143,12 @@ test_all() {
 	for p in "${packages[@]}"; do
 		if can_race && ! [[ $p =~ $guests ]]; then race+=("$p"); else plain+=("$p"); fi
 	done
+	say "Pictures of pages go to $RIPARO_SHOTS"
 	can_race || say "Without a C compiler the race detector cannot run; the tests run without it."
 	{
 		[ ${#race[@]} -eq 0 ] || CGO_ENABLED=1 go test -json -race -timeout 20m "${race[@]}" || true
 		[ ${#plain[@]} -eq 0 ] || go test -json -timeout 30m "${plain[@]}" || true
 	} | own testsummary || status=$?
-	say "$(find "$RIPARO_SHOTS" -name '*.png' | wc -l) pictures of pages are in $RIPARO_SHOTS"
 	return $status
 }
 

@@ -48,7 +48,7 @@ func (a *Appliance) fourEyes(person string, r store.Approval) error {
 			return tx.AddEvent(store.Event{Severity: store.SeverityWarning, Code: "approval.alone", Machine: string(r.Machine), Name: r.Name,
 				Text: fmt.Sprintf("%s was done by %s without a second pair of eyes: there is only one administrator", r.Text, person), Args: map[string]string{"actor": person, "what": r.Text}})
 		}
-		if user, err := tx.Users().Get(person); err != nil || user.Role != store.Administrator {
+		if user, err := tx.Users().Get(person); err != nil || user.Role != store.Administrator || user.Disabled {
 			return replication.Stopf("approval.person", "ask for it as a person who is an administrator, or with a token that such a person made", "%s needs a second administrator's approval, and %q is not a person who can ask for it", r.Text, person)
 		}
 		waiting := 0
@@ -85,17 +85,19 @@ func sameRequest(x, y store.Approval) bool {
 	}
 	if x.Kind == approveUser || x.Kind == approveSecond {
 		// The password of a reset differs in its salt alone: who asks again gets another request.
-		return x.Kind == y.Kind && strings.EqualFold(x.Name, y.Name) && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.User, y.User) && reflect.DeepEqual(x.Second, y.Second)
+		return x.Kind == y.Kind && strings.EqualFold(x.Name, y.Name) && x.RequestedBy == y.RequestedBy && reflect.DeepEqual(x.User, y.User) && reflect.DeepEqual(x.Second, y.Second) && reflect.DeepEqual(x.SecondWas, y.SecondWas)
 	}
-	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && slices.Equal(x.Disks, y.Disks) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was) && x.Ahead == y.Ahead
+	return x.Kind == y.Kind && x.Machine == y.Machine && x.RequestedBy == y.RequestedBy && slices.Equal(x.Points, y.Points) && slices.Equal(x.Protected, y.Protected) && slices.Equal(x.Disks, y.Disks) && reflect.DeepEqual(x.Policy, y.Policy) && reflect.DeepEqual(x.Was, y.Was) && x.Ahead == y.Ahead
 }
 
+// administrators counts those who can decide: a closed account is no second pair of eyes,
+// and waiting for it would be waiting for ever.
 func administrators(tx *store.Tx) (n int, err error) {
 	for u, err := range tx.Users().All() {
 		if err != nil {
 			return 0, err
 		}
-		if u.Role == store.Administrator {
+		if u.Role == store.Administrator && !u.Disabled {
 			n++
 		}
 	}
@@ -144,7 +146,7 @@ func (a *Appliance) decide(person, id string, state store.ApprovalState) (r stor
 		}
 		user, err := tx.Users().Get(person)
 		switch {
-		case errors.Is(err, store.ErrNotFound) || err == nil && user.Role != store.Administrator:
+		case errors.Is(err, store.ErrNotFound) || err == nil && (user.Role != store.Administrator || user.Disabled):
 			return replication.Stopf("approval.person", "decide as a person who is an administrator, or with a token that such a person made", "%q is not a person who can decide about requests", person)
 		case err != nil:
 			return err
@@ -170,6 +172,9 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 	actor := fmt.Sprintf("%s, approved by %s", r.RequestedBy, r.DecidedBy)
 	switch r.Kind {
 	case approveDelete:
+		if err := a.stillDelete(r); err != nil {
+			return err
+		}
 		return a.protect.DeletePoints(ctx, r.Machine, actor, r.Points, true)
 	case approveUnpin:
 		return a.protect.Unpin(ctx, r.Machine, actor, r.Points[0])
@@ -197,7 +202,7 @@ func (a *Appliance) perform(ctx context.Context, r store.Approval) error {
 	case approveSignOn:
 		return a.performSignOn(ctx, actor, r)
 	case approveSecond:
-		return a.identity.SaveSecondRule(actor, r.Second.Roles)
+		return a.performSecond(actor, r)
 	}
 	return fmt.Errorf("request %s is of the unknown kind %q", r.ID, r.Kind)
 }
@@ -262,7 +267,7 @@ func (a *Appliance) DeletePoints(ctx context.Context, who api.Who, machine repli
 		return err
 	}
 	if len(protected) > 0 {
-		if err := a.fourEyes(who.Person, store.Approval{Kind: approveDelete, Machine: machine, Name: m.Name, Points: points,
+		if err := a.fourEyes(who.Person, store.Approval{Kind: approveDelete, Machine: machine, Name: m.Name, Points: points, Protected: protected,
 			Text: fmt.Sprintf("delete recovery points of %s: %d, protected among them: %d", m.Name, len(points), len(protected))}); err != nil {
 			return err
 		}
@@ -351,12 +356,32 @@ func (a *Appliance) shorten(ctx context.Context, actor string, r store.Approval)
 	})
 }
 
-// stillDisable refuses to disable a machine of which points were locked after that was
-// asked for.
+// stillDelete refuses to delete points of which more are protected than when that was
+// asked for: nobody has approved that those go.
+func (a *Appliance) stillDelete(r store.Approval) error {
+	m, protected, err := a.protect.Deletable(r.Machine, r.Points)
+	if err != nil {
+		return err
+	}
+	more := slices.DeleteFunc(protected, func(id replication.PointID) bool { return slices.Contains(r.Protected, id) })
+	if len(more) > 0 {
+		return replication.Stopf("approval.overtaken", "look at the points, and ask for it anew", "%d of these points of %s became protected after that was asked for", len(more), m.Name)
+	}
+	return nil
+}
+
+// stillDisable refuses to disable a machine that is not what it was when that was asked
+// for: a test failover began, it has failed over, or points of it were locked.
 func (a *Appliance) stillDisable(id replication.MachineID) error {
 	m, err := store.Get(a.store, store.Machines, string(id))
 	if err != nil {
 		return err
+	}
+	// A job of it that is under way keeps the new one from starting.
+	why := lifecycle.Why(lifecycle.Situation{Scenario: m.Scenario, Direction: m.Direction, State: m.State, Drill: m.Drill,
+		Paused: m.Paused, HasPoints: m.LastPoint != nil}, lifecycle.DisableProtection)
+	if why != "" {
+		return &replication.Problem{Code: "verb.refused", Cause: fmt.Sprintf("%s cannot be done on %s now", lifecycle.DisableProtection, m.Name), Effect: "nothing was changed", Action: why, Remedy: replication.Stop}
 	}
 	_, err = a.erasable(m)
 	return err

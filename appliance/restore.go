@@ -78,7 +78,7 @@ func (a *Appliance) Restore(ctx context.Context, r api.RestoreRequest) (api.Rest
 		return api.Restored{}, err
 	}
 	defer done()
-	address, err := plainAddress(r.Address)
+	address, err := PlainAddress(r.Address)
 	if err != nil {
 		return api.Restored{}, err
 	}
@@ -99,15 +99,15 @@ func (a *Appliance) Restore(ctx context.Context, r api.RestoreRequest) (api.Rest
 	}
 	a.part("backup").Info("a backup was restored; the appliance begins again with it", "created", restored.Created, "machines", restored.Machines)
 	a.restartLater()
-	return api.Restored{Appliance: restored.Appliance, Created: restored.Created, Machines: restored.Machines, Jobs: restored.Jobs}, nil
+	return api.Restored{Appliance: restored.Appliance, Created: restored.Created, Machines: restored.Machines, Jobs: restored.Jobs, Interrupted: restored.Interrupted, Tokens: restored.Tokens}, nil
 }
 
 func notRestored(code, cause, action string) error {
 	return &replication.Problem{Code: code, Cause: cause, Effect: "nothing was restored", Action: action, Remedy: replication.Stop}
 }
 
-// willStart sees that the restored appliance finds its vault and has the key to it:
-// otherwise it would not start, and this console would be gone.
+// willStart sees that nobody has claimed the appliance meanwhile, and that the restored
+// one would start: otherwise this console would be gone.
 func (a *Appliance) willStart(keys string, place store.VaultPlace) error {
 	if claimed, err := a.identity.Claimed(); err != nil || claimed {
 		return cmp.Or(err, notRestored("setup.claimed", "the appliance has an administrator already", "restore into a fresh data folder, or stop the daemon and use riparo restore --replace"))
@@ -116,7 +116,14 @@ func (a *Appliance) willStart(keys string, place store.VaultPlace) error {
 	if fsys == nil {
 		fsys = vfs.OS()
 	}
-	folder := cmp.Or(a.config.Vault, place.Path, filepath.Join(a.config.Data, "vault"))
+	return WillStart(fsys, cmp.Or(a.config.Vault, place.Path, filepath.Join(a.config.Data, "vault")), keys, place)
+}
+
+// WillStart sees that a restored appliance finds its vault in a folder, and has the key to
+// it among the restored keys; without either it does not start.
+//
+// Problems: restore.no-vault, restore.other-vault.
+func WillStart(fsys vfs.FS, folder, keys string, place store.VaultPlace) error {
 	seen, err := vault.Look(fsys, folder)
 	switch {
 	case err != nil:
@@ -140,8 +147,11 @@ func (a *Appliance) willStart(keys string, place store.VaultPlace) error {
 // hostName is what a certificate can name.
 var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 
-// plainAddress is a name or an IP address of the console as a certificate has it.
-func plainAddress(text string) (string, error) {
+// PlainAddress is a name or an IP address of the console as a certificate has it; none
+// is an empty one.
+//
+// Problems: restore.address.
+func PlainAddress(text string) (string, error) {
 	name := strings.ToLower(strings.Trim(strings.TrimSpace(text), "[]"))
 	if ip := net.ParseIP(name); ip != nil {
 		return ip.String(), nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"riparo/replication"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -26,6 +27,10 @@ const (
 // SaveOpenID changes how people sign in with OpenID Connect. What touches who becomes an
 // administrator by it takes four eyes.
 func (a *Appliance) SaveOpenID(ctx context.Context, who api.Who, o api.OpenID) error {
+	was, err := a.identity.SignOnMark(serviceOpenID)
+	if err != nil {
+		return err
+	}
 	before, _, err := a.identity.SignOn()
 	if err != nil {
 		return err
@@ -41,7 +46,7 @@ func (a *Appliance) SaveOpenID(ctx context.Context, who api.Who, o api.OpenID) e
 		if err := a.identity.TryOpenID(ctx, o); err != nil {
 			return err
 		}
-		if err := a.askSignOn(who, serviceOpenID, text, o, o.Secret); err != nil {
+		if err := a.askSignOn(who, serviceOpenID, was, text, o, o.Secret); err != nil {
 			return err
 		}
 	}
@@ -51,6 +56,10 @@ func (a *Appliance) SaveOpenID(ctx context.Context, who api.Who, o api.OpenID) e
 // SaveDirectory changes how people sign in with a directory. What touches who becomes an
 // administrator by it takes four eyes.
 func (a *Appliance) SaveDirectory(ctx context.Context, who api.Who, d api.Directory) error {
+	was, err := a.identity.SignOnMark(serviceDirectory)
+	if err != nil {
+		return err
+	}
 	_, before, err := a.identity.SignOn()
 	if err != nil {
 		return err
@@ -65,7 +74,7 @@ func (a *Appliance) SaveDirectory(ctx context.Context, who api.Who, d api.Direct
 		if err := a.identity.TryDirectory(ctx, d); err != nil {
 			return err
 		}
-		if err := a.askSignOn(who, serviceDirectory, text, d, d.Password); err != nil {
+		if err := a.askSignOn(who, serviceDirectory, was, text, d, d.Password); err != nil {
 			return err
 		}
 	}
@@ -127,18 +136,24 @@ func watchedService(service string, before, after, changed []string) string {
 	return fmt.Sprintf("let %s make administrators of those in %s (changed: %s)", service, strings.Join(after, ", "), strings.Join(changed, ", "))
 }
 
-// askSignOn asks a second administrator.
-func (a *Appliance) askSignOn(who api.Who, service, text string, settings any, secret string) error {
+// askSignOn asks a second administrator. was is the mark of what is kept.
+func (a *Appliance) askSignOn(who api.Who, service, was, text string, settings any, secret string) error {
 	kept, err := json.Marshal(settings)
 	if err != nil {
 		return err
 	}
 	return a.fourEyes(who.Person, store.Approval{Kind: approveSignOn, Name: service, Text: text,
-		SignOn: &store.SignOnRequest{Service: service, Settings: string(kept), Sealed: a.identity.SealRequest(secret)}})
+		SignOn: &store.SignOnRequest{Service: service, Was: was, Settings: string(kept), Sealed: a.identity.SealRequest(secret)}})
 }
 
-// performSignOn does what was approved, if it still works.
+// performSignOn does what was approved, if it still works and nobody has changed the
+// service meanwhile: that would be undone without a word.
 func (a *Appliance) performSignOn(ctx context.Context, actor string, r store.Approval) error {
+	if now, err := a.identity.SignOnMark(r.SignOn.Service); err != nil {
+		return err
+	} else if now != r.SignOn.Was {
+		return replication.Stopf("approval.overtaken", "look at the sign-in services, and ask for it anew", "that sign-in service was changed after that was asked for")
+	}
 	secret, err := a.identity.OpenRequest(r.SignOn.Sealed)
 	if err != nil {
 		return err

@@ -314,8 +314,8 @@ func (a *Appliance) savePolicy(ctx context.Context, actor string, p replication.
 			note.Change(nil, p)
 		}
 		now := time.Now()
-		event := store.Event{ID: store.NewID(now), Time: now, Severity: "info", Code: "policy.saved", Text: fmt.Sprintf("policy %s was saved by %s", p.Name, actor), Args: map[string]string{"policy": p.Name}}
-		return errors.Join(tx.Policies().Put(store.Policy{Policy: p}), tx.Events().Put(event))
+		event := store.Event{Time: now, Severity: "info", Code: "policy.saved", Text: fmt.Sprintf("policy %s was saved by %s", p.Name, actor), Args: map[string]string{"policy": p.Name}}
+		return errors.Join(tx.Policies().Put(store.Policy{Policy: p}), tx.AddEvent(event))
 	})
 	for _, id := range using {
 		a.protect.Nudge(id)
@@ -359,8 +359,8 @@ func (a *Appliance) AddSite(ctx context.Context, actor string, s store.Site) err
 			return err
 		}
 		s.Created = time.Now()
-		event := store.Event{ID: store.NewID(s.Created), Time: s.Created, Severity: "info", Code: "site.added", Text: fmt.Sprintf("site %s was added by %s", s.Name, actor), Args: map[string]string{"site": s.Name}}
-		return errors.Join(tx.Sites().Put(s), tx.Events().Put(event))
+		event := store.Event{Time: s.Created, Severity: "info", Code: "site.added", Text: fmt.Sprintf("site %s was added by %s", s.Name, actor), Args: map[string]string{"site": s.Name}}
+		return errors.Join(tx.Sites().Put(s), tx.AddEvent(event))
 	})
 	if err != nil {
 		return err
@@ -404,8 +404,8 @@ func (a *Appliance) RemoveSite(_ context.Context, actor, name string) error {
 			}
 		}
 		now := time.Now()
-		event := store.Event{ID: store.NewID(now), Time: now, Severity: "info", Code: "site.removed", Text: fmt.Sprintf("site %s was removed by %s", name, actor), Args: map[string]string{"site": name}}
-		return errors.Join(tx.Sites().Delete(name), tx.Events().Put(event))
+		event := store.Event{Time: now, Severity: "info", Code: "site.removed", Text: fmt.Sprintf("site %s was removed by %s", name, actor), Args: map[string]string{"site": name}}
+		return errors.Join(tx.Sites().Delete(name), tx.AddEvent(event))
 	})
 	a.sites.Nudge()
 	return err

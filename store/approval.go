@@ -27,14 +27,16 @@ type Approval struct {
 	Text    string                `json:"text"`           // what will be done, as a sentence
 	State   ApprovalState         `json:"state"`
 
-	Points []replication.PointID `json:"points,omitempty"`
-	Disks  []replication.DiskID  `json:"disks,omitempty"` // all that is to be erased
-	Policy *replication.Policy   `json:"policy,omitempty"`
-	Was    *replication.Policy   `json:"was,omitempty"` // the policy when it was asked for
-	User   *UserRequest          `json:"user,omitempty"`
-	Second *SecondRule           `json:"second,omitempty"`
-	SignOn *SignOnRequest        `json:"sign_on,omitempty"`
-	Ahead  time.Duration         `json:"ahead,omitempty"` // of the clock, when it was asked to take it
+	Points    []replication.PointID `json:"points,omitempty"`
+	Protected []replication.PointID `json:"protected,omitempty"` // those of them that were it when it was asked for
+	Disks     []replication.DiskID  `json:"disks,omitempty"`     // all that is to be erased
+	Policy    *replication.Policy   `json:"policy,omitempty"`
+	Was       *replication.Policy   `json:"was,omitempty"` // the policy when it was asked for
+	User      *UserRequest          `json:"user,omitempty"`
+	Second    *SecondRule           `json:"second,omitempty"`
+	SecondWas *SecondRule           `json:"second_was,omitempty"` // the rule when it was asked for
+	SignOn    *SignOnRequest        `json:"sign_on,omitempty"`
+	Ahead     time.Duration         `json:"ahead,omitempty"` // of the clock, when it was asked to take it
 
 	RequestedBy string    `json:"requested_by"` // a person, never a token's name
 	Requested   time.Time `json:"requested"`
@@ -49,11 +51,13 @@ type UserRequest struct {
 	Kind         string `json:"kind"` // "role", "disable", "enable", "password", "second", "remove"
 	Role         Role   `json:"role,omitempty"`
 	PasswordHash string `json:"password_hash,omitempty"` // not told by the API
+	Was          string `json:"was,omitempty"`           // what opened the account when it was asked for, as a SHA-256
 }
 
 // SignOnRequest is what a sign-in service is to become.
 type SignOnRequest struct {
 	Service  string `json:"service"`          // "openid" or "directory"
+	Was      string `json:"was,omitempty"`    // what was kept of it when it was asked for, as a SHA-256
 	Settings string `json:"settings"`         // JSON
 	Sealed   []byte `json:"sealed,omitempty"` // the secret; not told by the API
 }

@@ -3,7 +3,7 @@ package store
 import "time"
 
 // Event is something that happened and that a person may want to know. Key: its
-// ID, which sorts by time.
+// ID, which sorts by when it was written.
 type Event struct {
 	ID       string            `json:"id"`
 	Time     time.Time         `json:"time"`
@@ -24,13 +24,19 @@ const (
 	SeverityCritical = "critical"
 )
 
-// AddEvent writes e. It fills in the Time (now) and the ID when they are missing.
+// AddEvent writes e behind all events there are. It fills in the Time (now) when it is
+// missing, and the ID when it is missing or would not sort behind them: whoever follows
+// the events looks for those after the last one, and the clock may have been set back.
 func (tx *Tx) AddEvent(e Event) error {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC()
 	}
-	if e.ID == "" {
-		e.ID = NewID(e.Time)
+	newest, err := tx.Events().step("", true)
+	if err != nil {
+		return err
+	}
+	if e.ID <= newest {
+		e.ID = NewIDAfter(e.Time, newest)
 	}
 	return tx.Events().Put(e)
 }

@@ -57,6 +57,9 @@ type BackupPlan struct {
 	// passphrase, which is kept nowhere. Identity is sealed with it.
 	Recipient string `json:"recipient,omitempty"`
 	Identity  []byte `json:"identity,omitempty"`
+	// Former are the SHA-256 of identities that there were before: what they seal is
+	// still the appliance's own.
+	Former [][]byte `json:"former,omitempty"`
 }
 
 // Saved is the newest backup, and why the last attempt gave none.

@@ -342,6 +342,32 @@ func TestIDsSortByTime(t *testing.T) {
 	}
 }
 
+// TestEventsFollowOneAnotherWhateverTheClockSays: who follows them looks for those behind
+// the last one that they saw.
+func TestEventsFollowOneAnotherWhateverTheClockSays(t *testing.T) {
+	st := storetest.Open(t)
+	var want []string
+	for i, at := range []time.Time{noon, noon.AddDate(1, 0, 0), noon.AddDate(1, 0, 0), noon, noon.Add(time.Second), noon.AddDate(-3, 0, 0), noon.AddDate(2, 0, 0), noon} {
+		e := store.Event{Time: at, Severity: store.SeverityInfo, Text: fmt.Sprint(i)}
+		if i == 4 {
+			e.ID = store.NewID(at) // of its own
+		}
+		update(t, st, func(tx *store.Tx) error { return tx.AddEvent(e) })
+		want = append(want, e.Text+" "+at.String())
+	}
+	all, err := store.List(st, store.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range all {
+		got = append(got, e.Text+" "+e.Time.String())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A full store, as large as the bounds let it grow.
 func TestPagesOfAFullStoreAreQuick(t *testing.T) {
 	if raceDetector {

@@ -163,7 +163,8 @@ const maxDetail = 200
 // call is put back for whoever reads it next.
 func detailOf(r *http.Request) (string, error) {
 	fields := map[string]string{}
-	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
+	// The API reads a body as JSON whatever its kind says, and a form is refused that is none.
+	if strings.HasPrefix(r.URL.Path, "/api/") {
 		text, err := io.ReadAll(r.Body) // bounded by maxBody
 		if err != nil {
 			return "", err
@@ -201,8 +202,8 @@ func detailOf(r *http.Request) (string, error) {
 
 // record serves a request that can change something and writes both to the audit
 // log: that it was asked for, before, and what came of it. What cannot be written
-// is not done. A stranger's request has only the second line: there is no telling
-// how many strangers there are.
+// is not done. A stranger's request has only the second line, and that not always: there
+// is no telling how many strangers there are.
 func (k *Console) record(w http.ResponseWriter, r *http.Request, pattern string, who api.Caller, serve http.HandlerFunc) {
 	if !recorded(pattern) {
 		serve(w, r)
@@ -224,6 +225,7 @@ func (k *Console) record(w http.ResponseWriter, r *http.Request, pattern string,
 	line := store.AuditLine{Actor: who.Name, Role: who.Role, Address: addressOf(r), Action: actionOf(pattern), Object: note.Object, Detail: detail, Outcome: store.AuditAsked}
 	asked := uint64(0)
 	if who.Name != "" {
+		k.recordUntold()
 		written, err := k.Audit.Append(line)
 		if err != nil {
 			k.Logger.Error("a request was refused because the audit log cannot be written", "error", err)
@@ -254,13 +256,20 @@ func (k *Console) record(w http.ResponseWriter, r *http.Request, pattern string,
 	default:
 		line.Outcome = store.AuditFailed
 	}
+	if who.Name == "" {
+		if note.Actor == "" {
+			k.recordStranger(line)
+			return
+		}
+		k.recordUntold() // before the one who has just signed in
+	}
 	if _, err := k.Audit.Append(line); err != nil {
 		k.Logger.Error("the outcome of a request is not in the audit log", "of", asked, "action", line.Action, "error", err)
 	}
 }
 
-// unread are the answers to strangers that are not recorded: those who send rubbish,
-// or have to wait, could otherwise push the work of others out of the log.
+// unread are the answers to strangers that are not recorded: rubbish, and those who
+// have to wait, say nothing. What is left has its bound: see strangers.
 var unread = map[int]bool{http.StatusBadRequest: true, http.StatusRequestEntityTooLarge: true, http.StatusUnsupportedMediaType: true, http.StatusTooManyRequests: true}
 
 // heldAnswer keeps an answer until its outcome is recorded: whoever has an answer

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -178,7 +180,7 @@ var answers = map[string][]string{
 	"vault":     {"folder", "/srv/vault"},
 	"site":      {"name", "Milano", "kind", "kvm-qmp", "address", "/run/milano"},
 	"target":    {"name", "Roma", "kind", "kvm-qmp", "address", "/run/roma"},
-	"policy":    {"name", "default", "copy_frequency", "1m", "app_frequency", "1h", "rpo_threshold", "15m", "freeze_limit", "10s", "retention", "1h:all"},
+	"policy":    {"name", "default", "copy_frequency", "1m", "app_frequency", "1h", "rpo_threshold", "15m", "freeze_limit", "10s", "retention", "1h:all", "lock_for", "0"},
 }
 
 // TestTheSetupGoesOnWhereverItWasLeft claims an appliance with forms alone, as a text
@@ -223,6 +225,29 @@ func TestTheSetupGoesOnWhereverItWasLeft(t *testing.T) {
 	s, err := setupOf(h.store)
 	if err != nil || s.General.Name != "Milano 1" || s.Progress.Finished.IsZero() {
 		t.Errorf("kept %+v, %v", s, err)
+	}
+}
+
+// TestTheSetupKeepsWhatItsPolicyFormDoesNotShow, a lock above all: who goes through the
+// setup again and changes nothing has changed nothing.
+func TestTheSetupKeepsWhatItsPolicyFormDoesNotShow(t *testing.T) {
+	h := newHouse(t, false).claimed()
+	b := h.signedIn("")
+	p := replication.DefaultPolicy()
+	p.LockFor, p.BytesPerSecond, p.FreezeLimit = 30*24*time.Hour, 5<<20, 7*time.Second
+	if err := h.appliance.SavePolicy(t.Context(), api.Who{}, p); err != nil {
+		t.Fatal(err)
+	}
+	form := []string{"do", "next"}
+	for _, field := range regexp.MustCompile(`<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"`).FindAllStringSubmatch(b.get("/setup/policy").body, -1) {
+		form = append(form, field[1], field[2])
+	}
+	if got := b.post("/setup/policy", form...); got.status != http.StatusSeeOther {
+		t.Fatalf("posted as it was shown: %d\n%s", got.status, got.body)
+	}
+	var now store.Policy
+	if err := h.store.View(func(tx *store.Tx) (err error) { now, err = tx.Policies().Get(p.Name); return err }); err != nil || !reflect.DeepEqual(now.Policy, p) {
+		t.Errorf("now it is %+v (%v), want %+v", now.Policy, err, p)
 	}
 }
 

@@ -64,6 +64,7 @@ type Console struct {
 	logFeed  feed // of the log
 	manual   *manual
 	keys     *keys
+	crowd    strangers // who leave lines in the audit log
 
 	// Sockets end with the console.
 	ctx  context.Context

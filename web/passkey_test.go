@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"riparo/store"
 	"riparo/web/browsertest"
 )
 
@@ -40,6 +41,29 @@ func TestAPasskeySignsInFromARealBrowser(t *testing.T) {
 	c.Until("the overview", `location.pathname === "/"`)
 	if said := c.Complaints(); len(said) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(said, "; "))
+	}
+}
+
+// TestAPasswordWhoseAccountHasAPasskeySaysSo where the role has to have a second factor.
+func TestAPasswordWhoseAccountHasAPasskeySaysSo(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	h.add("carla", store.Operator)
+	if _, err := store.Change(h.store, store.Users, "carla", func(u *store.User) error {
+		u.Passkeys = []store.Passkey{{ID: []byte("x"), Name: "laptop", Host: "dr.example"}}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.identity.SaveSecondRule(user, []store.Role{store.Operator}); err != nil {
+		t.Fatal(err)
+	}
+	b := h.browser()
+	got := b.post("/login", "name", "carla", "password", password)
+	if got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, "Sign in with the passkey") || b.get("/").status != http.StatusSeeOther {
+		t.Errorf("the password alone: got %d", got.status)
+	}
+	if got := h.browser().lang("it").post("/login", "name", "carla", "password", password); !strings.Contains(got.body, "ccedere con la passkey") {
+		t.Error("it is not told in Italian")
 	}
 }
 

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -141,9 +140,8 @@ func written(d time.Duration) string {
 
 func (k *Console) savePolicy(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
-	f := view.PolicyForm{New: r.PostFormValue("new") == "true", Name: strings.TrimSpace(r.PostFormValue("name")), Copy: r.PostFormValue("copy_frequency"),
-		App: r.PostFormValue("app_frequency"), Freeze: r.PostFormValue("freeze_limit"), Threshold: r.PostFormValue("rpo_threshold"),
-		Retention: r.PostFormValue("retention"), Lock: r.PostFormValue("lock_for"), Limit: strings.TrimSpace(r.PostFormValue("limit"))}
+	f := postedPolicy(r)
+	f.New = r.PostFormValue("new") == "true"
 	p, err := policyOf(f)
 	if err == nil && f.New {
 		err = k.newPolicy(p.Name)
@@ -179,7 +177,7 @@ func policyOf(f view.PolicyForm) (replication.Policy, error) {
 		name, text string
 		into       *time.Duration
 	}{{"copy frequency", f.Copy, &p.CopyFrequency}, {"application-consistent frequency", f.App, &p.AppConsistentFrequency},
-		{"freeze limit", f.Freeze, &p.FreezeLimit}, {"RPO threshold", f.Threshold, &p.RPOThreshold}, {"locked for", cmp.Or(f.Lock, "0"), &p.LockFor}} {
+		{"freeze limit", f.Freeze, &p.FreezeLimit}, {"RPO threshold", f.Threshold, &p.RPOThreshold}, {"locked for", f.Lock, &p.LockFor}} {
 		d, err := readDuration(field.text)
 		if err != nil {
 			return p, invalid(fmt.Errorf("%s: %w", field.name, err))

@@ -203,6 +203,9 @@ func (k *Console) restore(w http.ResponseWriter, r *http.Request) {
 		page.Problem, status = &m, entryStatus(w, err)
 	} else {
 		page.Done = words.T("restore.done", "Machines", done.Machines, "Jobs", done.Jobs, "Created", words.Time(done.Created))
+		if done.Interrupted > 0 || done.Tokens > 0 {
+			page.Done += " " + words.T("restore.ended", "Jobs", done.Interrupted, "Tokens", done.Tokens)
+		}
 	}
 	k.sayRestore(w, r, status, page)
 }

@@ -152,11 +152,16 @@ func (k *Console) confirmSecond(w http.ResponseWriter, r *http.Request) {
 }
 
 // alone ends the other sessions of an account and renames this one: they were begun
-// before what has just been changed.
+// before what has just been changed. If this one was ended while the request was under
+// way, it gets no new name.
 func (k *Console) alone(r *http.Request, name string) error {
 	sessions := k.Identity.Sessions()
-	if err := k.Identity.EndSessions(name, sessions.Token(r.Context())); err != nil {
+	token := sessions.Token(r.Context())
+	if err := k.Identity.EndSessions(name, token); err != nil {
 		return err
+	}
+	if !k.Identity.SessionAlive(token) {
+		return sessions.Destroy(r.Context())
 	}
 	return sessions.RenewToken(r.Context())
 }

@@ -1,10 +1,13 @@
 package web_test
 
 import (
+	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"riparo/web"
 )
@@ -204,6 +207,64 @@ func TestAChangedPasswordEndsOtherSessions(t *testing.T) {
 	}
 	if _, err := h.identity.Login(t.Context(), user, password, "test"); err == nil {
 		t.Error("the old password still works")
+	}
+}
+
+// slowForm is a form of which nothing comes before the server asks for it: then its
+// session is known. Meanwhile happens before the first byte.
+type slowForm struct {
+	io.Reader
+	meanwhile func()
+}
+
+func (f *slowForm) Read(p []byte) (int, error) {
+	if f.meanwhile != nil {
+		f.meanwhile()
+		f.meanwhile = nil
+	}
+	return f.Reader.Read(p)
+}
+
+func TestASessionThatEndsDuringARequestStaysEnded(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	change := url.Values{"old": {password}, "password": {"another calm sentence"}, "again": {"another calm sentence"}}
+	for _, row := range [][2]string{{"/preferences", "theme=dark"}, {"/account/password", change.Encode()}} {
+		path, form := row[0], row[1]
+		b := h.browser()
+		cookie := strings.SplitN(b.post("/login", "name", user, "password", password).header.Get("Set-Cookie"), ";", 2)[0]
+		b.client.Transport.(*http.Transport).ExpectContinueTimeout = time.Minute
+		b.header.Set("Expect", "100-continue")
+		slow := &slowForm{strings.NewReader(form), func() {
+			list, err := h.identity.SessionList(user, "")
+			if err != nil || len(list) != 1 {
+				t.Errorf("sessions: %+v, %v", list, err)
+				return
+			}
+			if _, err := h.identity.EndSession(list[0].ID, ""); err != nil {
+				t.Error(err)
+			}
+		}}
+		got := b.do("POST", path, slow, "application/x-www-form-urlencoded")
+		if slow.meanwhile != nil || got.status >= http.StatusInternalServerError {
+			t.Fatalf("%s: got %d", path, got.status)
+		}
+		b.header.Del("Expect")
+		if again := b.get("/"); again.status != http.StatusSeeOther {
+			t.Errorf("%s: the browser is signed in again: got %d, with %q", path, again.status, got.header.Values("Set-Cookie"))
+		}
+		thief := h.browser()
+		thief.header.Set("Cookie", cookie)
+		if again := thief.get("/"); again.status != http.StatusSeeOther {
+			t.Errorf("%s: the ended session is back: got %d", path, again.status)
+		}
+		for _, set := range got.header.Values("Set-Cookie") {
+			if strings.HasPrefix(set, "__Host-riparo=") && !strings.Contains(set, "Max-Age=0") {
+				t.Errorf("%s: the answer gives the cookie %q", path, set)
+			}
+		}
+		if list, err := h.identity.SessionList(user, ""); err != nil || len(list) != 0 {
+			t.Errorf("%s: sessions that hold: %+v, %v", path, list, err)
+		}
 	}
 }
 

@@ -230,9 +230,18 @@ func (k *Console) serveProgram(w http.ResponseWriter, r *http.Request, handler h
 			return
 		}
 		k.once(w, r, pattern, caller, func(w http.ResponseWriter, r *http.Request) {
+			caller.Holds = k.holds(r, caller, needs)
 			k.mux.ServeHTTP(w, r.WithContext(api.WithCaller(r.Context(), caller)))
 		})
 	})
+}
+
+// holds looks again at the token or the session of a request that does not end.
+func (k *Console) holds(r *http.Request, was api.Caller, needs access) func() bool {
+	return func() bool {
+		now, err := k.caller(r)
+		return err == nil && now.Name == was.Name && (needs == anyone || may(now.Role, needs))
+	}
 }
 
 func forbidden(role string) *replication.Problem {

@@ -55,13 +55,12 @@ func (k *Console) finishOpenID(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		line.Outcome = store.AuditRefused
 		if replication.AsProblem(err).Code != "login.locked" && carried != "" {
-			if _, err := k.Audit.Append(line); err != nil {
-				k.Logger.Error("a refused sign-in is not in the audit log", "error", err)
-			}
+			k.recordStranger(line)
 		}
 		k.refuseSignIn(w, r, err)
 		return
 	}
+	k.recordUntold()
 	if _, err := k.Audit.Append(line); err != nil {
 		k.fail(w, r, err)
 		return

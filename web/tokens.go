@@ -34,7 +34,7 @@ func (k *Console) tokensWith(v visit, say func(*view.Tokens)) (built, error) {
 		return built{}, err
 	}
 	for _, t := range tokens {
-		row := view.TokenRow{ID: t.ID, Name: t.Name, Scope: w.Named("scope", string(api.ScopeOf(t.Role))), Created: t.Created, Used: t.LastUsed, Expires: w.T("never")}
+		row := view.TokenRow{ID: t.ID, Name: t.Name, By: t.By, Scope: w.Named("scope", string(api.ScopeOf(t.Role))), Created: t.Created, Used: t.LastUsed, Expires: w.T("never")}
 		if !t.Expires.IsZero() {
 			row.Expires, row.Expired = w.Short(t.Expires, v.now), !v.now.Before(t.Expires)
 		}

@@ -83,5 +83,5 @@ func (a *appliance) Restore(_ context.Context, r api.RestoreRequest) (api.Restor
 	if r.Passphrase != password || string(text) != "a backup" {
 		return api.Restored{}, &replication.Problem{Code: "backup.passphrase", Cause: "the passphrase does not open this backup", Effect: "nothing was restored", Action: "try another", Remedy: replication.Stop}
 	}
-	return api.Restored{Appliance: "Milano 1", Created: a.now(), Machines: 6, Jobs: 9}, nil
+	return api.Restored{Appliance: "Milano 1", Created: a.now(), Machines: 6, Jobs: 9, Interrupted: 2, Tokens: 3}, nil
 }

@@ -380,7 +380,7 @@ func (k *Console) policyBody(v visit, _ api.Setup, form *http.Request) (templ.Co
 
 func postedPolicy(r *http.Request) view.PolicyForm {
 	return view.PolicyForm{Name: strings.TrimSpace(r.PostFormValue("name")), Copy: r.PostFormValue("copy_frequency"), App: r.PostFormValue("app_frequency"), Freeze: r.PostFormValue("freeze_limit"),
-		Threshold: r.PostFormValue("rpo_threshold"), Retention: r.PostFormValue("retention"), Limit: strings.TrimSpace(r.PostFormValue("limit"))}
+		Threshold: r.PostFormValue("rpo_threshold"), Retention: r.PostFormValue("retention"), Lock: r.PostFormValue("lock_for"), Limit: strings.TrimSpace(r.PostFormValue("limit"))}
 }
 
 func (k *Console) applyPolicy(r *http.Request, actor string) error {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -382,8 +383,9 @@ func TestOldBackupsGoAndOthersStay(t *testing.T) {
 	other := save("Roma", -9)
 	os.WriteFile(filepath.Join(folder, "broken"+Suffix), []byte("x"), 0o600)
 	os.WriteFile(filepath.Join(folder, ".unfinished-1"), []byte("x"), 0o600)
-	if n, err := Prune(folder, "Milano 1", 2); n != 3 || err != nil {
-		t.Fatalf("removed %d, %v; want 3", n, err)
+	own := Own{Appliance: "Milano 1", Keys: [][]byte{keyMark(keyOnce.Identity)}, Newest: ours[4], Keep: 2, Now: noon.AddDate(0, 0, 4)}
+	if n, left, err := Prune(folder, own); n != 3 || left != 0 || err != nil {
+		t.Fatalf("removed %d, left %d, %v; want 3 and none", n, left, err)
 	}
 	list, err := List(folder)
 	if err != nil || len(list) != 4 {
@@ -407,6 +409,105 @@ func TestOldBackupsGoAndOthersStay(t *testing.T) {
 	Sweep(folder)
 	if _, err := os.Stat(filepath.Join(folder, ".unfinished-1")); err == nil {
 		t.Error("the unfinished one is left")
+	}
+}
+
+// TestTheBackupJustMadeStaysWhateverTheClockSaid: the clock was ahead for some nights,
+// and was set right.
+func TestTheBackupJustMadeStaysWhateverTheClockSaid(t *testing.T) {
+	folder := t.TempDir()
+	data, st := lived(t)
+	save := func(day int) string {
+		s := source(data, st)
+		s.Now = noon.AddDate(0, 0, day)
+		name, _, _, err := Save(t.Context(), folder, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	var ahead, right []string
+	for day := range 3 {
+		ahead = append(ahead, save(400+day))
+	}
+	left := func() (names []string) {
+		list, err := List(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range list {
+			names = append(names, k.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	for night := range 3 {
+		right = append(right, save(night))
+		own := Own{Appliance: "Milano 1", Keys: [][]byte{keyMark(keyOnce.Identity)}, Newest: right[night], Keep: 3, Now: noon.AddDate(0, 0, night).Add(time.Second)}
+		if n, _, err := Prune(folder, own); n != 1 || err != nil {
+			t.Fatalf("night %d: removed %d, %v; want one", night, n, err)
+		}
+		stay := append(slices.Clone(ahead[night+1:]), right...) // of those the oldest goes
+		slices.Sort(stay)
+		if got := left(); !slices.Equal(got, stay) {
+			t.Fatalf("night %d: left %q, want %q", night, got, stay)
+		}
+	}
+	// Back to a day before all of them, the one just made is still not the first to go.
+	first := save(-9)
+	if _, _, err := Prune(folder, Own{Appliance: "Milano 1", Keys: [][]byte{keyMark(keyOnce.Identity)}, Newest: first, Keep: 1, Now: noon.AddDate(0, 0, -9)}); err != nil {
+		t.Fatal(err)
+	}
+	if got := left(); !slices.Equal(got, []string{first}) {
+		t.Errorf("left %q, want the one just made, %s", got, first)
+	}
+}
+
+// TestAnotherApplianceOfThisNameKeepsItsBackups in a folder that both write to, while
+// those that an earlier passphrase opens are the appliance's own.
+func TestAnotherApplianceOfThisNameKeepsItsBackups(t *testing.T) {
+	folder := t.TempDir()
+	data, st := lived(t)
+	k := &Keeper{Store: st, Data: data, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return noon }}
+	save := func(key Key, day int) string {
+		s := source(data, st)
+		s.Key, s.Now = key, noon.AddDate(0, 0, day)
+		name, _, _, err := Save(t.Context(), folder, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	var ours []string
+	for day, sentence := range []string{passphrase, "another calm sentence", "a third calm sentence"} {
+		if err := k.SavePlan("anna", store.BackupPlan{Folder: folder, Keep: 2}, sentence); err != nil {
+			t.Fatal(err)
+		}
+		plan, _, err := k.Plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours = append(ours, save(Key{Recipient: plan.Recipient, Identity: plan.Identity}, day))
+	}
+	theirs := save(must(NewKey(passphrase)), -9)
+	plan, _, err := k.Plan()
+	if err != nil || len(plan.Former) != 2 {
+		t.Fatalf("the plan remembers %d keys of then, %v; want 2", len(plan.Former), err)
+	}
+	if err := k.SavePlan("anna", store.BackupPlan{Folder: folder, Keep: 2}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if again, _, err := k.Plan(); err != nil || len(again.Former) != 2 {
+		t.Fatalf("saved without a passphrase it remembers %d keys, %v; want 2", len(again.Former), err)
+	}
+	own := Own{Appliance: "Milano 1", Keys: append(plan.Former, keyMark(plan.Identity)), Newest: ours[2], Keep: 2, Now: noon.AddDate(0, 0, 2)}
+	if n, left, err := Prune(folder, own); n != 1 || left != 1 || err != nil {
+		t.Errorf("removed %d, left %d, %v; want one of each", n, left, err)
+	}
+	for name, want := range map[string]bool{ours[0]: false, ours[1]: true, ours[2]: true, theirs: true} {
+		if _, err := os.Stat(filepath.Join(folder, name)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", name, err == nil, want)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"riparo/replication"
 )
@@ -76,7 +78,7 @@ func look(path string) (Kept, error) {
 
 // Save writes a backup into a folder under a name of its own. The file is whole or is
 // not there.
-func Save(ctx context.Context, folder string, s Source) (name string, bytes int64, sum string, err error) {
+func Save(ctx context.Context, folder string, s Source) (name string, size int64, sum string, err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", 0, "", fmt.Errorf("make the folder of backups: %w", err)
 	}
@@ -118,26 +120,65 @@ func plain(name string) string {
 	return cmp.Or(strings.Trim(name[:min(len(name), 40)], "-"), "riparo")
 }
 
-// Prune removes the oldest backups of an appliance beyond keep. Those of others in the
-// same folder, and what it cannot read, it leaves alone.
-func Prune(folder, appliance string, keep int) (removed int, err error) {
-	list, err := List(folder)
-	if err != nil || keep <= 0 {
-		return 0, err
+// Own tells which backups in a folder are an appliance's own, and which of them stay.
+type Own struct {
+	Appliance string
+	Keys      [][]byte // what keyMark gives of each key that it seals with, or did
+	Newest    string   // the name of the one just written; it stays whatever the clock said
+	Keep      int
+	Now       time.Time
+}
+
+// keyMark tells keys of backups apart. It is no secret.
+func keyMark(identity []byte) []byte {
+	sum := sha256.Sum256(identity)
+	return sum[:]
+}
+
+// has reports whether a backup is one of the appliance's.
+func (o Own) has(k Kept) bool {
+	mark := keyMark(k.Identity)
+	return slices.ContainsFunc(o.Keys, func(own []byte) bool { return bytes.Equal(own, mark) })
+}
+
+// rank orders backups before their age does. Those that are of a time to come were made
+// when the clock was ahead: how old they are nobody knows, and they go first.
+func (o Own) rank(k Kept) int {
+	switch {
+	case k.Name == o.Newest:
+		return 0
+	case k.Created.After(o.Now):
+		return 2
 	}
+	return 1
+}
+
+// Prune removes the oldest backups of an appliance beyond those that it keeps. Those of
+// others in the same folder, and what it cannot read, it leaves alone; left are those of
+// its name that another key seals: another appliance may be called the same.
+func Prune(folder string, o Own) (removed, left int, err error) {
+	list, err := List(folder)
+	if err != nil || o.Keep <= 0 {
+		return 0, 0, err
+	}
+	var own []Kept
 	for _, k := range list {
-		if k.Problem != nil || k.Appliance != appliance {
-			continue
+		switch {
+		case k.Problem != nil || k.Appliance != o.Appliance:
+		case o.has(k):
+			own = append(own, k)
+		default:
+			left++
 		}
-		if keep--; keep >= 0 {
-			continue
-		}
+	}
+	slices.SortStableFunc(own, func(a, b Kept) int { return cmp.Compare(o.rank(a), o.rank(b)) })
+	for _, k := range own[min(o.Keep, len(own)):] {
 		if err := os.Remove(filepath.Join(folder, k.Name)); err != nil {
-			return removed, fmt.Errorf("remove an old backup: %w", err)
+			return removed, left, fmt.Errorf("remove an old backup: %w", err)
 		}
 		removed++
 	}
-	return removed, nil
+	return removed, left, nil
 }
 
 // Sweep removes what crashes left of backups that were being written.

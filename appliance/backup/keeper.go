@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,10 @@ import (
 
 // JobKind is the kind of jobs that write a backup.
 const JobKind = "back-up-appliance"
+
+// maxFormer is how many keys of then are remembered; backups that an older one seals are
+// not removed any more.
+const maxFormer = 100
 
 // DefaultKeep is how many backups stay when nobody says otherwise: a month of nights.
 const DefaultKeep = 30
@@ -52,12 +57,16 @@ func (k *Keeper) SavePlan(actor string, plan store.BackupPlan, passphrase string
 	if err != nil {
 		return err
 	}
-	plan.Recipient, plan.Identity = old.Recipient, old.Identity
+	plan.Recipient, plan.Identity, plan.Former = old.Recipient, old.Identity, old.Former
 	switch {
 	case passphrase != "":
 		key, err := NewKey(passphrase)
 		if err != nil {
 			return err
+		}
+		if len(old.Identity) > 0 {
+			plan.Former = append(slices.Clone(old.Former), keyMark(old.Identity))
+			plan.Former = plan.Former[max(0, len(plan.Former)-maxFormer):]
 		}
 		plan.Recipient, plan.Identity = key.Recipient, key.Identity
 	case plan.Recipient == "":
@@ -159,7 +168,7 @@ func (k *Keeper) write(ctx context.Context, w *jobs.Work) error {
 }
 
 func (k *Keeper) prune(_ context.Context, w *jobs.Work) error {
-	plan, _, err := k.Plan()
+	plan, state, err := k.Plan()
 	if err != nil {
 		return err
 	}
@@ -167,8 +176,11 @@ func (k *Keeper) prune(_ context.Context, w *jobs.Work) error {
 	if err != nil {
 		return err
 	}
-	n, err := Prune(plan.Folder, name, plan.Keep)
-	w.Evidence("removed", strconv.Itoa(n))
+	removed, left, err := Prune(plan.Folder, Own{Appliance: name, Keys: append(slices.Clone(plan.Former), keyMark(plan.Identity)), Newest: state.File, Keep: plan.Keep, Now: k.Now()})
+	w.Evidence("removed", strconv.Itoa(removed))
+	if left > 0 {
+		w.Evidence("left with another key", strconv.Itoa(left))
+	}
 	return err
 }
 

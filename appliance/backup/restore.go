@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"riparo/replication"
@@ -39,9 +40,11 @@ type Options struct {
 // Restored is what came back.
 type Restored struct {
 	Header
-	Machines int    `json:"machines"`
-	Jobs     int    `json:"jobs"`
-	Vault    string `json:"vault"` // folder; empty is the one beside the state file
+	Machines    int    `json:"machines"`
+	Jobs        int    `json:"jobs"`
+	Interrupted int    `json:"interrupted"` // jobs that were under way
+	Tokens      int    `json:"tokens"`      // API tokens that were good, and are not any more
+	Vault       string `json:"vault"`       // folder; empty is the one beside the state file
 }
 
 // Stage opens a backup beside what is in use, in the data folder, and reads it as a
@@ -82,7 +85,8 @@ func Stage(ctx context.Context, data string, r io.Reader, passphrase string, o O
 }
 
 // prepare opens the state file, which reads all of it, and makes it one of this
-// appliance: browsers sign in again, and the vault is where it was said to be.
+// appliance: browsers sign in again, programs get new tokens, no job goes on by itself,
+// and the vault is where it was said to be.
 func prepare(path string, h Header, o Options) (result Restored, place store.VaultPlace, err error) {
 	st, err := store.Open(path, store.Options{})
 	if err != nil {
@@ -112,12 +116,16 @@ func prepare(path string, h Header, o Options) (result Restored, place store.Vau
 		if err := reachedUnder(tx, o.Address); err != nil {
 			return err
 		}
-		var errs [2]error
+		now := time.Now().UTC()
+		var errs [4]error
 		result.Machines, errs[0] = tx.Machines().Count()
 		result.Jobs, errs[1] = tx.Jobs().Count()
-		return errors.Join(errs[0], errs[1], tx.SetSetting(store.SettingVault, place), tx.AddEvent(store.Event{Severity: store.SeverityWarning, Code: "appliance.restored",
-			Text: fmt.Sprintf("the appliance was restored from the backup of %s (%s)", h.Created.Format(time.RFC3339), h.Appliance),
-			Args: map[string]string{"created": h.Created.Format(time.RFC3339), "actor": o.Actor}}))
+		result.Interrupted, errs[2] = interrupt(tx, now)
+		result.Tokens, errs[3] = endTokens(tx, now)
+		return errors.Join(errors.Join(errs[:]...), tx.SetSetting(store.SettingVault, place), tx.AddEvent(store.Event{Severity: store.SeverityWarning, Code: "appliance.restored",
+			Text:   fmt.Sprintf("the appliance was restored from the backup of %s (%s); interrupted jobs: %d, API tokens that are good no more: %d", h.Created.Format(time.RFC3339), h.Appliance, result.Interrupted, result.Tokens),
+			Args:   map[string]string{"created": h.Created.Format(time.RFC3339), "actor": o.Actor, "jobs": strconv.Itoa(result.Interrupted), "tokens": strconv.Itoa(result.Tokens)},
+			Action: "restart or cancel the jobs that were interrupted, make new tokens for programs, and look through the accounts: they are as they were then"}))
 	})
 	return result, place, errors.Join(err, st.Close())
 }

@@ -43,7 +43,8 @@ const (
 	patience = 3 * time.Minute
 )
 
-func (o *Options) check() error {
+// Check tells which option is out of its range.
+func (o *Options) Check() error {
 	if o.Machines < 1 || o.Machines > 64 {
 		return fmt.Errorf("--machines %d: want 1 to 64", o.Machines)
 	}

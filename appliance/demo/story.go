@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -45,8 +47,14 @@ type Stage struct {
 
 // Run tells the story once.
 func Run(ctx context.Context, o Options, stage Stage) (err error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return replication.Stopf("demo.options", "correct the option", "%w", err)
+	}
+	// A demonstration fails machines over and keeps its own policies: nothing for an
+	// appliance that somebody works with.
+	if _, err := os.Stat(filepath.Join(o.Data, "state.db")); err == nil {
+		return &replication.Problem{Code: "demo.data", Cause: fmt.Sprintf("the folder %s has an appliance already", o.Data), Effect: "nothing was done",
+			Action: "name a folder that is empty or not there yet; `riparo serve --data` opens the appliance that is there", Remedy: replication.Stop}
 	}
 	a, err := appliance.Open(ctx, appliance.Config{Data: o.Data, Listen: o.Listen, Version: o.Version, Log: o.Log, Logs: o.Logs, RetryUnit: time.Second})
 	if err != nil {
@@ -54,6 +62,7 @@ func Run(ctx context.Context, o Options, stage Stage) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
 	s := &story{Options: o, appliance: a, rooms: a.Rooms(), began: time.Now()}
+	told := false
 	group, working := errgroup.WithContext(ctx)
 	working, stop := context.WithCancel(working)
 	defer stop()
@@ -72,12 +81,13 @@ func Run(ctx context.Context, o Options, stage Stage) (err error) {
 		if err := stage.Told(result); err != nil {
 			return err
 		}
+		told = true
 		if stage.Stay {
 			<-working.Done()
 		}
 		return nil
 	})
-	if err := group.Wait(); !errors.Is(err, context.Canceled) {
+	if err := group.Wait(); !errors.Is(err, context.Canceled) || !told && ctx.Err() != nil {
 		return err
 	}
 	return nil

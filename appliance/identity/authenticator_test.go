@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -248,6 +249,74 @@ func TestAPasskeyIsGoodForOneNameOnePersonAndOnce(t *testing.T) {
 	if err := try(ownOrigin, ownOrigin, honest); code(err) != "login.refused" {
 		t.Errorf("a removed passkey: %v", err)
 	}
+}
+
+// TestAPasswordAloneIsRefusedWhereAPasskeyIsTheSecondFactor: and whoever loses the passkey
+// is not lost.
+func TestAPasswordAloneIsRefusedWhereAPasskeyIsTheSecondFactor(t *testing.T) {
+	i, st, c := claimed(t)
+	for name, role := range map[string]store.Role{"bruno": store.Operator, "carla": store.Administrator, "dario": store.Administrator} {
+		if err := i.AddUser(t.Context(), "anna", name, good, role); err != nil {
+			t.Fatal(err)
+		}
+	}
+	his := passkeyOf(t, i, "bruno")
+	passkeyOf(t, i, "carla")
+	login := func(name, want, why string) {
+		t.Helper()
+		if _, err := i.Login(t.Context(), name, good, "here"); code(err) != want {
+			t.Errorf("%s, %s: %v, want %q", name, why, err, want)
+		}
+	}
+	login("bruno", "", "whose role needs none")
+	if err := i.SaveSecondRule("anna", []store.Role{store.Operator, store.Administrator}); err != nil {
+		t.Fatal(err)
+	}
+	before := mustUser(t, i, "bruno").LastLogin
+	c.pass(time.Minute)
+	login("bruno", "login.passkey", "with a passkey only")
+	login("carla", "login.passkey", "with two others to help")
+	if !mustUser(t, i, "bruno").LastLogin.Equal(before) {
+		t.Error("a refused password is told as a sign-in")
+	}
+	options, carried, err := i.BeginPasskeyLogin(ownOrigin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := i.FinishPasskeyLogin(ownOrigin, carried, his.get(options, ownOrigin), "here"); err != nil || u.Name != "bruno" {
+		t.Errorf("bruno by the passkey: %q, %v", u.Name, err)
+	}
+	login("dario", "", "who has to set up something first")
+	for range freeTries - 1 {
+		i.Login(t.Context(), "bruno", "wrong", "here")
+	}
+	login("bruno", "login.passkey", "as often as they like with the right password")
+
+	// Nobody is refused whom nobody could help.
+	if err := i.SetDisabled("anna", "dario", true); err != nil {
+		t.Fatal(err)
+	}
+	login("carla", "", "with one other administrator, who cannot help alone")
+	login("bruno", "", "with one administrator who needs no passkey, of two")
+	if err := i.RemovePasskey("carla", b64.EncodeToString(mustUser(t, i, "carla").Passkeys[0].ID)); err != nil {
+		t.Fatal(err)
+	}
+	login("bruno", "login.passkey", "with two administrators again")
+	if err := i.RemoveUser("anna", "carla"); err != nil {
+		t.Fatal(err)
+	}
+	login("bruno", "login.passkey", "with the only administrator to help")
+	passkeyOf(t, i, "anna")
+	login("anna", "", "the only administrator")
+	login("bruno", "", "with nobody who is sure to sign in")
+	if _, err := store.Change(st, store.Users, "anna", func(u *store.User) error { u.Second = &store.SecondFactor{}; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	login("bruno", "login.passkey", "with an administrator who has codes")
+	if err := i.RemoveSecond("anna", "bruno"); err != nil {
+		t.Fatal(err)
+	}
+	login("bruno", "", "after the lost passkey was removed")
 }
 
 func mustUser(t *testing.T, i *Identity, name string) store.User {

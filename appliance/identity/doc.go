@@ -19,4 +19,8 @@
 //   - A session ends after 30 minutes without use, after 12 hours at the latest,
 //     with the sign-out, and with a change of the password. Signing in gives it a
 //     new name, so that a planted cookie is worth nothing.
+//   - What is changed or ended stays so, whatever requests were under way, and guesses
+//     that come at once are worth no more than guesses that follow each other.
+//   - A token may no more than the person who made it may now, and nothing once that
+//     account is closed or gone.
 package identity

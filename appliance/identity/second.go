@@ -146,33 +146,21 @@ func (i *Identity) CheckSecond(name, code, address string) error {
 		return err
 	}
 	used := false
-	err = i.store.Update(func(tx *store.Tx) error {
-		u, err := tx.Users().Get(key(name))
-		if err != nil || u.Second == nil {
-			return err
+	err = i.store.Update(func(tx *store.Tx) (err error) {
+		// One after the other: of codes that come together no more are looked at than of
+		// codes that follow each other.
+		if wait := i.lockout.wait(place); wait > 0 {
+			return locked(wait)
 		}
-		if step, ok := i.stepOf(secret, code, u.Second.Step); ok {
-			u.Second.Step, used = step, true
-			return tx.Users().Put(u)
+		if used, err = i.useCode(tx, name, secret, code, address); err == nil && !used {
+			i.lockout.failed(place, freeTries)
 		}
-		hash := recoveryHash(code)
-		n := slices.IndexFunc(u.Second.Recovery, func(kept []byte) bool { return subtle.ConstantTimeCompare(kept, hash) == 1 })
-		if n < 0 {
-			return nil
-		}
-		u.Second.Recovery, used = slices.Delete(u.Second.Recovery, n, n+1), true
-		left := len(u.Second.Recovery)
-		if err := tx.Users().Put(u); err != nil {
-			return err
-		}
-		return i.event(tx, "warning", "second.recovery", fmt.Sprintf("%s signed in with a recovery code from %s; %d are left", u.Name, address, left),
-			map[string]string{"user": u.Name, "address": address, "left": fmt.Sprint(left)})
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	if !used {
-		i.lockout.failed(place, freeTries)
 		i.log.Warn("a one-time code was refused", "user", user.Name, "address", address)
 		if i.lockout.wait(place) > 0 {
 			i.record("warning", "second.locked", fmt.Sprintf("too many wrong codes for %s, whose password is known there, from %s", user.Name, address),
@@ -182,6 +170,30 @@ func (i *Identity) CheckSecond(name, code, address string) error {
 	}
 	i.lockout.succeeded(place)
 	return nil
+}
+
+// useCode uses up a one-time or recovery code, if it is one.
+func (i *Identity) useCode(tx *store.Tx, name, secret, code, address string) (used bool, err error) {
+	u, err := tx.Users().Get(key(name))
+	if err != nil || u.Second == nil {
+		return false, err
+	}
+	if step, ok := i.stepOf(secret, code, u.Second.Step); ok {
+		u.Second.Step = step
+		return true, tx.Users().Put(u)
+	}
+	hash := recoveryHash(code)
+	n := slices.IndexFunc(u.Second.Recovery, func(kept []byte) bool { return subtle.ConstantTimeCompare(kept, hash) == 1 })
+	if n < 0 {
+		return false, nil
+	}
+	u.Second.Recovery = slices.Delete(u.Second.Recovery, n, n+1)
+	left := len(u.Second.Recovery)
+	if err := tx.Users().Put(u); err != nil {
+		return false, err
+	}
+	return true, i.event(tx, "warning", "second.recovery", fmt.Sprintf("%s signed in with a recovery code from %s; %d are left", u.Name, address, left),
+		map[string]string{"user": u.Name, "address": address, "left": fmt.Sprint(left)})
 }
 
 // RemoveSecond turns the second factor of an account off, passkeys included.

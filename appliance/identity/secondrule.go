@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"riparo/replication"
 	"riparo/store"
 )
 
@@ -53,4 +54,37 @@ func (i *Identity) NeedsSecond(u store.User) (bool, error) {
 	}
 	roles, err := i.SecondRule()
 	return slices.Contains(roles, u.Role), err
+}
+
+// needsPasskey reports whether the password of an account alone is too little: its role
+// has to have a second factor, and it has passkeys and nothing else. Somebody who loses
+// them needs a way back: those whom it takes to remove them, two administrators where
+// there are two, have to be there, and not to need a passkey themselves.
+func needsPasskey(tx *store.Tx, u store.User) (bool, error) {
+	if u.Second != nil || len(u.Passkeys) == 0 {
+		return false, nil
+	}
+	var rule store.SecondRule
+	if _, err := tx.Setting(store.SettingSecond, &rule); err != nil || !slices.Contains(rule.Roles, u.Role) {
+		return false, err
+	}
+	administrators, helpers := 0, 0
+	for a, err := range tx.Users().All() {
+		if err != nil {
+			return false, err
+		}
+		if a.Role != store.Administrator || a.Disabled {
+			continue
+		}
+		administrators++
+		if key(a.Name) != key(u.Name) && a.Source == "" && (a.Second != nil || len(a.Passkeys) == 0) {
+			helpers++
+		}
+	}
+	return helpers >= max(1, min(administrators, 2)), nil
+}
+
+func passkeyNeeded() error {
+	return &replication.Problem{Code: "login.passkey", Cause: "an account of this role needs a second factor, and this one has a passkey", Effect: "the password alone does not sign you in",
+		Action: "sign in with the passkey, at the name of the appliance that it was made for; if it is lost, ask an administrator to remove the second factor", Remedy: replication.Stop}
 }

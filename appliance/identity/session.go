@@ -2,9 +2,11 @@ package identity
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -53,6 +55,12 @@ func newSessions(st *store.Store, now func() time.Time) *sessions {
 	s.manager.IdleTimeout = idleTimeout
 	s.manager.Lifetime = lifetime
 	s.manager.Cookie = scs.SessionCookie{Name: CookieName, HttpOnly: true, Path: "/", SameSite: http.SameSiteLaxMode, Secure: true}
+	tell := s.manager.ErrorFunc
+	s.manager.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
+		if !errors.Is(err, errEnded) { // then the answer goes out without a cookie
+			tell(w, r, err)
+		}
+	}
 	return s
 }
 
@@ -225,12 +233,23 @@ func (s *sessions) Find(cookie string) ([]byte, bool, error) {
 	return session.Data, s.now().Before(session.Expires), nil
 }
 
+// sessionKept is the ID under which a session is kept, among its values. One that was read
+// from the store has it; one that begins, or gets another name, has none or the old one.
+const sessionKept = "kept"
+
+// errEnded is of a session that was ended while a request that had read it was under way.
+var errEnded = errors.New("the session was ended meanwhile")
+
 // Commit is part of [scs.Store]. What only moves the end by less than a minute is
-// not written.
+// not written, and a session that was read and is gone is not put back.
 func (s *sessions) Commit(cookie string, data []byte, expires time.Time) error {
 	id := cookieHash(cookie)
+	data, wasRead, err := marked(data, id)
+	if err != nil {
+		return err
+	}
 	same := false
-	err := s.store.View(func(tx *store.Tx) error {
+	err = s.store.View(func(tx *store.Tx) error {
 		kept, err := tx.Sessions().Get(id)
 		same = err == nil && bytes.Equal(kept.Data, data) && expires.Sub(kept.Expires).Abs() < renewEvery
 		if missing(err) {
@@ -242,8 +261,24 @@ func (s *sessions) Commit(cookie string, data []byte, expires time.Time) error {
 		return err
 	}
 	return s.store.Update(func(tx *store.Tx) error {
+		if there, err := tx.Sessions().Has(id); err != nil || wasRead && !there {
+			return cmp.Or(err, errEnded)
+		}
 		return tx.Sessions().Put(store.Session{ID: id, Data: data, Expires: expires})
 	})
+}
+
+// marked gives the data of a session with the ID under which it is kept, and whether that
+// stood there already.
+func marked(data []byte, id string) (text []byte, wasRead bool, err error) {
+	deadline, values, err := sessionCodec{}.Decode(data)
+	if err != nil {
+		return nil, false, err
+	}
+	wasRead = values[sessionKept] == id
+	values[sessionKept] = id
+	text, err = sessionCodec{}.Encode(deadline, values)
+	return text, wasRead, err
 }
 
 // Delete is part of [scs.Store].

@@ -2,8 +2,11 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -190,6 +193,18 @@ func (i *Identity) SignOn() (api.OpenID, api.Directory, error) {
 	d, err := readKept[api.Directory](i.store, directorySetting)
 	o.Settings.HasSecret, d.Settings.HasPassword = len(o.Sealed) > 0, len(d.Sealed) > 0
 	return o.Settings, d.Settings, err
+}
+
+// SignOnMark is another value as soon as anything that is kept of a service, "openid" or
+// "directory", was saved anew, its secret included.
+func (i *Identity) SignOnMark(service string) (string, error) {
+	var kept json.RawMessage
+	err := i.store.View(func(tx *store.Tx) error {
+		_, err := tx.Setting("signon."+service, &kept)
+		return err
+	})
+	sum := sha256.Sum256(kept)
+	return hex.EncodeToString(sum[:]), err
 }
 
 // bounded gives a context for one exchange with a service.

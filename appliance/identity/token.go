@@ -19,6 +19,9 @@ import (
 // recognize one.
 const tokenPrefix = "riparo_"
 
+// programPrefix is what the API calls a program by whose token names no person.
+const programPrefix = "token "
+
 // maxTokens bounds the list of a page and the record of a careless script.
 const maxTokens = 1000
 
@@ -26,8 +29,10 @@ const maxTokens = 1000
 // every request would cost an fsync each.
 const usedEvery = time.Minute
 
-// Bearer gives the token that a request carries. It refuses what is unknown,
-// wrong or expired, without saying which.
+// Bearer gives the token that a request carries, with no more rights than the person
+// who made it has now. It refuses what is unknown, wrong or expired, without saying
+// which, and one whose person is gone or shut out: closing an account would otherwise
+// close one of two doors.
 func (i *Identity) Bearer(secret string) (store.Token, error) {
 	refused := &replication.Problem{Code: "token.refused", Cause: "the API token is unknown or has expired",
 		Action: "make a new one under Settings", Remedy: replication.Stop}
@@ -36,8 +41,14 @@ func (i *Identity) Bearer(secret string) (store.Token, error) {
 		return store.Token{}, refused
 	}
 	var token store.Token
+	var person store.User
 	err := i.store.View(func(tx *store.Tx) (err error) {
-		token, err = tx.Tokens().Get(id)
+		if token, err = tx.Tokens().Get(id); err != nil || token.By == "" {
+			return err
+		}
+		if person, err = tx.Users().Get(key(token.By)); missing(err) {
+			return nil
+		}
 		return err
 	})
 	if missing(err) {
@@ -50,6 +61,9 @@ func (i *Identity) Bearer(secret string) (store.Token, error) {
 	hash := sha256.Sum256([]byte(secret))
 	if subtle.ConstantTimeCompare(hash[:], token.Hash) != 1 || !token.Expires.IsZero() && !now.Before(token.Expires) {
 		return store.Token{}, refused
+	}
+	if err := deserted(token, person); err != nil {
+		return store.Token{}, err
 	}
 	if now.Sub(token.LastUsed) >= usedEvery {
 		err := i.store.Update(func(tx *store.Tx) error {
@@ -68,7 +82,43 @@ func (i *Identity) Bearer(secret string) (store.Token, error) {
 			return store.Token{}, err
 		}
 	}
+	if token.By != "" {
+		token.Role = lesser(token.Role, person.Role)
+	}
 	return token, nil
+}
+
+// deserted says why nobody stands behind a token any more, or nil. person is who made
+// it; an account of the same name that is younger is somebody else's. Tokens of old, and
+// those that such a token has made, name nobody: they end by themselves alone.
+func deserted(t store.Token, person store.User) error {
+	switch {
+	case t.By == "":
+		return nil
+	case person.Name == "" || t.Created.Before(person.Created):
+		return &replication.Problem{Code: "token.person", Cause: fmt.Sprintf("%s, who made the API token, has no account any more", t.By), Effect: "nothing was done",
+			Action: "let somebody who has one make a new token under Settings", Remedy: replication.Stop}
+	case person.Disabled:
+		return &replication.Problem{Code: "token.person", Cause: fmt.Sprintf("the account of %s, who made the API token, is closed", t.By), Effect: "nothing was done",
+			Action: "let somebody whose account is open make a new token under Settings", Remedy: replication.Stop}
+	}
+	return nil
+}
+
+// lesser is the role with what both may. What is for auditors is beside the order of the
+// others: an operator may not read the audit log.
+func lesser(x, y store.Role) store.Role {
+	low, high := slices.Index(Roles(), x), slices.Index(Roles(), y)
+	if low > high {
+		low, high = high, low
+	}
+	switch {
+	case low < 0:
+		return ""
+	case Roles()[low] == store.Auditor && high != low && Roles()[high] != store.Administrator:
+		return store.Viewer
+	}
+	return Roles()[low]
 }
 
 // Tokens are all API tokens, oldest first.
@@ -88,7 +138,8 @@ func (i *Identity) Tokens() ([]store.Token, error) {
 }
 
 // CreateToken makes an API token and gives its secret, which is not shown again.
-// life 0 means that it does not expire.
+// life 0 means that it does not expire. actor is the person who makes it, and by whose
+// account it stands and falls.
 func (i *Identity) CreateToken(actor, name string, role store.Role, life time.Duration) (string, store.Token, error) {
 	name = strings.TrimSpace(name)
 	if name == "" || utf8.RuneCountInString(name) > 64 {
@@ -118,6 +169,16 @@ func (i *Identity) CreateToken(actor, name string, role store.Role, life time.Du
 		if n >= maxTokens {
 			return &replication.Problem{Code: "token.many", Cause: fmt.Sprintf("there are %d tokens already", n),
 				Action: "revoke those that are not used any more", Remedy: replication.Stop}
+		}
+		person, err := tx.Users().Get(key(actor))
+		if err != nil && !missing(err) {
+			return err
+		}
+		if missing(err) && strings.HasPrefix(actor, programPrefix) {
+			token.By = ""
+		}
+		if token.Created.Before(person.Created) { // the clock was set back since
+			token.Created = person.Created
 		}
 		if err := tx.Tokens().Put(token); err != nil {
 			return err

@@ -18,10 +18,38 @@ import (
 // Login checks a password and gives the account. address is where the browser is;
 // failures are counted for the account and for the address.
 func (i *Identity) Login(ctx context.Context, name, password, address string) (store.User, error) {
-	account, place := "login "+key(name)+" "+address, "login "+address
-	if wait := max(i.lockout.wait(account), i.lockout.wait(place)); wait > 0 {
-		return store.User{}, locked(wait)
+	account, err := i.lockout.begin(ctx, "login "+key(name)+" "+address, freeTries)
+	if err != nil {
+		return store.User{}, err
 	}
+	defer account.end()
+	place, err := i.lockout.begin(ctx, "login "+address, addressTries)
+	if err != nil {
+		return store.User{}, err
+	}
+	defer place.end()
+	user, err := i.compareLogin(ctx, name, password, address)
+	for errors.Is(err, errChanged) { // what the account is now counts
+		user, err = i.compareLogin(ctx, name, password, address)
+	}
+	if errors.Is(err, errWrong) {
+		return store.User{}, i.refuseLogin(user.Name, account, place, address)
+	}
+	if err == nil {
+		account.succeeded()
+	}
+	return user, err
+}
+
+// How a comparison ends that says nothing to a person.
+var (
+	errWrong   = errors.New("the name or the password is wrong")
+	errChanged = errors.New("the account was changed while its password was compared")
+)
+
+// compareLogin compares a password once and notes the sign-in. With [errWrong] it gives
+// the account that there is, or none.
+func (i *Identity) compareLogin(ctx context.Context, name, password, address string) (store.User, error) {
 	user, err := i.User(name)
 	known := err == nil
 	if err != nil && !missing(err) {
@@ -30,33 +58,47 @@ func (i *Identity) Login(ctx context.Context, name, password, address string) (s
 	if !known || user.Source != "" {
 		outside, used, err := i.loginDirectory(ctx, name, password, address)
 		if used && errors.Is(err, errNobody) {
-			return store.User{}, i.refuseLogin(user.Name, account, place, address)
+			return user, errWrong
 		}
 		if used {
 			return outside, err
 		}
 		known = false // the service that knows them is turned off
 	}
-	hash := user.PasswordHash
+	compared := user.PasswordHash
 	if !known {
-		hash = i.nobody
+		compared = i.nobody
 	}
-	ok, stale, err := i.hasher.matches(ctx, hash, password)
+	ok, stale, err := i.hasher.matches(ctx, compared, password)
 	if err != nil {
 		return store.User{}, fmt.Errorf("check the password of %s: %w", user.Name, err)
 	}
 	if !ok || !known || user.Disabled {
-		return store.User{}, i.refuseLogin(user.Name, account, place, address)
+		return user, errWrong
 	}
-	i.lockout.succeeded(account)
+	hash := compared
 	if stale {
 		if hash, err = i.hasher.hash(ctx, password); err != nil {
 			return store.User{}, err
 		}
 	}
-	err = i.change(user.Name, func(u *store.User) {
+	err = i.store.Update(func(tx *store.Tx) error {
+		u, err := tx.Users().Get(key(name))
+		if missing(err) || err == nil && (u.PasswordHash != compared || u.Disabled) { // comparing waits its turn
+			return errChanged
+		}
+		if err != nil {
+			return err
+		}
+		if needed, err := needsPasskey(tx, u); err != nil {
+			return err
+		} else if needed {
+			i.log.Warn("a password was refused without the passkey that belongs to it", "user", u.Name, "address", address)
+			return passkeyNeeded()
+		}
 		u.LastLogin, u.PasswordHash = i.now(), hash
-		user = *u
+		user = u
+		return tx.Users().Put(u)
 	})
 	return user, err
 }
@@ -64,12 +106,12 @@ func (i *Identity) Login(ctx context.Context, name, password, address string) (s
 // refuseLogin counts a failure and says no more than that it is one. known is the
 // account, if there is one: what was typed for a name may be a password, and is
 // written nowhere.
-func (i *Identity) refuseLogin(known, account, place, address string) error {
+func (i *Identity) refuseLogin(known string, account, place *attempt, address string) error {
 	name := cmp.Or(known, "an unknown account")
-	i.lockout.failed(account, freeTries)
-	i.lockout.failed(place, addressTries)
+	wait := account.failed()
+	place.failed()
 	i.log.Warn("sign-in refused", "user", name, "address", address)
-	if i.lockout.wait(account) > 0 {
+	if wait > 0 {
 		i.record("warning", "login.locked", fmt.Sprintf("too many wrong passwords for %s from %s", name, address),
 			map[string]string{"user": name, "address": address})
 	}
@@ -92,17 +134,26 @@ func locked(wait time.Duration) error {
 
 // ChangePassword replaces the password of an account that knows the old one.
 func (i *Identity) ChangePassword(ctx context.Context, name, old, password string) error {
-	if err := i.VerifyPassword(ctx, name, old); err != nil {
+	compared, err := i.verifyPassword(ctx, name, old)
+	if err != nil {
 		return err
 	}
-	return i.setPassword(ctx, name, password, false)
+	hash, err := i.HashPassword(ctx, name, password)
+	if err != nil {
+		return err
+	}
+	_, err = store.Change(i.store, store.Users, key(name), func(u *store.User) error {
+		if u.PasswordHash != compared { // it was reset while we waited our turn
+			return wrongPassword()
+		}
+		u.PasswordHash, u.MustChange = hash, false
+		return nil
+	})
+	return err
 }
 
 func (i *Identity) setPassword(ctx context.Context, name, password string, mustChange bool) error {
-	if err := CheckPassword(name, password); err != nil {
-		return err
-	}
-	hash, err := i.hasher.hash(ctx, password)
+	hash, err := i.HashPassword(ctx, name, password)
 	if err != nil {
 		return err
 	}
@@ -112,25 +163,36 @@ func (i *Identity) setPassword(ctx context.Context, name, password string, mustC
 // VerifyPassword asks somebody who is signed in for their password again, before
 // what would let another person keep the account.
 func (i *Identity) VerifyPassword(ctx context.Context, name, password string) error {
-	account := "password " + key(name)
-	if wait := i.lockout.wait(account); wait > 0 {
-		return locked(wait)
+	_, err := i.verifyPassword(ctx, name, password)
+	return err
+}
+
+// verifyPassword gives the hash that the password was compared with.
+func (i *Identity) verifyPassword(ctx context.Context, name, password string) (compared string, err error) {
+	account, err := i.lockout.begin(ctx, "password "+key(name), freeTries)
+	if err != nil {
+		return "", err
 	}
+	defer account.end()
 	user, err := i.User(name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	ok, _, err := i.hasher.matches(ctx, user.PasswordHash, password)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !ok {
-		i.lockout.failed(account, freeTries)
-		return &replication.Problem{Code: "password.wrong", Cause: "the present password is not right",
-			Action: "type it again", Remedy: replication.Stop}
+		account.failed()
+		return "", wrongPassword()
 	}
-	i.lockout.succeeded(account)
-	return nil
+	account.succeeded()
+	return user.PasswordHash, nil
+}
+
+func wrongPassword() error {
+	return &replication.Problem{Code: "password.wrong", Cause: "the present password is not right",
+		Action: "type it again", Remedy: replication.Stop}
 }
 
 // Users are all accounts by name.

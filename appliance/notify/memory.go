@@ -13,6 +13,7 @@ type memory struct {
 	seen  map[string]time.Time // of alerts: when their reason was last seen
 	jobs  map[string]movement
 	sites map[string]time.Time // since when they are away
+	now   time.Time            // of the look before
 }
 
 // movement is how far a job was, and since when.
@@ -25,8 +26,27 @@ func newMemory() memory {
 	return memory{seen: map[string]time.Time{}, jobs: map[string]movement{}, sites: map[string]time.Time{}}
 }
 
+// keepPace moves what is remembered with a clock that was set back: what has lasted for
+// an hour has lasted for an hour.
+func (m *memory) keepPace(now time.Time) {
+	if back := m.now.Sub(now); back > 0 {
+		for k, at := range m.seen {
+			m.seen[k] = at.Add(-back)
+		}
+		for k, at := range m.sites {
+			m.sites[k] = at.Add(-back)
+		}
+		for k, at := range m.jobs {
+			at.since = at.since.Add(-back)
+			m.jobs[k] = at
+		}
+	}
+	m.now = now
+}
+
 // follow fills in since when jobs stand still and sites are away.
 func (m *memory) follow(w *World) {
+	m.keepPace(w.Now)
 	jobs := map[string]movement{}
 	for i := range w.Jobs {
 		j := &w.Jobs[i]

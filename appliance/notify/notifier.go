@@ -287,7 +287,7 @@ func renew(tx *store.Tx, now time.Time, rules store.AlertRules, active map[strin
 		a.ID, a.Since, a.Told = store.NewID(now), now, now
 	case rank(a.Severity) > rank(old.Severity):
 		a.ID, a.Since, a.Told = old.ID, old.Since, now
-	case rules.Repeat > 0 && now.Sub(old.Told) >= rules.Repeat:
+	case rules.Repeat > 0 && now.Sub(old.Told).Abs() >= rules.Repeat: // below 0 the clock was set back
 		a.ID, a.Since, a.Told = old.ID, old.Since, now
 		what = store.AlertReminded
 	default:
@@ -329,7 +329,7 @@ func queue(tx *store.Tx, now time.Time, all []channel, gather time.Duration, new
 		if err != nil {
 			return err
 		}
-		if d.Attempts == 0 && !d.Test && d.NextTry.After(now) {
+		if d.Attempts == 0 && !d.Test && !isDue(d, now, gather, 0) {
 			open[d.Channel] = d
 		}
 	}

@@ -48,6 +48,27 @@ func (n *Notifier) send(ctx context.Context) error {
 	}
 }
 
+// slack is by how much the clock may be set back without a message going out early: a
+// minute more is no silence.
+const slack = time.Minute
+
+// isDue reports whether a message is to go out. One that would have to wait longer than any
+// does was written before the clock was set back, and is due as well: nobody would hear
+// of anything until the clock is there again.
+func isDue(d store.Delivery, now time.Time, gather, unit time.Duration) bool {
+	wait := gather
+	if d.Attempts > 0 {
+		wait = retryWait(d.Attempts, unit)
+	}
+	ahead := d.NextTry.Sub(now)
+	return ahead <= 0 || ahead > wait+slack
+}
+
+// retryWait is how long a message waits after so many attempts.
+func retryWait(attempts int, unit time.Duration) time.Duration {
+	return time.Duration(retries[min(attempts, len(retries))-1]) * unit
+}
+
 // Flush tries every message that is due and tells when the next one is; zero: none
 // waits.
 func (n *Notifier) Flush(ctx context.Context) (next time.Time, err error) {
@@ -69,7 +90,7 @@ func (n *Notifier) Flush(ctx context.Context) (next time.Time, err error) {
 		if err != nil || ctx.Err() != nil {
 			break
 		}
-		if d.NextTry.After(n.Now()) {
+		if !isDue(d, n.Now(), settings.Rules.Gather, n.RetryUnit) {
 			next = earlier(next, d.NextTry)
 			continue
 		}
@@ -120,7 +141,10 @@ func (n *Notifier) try(ctx context.Context, settings store.Notifications, d stor
 		}
 		p := replication.AsProblem(sendErr)
 		kept.Problem = &store.Finding{Code: p.Code, Level: string(store.Warning), Cause: p.Cause, Effect: p.Effect, Action: p.Action, Since: now}
-		wait := time.Duration(retries[min(kept.Attempts, len(retries))-1]) * n.RetryUnit
+		wait := retryWait(kept.Attempts, n.RetryUnit)
+		if kept.Created.After(now) { // the clock was set back: the day begins here
+			kept.Created = now
+		}
 		if p.Code == "notify.channel" || now.Add(wait).Sub(kept.Created) > giveUp*n.RetryUnit {
 			kept.GivenUp = now
 		} else {

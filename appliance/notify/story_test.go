@@ -245,6 +245,73 @@ func TestAMessageThatNobodyTakesIsAnAlertOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestAClockThatIsSetBackSilencesNobody: messages that wait for a time which is far again
+// go out, what is away stays away, and what is over ends.
+func TestAClockThatIsSetBackSilencesNobody(t *testing.T) {
+	s, c := newStage(t), newCatcher(t)
+	s.save(s.hooked(c, store.SeverityInfo, true))
+	setBack := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.now = s.now.Add(-30 * 24 * time.Hour)
+	}
+	told := func(want, name string) {
+		t.Helper()
+		for _, p := range c.take() {
+			for _, a := range p.Alerts {
+				if a.What == want && a.Name == name {
+					return
+				}
+			}
+		}
+		t.Fatalf("nobody is told that %s is %s: %+v", name, want, s.messages())
+	}
+	s.away("Roma")
+	s.pass(130 * time.Second) // the message gathers
+	if got := c.take(); len(got) != 0 {
+		t.Fatalf("told before the clock was set back: %+v; the test shows nothing", got)
+	}
+	setBack()
+	s.pass(10 * time.Second)
+	told(store.AlertRaised, "Roma")
+	if all, active := s.alerts(); len(active) != 1 || len(all) != 1 {
+		t.Errorf("%d alerts, %d of them stand; want the one", len(all), len(active))
+	}
+	s.pass(time.Minute)
+	told(store.AlertReminded, "Roma") // when it was last told is a time to come
+
+	c.answer(http.StatusServiceUnavailable)
+	s.away("Roma", "Torino")
+	s.pass(3 * time.Minute)
+	setBack()
+	c.answer(0)
+	s.pass(10 * time.Second)
+	told(store.AlertRaised, "Torino")
+
+	s.away("Torino")
+	s.pass(30 * time.Second)
+	setBack()
+	s.pass(3 * time.Minute)
+	told(store.AlertEnded, "Roma")
+}
+
+// TestAMessageWaitsNoLongerThanAMessageDoes holds when a message is due by what is ahead
+// of it, for each number of attempts.
+func TestAMessageWaitsNoLongerThanAMessageDoes(t *testing.T) {
+	for _, row := range []struct {
+		attempts int
+		ahead    time.Duration
+		want     bool
+	}{
+		{0, 0, true}, {0, -time.Hour, true}, {0, time.Second, false}, {0, 30 * time.Second, false}, {0, 30*time.Second + slack, false}, {0, 30*time.Second + slack + 1, true},
+		{1, time.Minute, false}, {1, time.Minute + slack + 1, true}, {6, 30 * time.Minute, false}, {99, 30 * time.Minute, false}, {99, 24 * time.Hour, true},
+	} {
+		if got := isDue(store.Delivery{Attempts: row.attempts, NextTry: noon.Add(row.ahead)}, noon, 30*time.Second, time.Minute); got != row.want {
+			t.Errorf("after %d attempts, %s ahead: due %v, want %v", row.attempts, row.ahead, got, row.want)
+		}
+	}
+}
+
 func TestATestMessageTellsWhatIsWrong(t *testing.T) {
 	s, c := newStage(t), newCatcher(t)
 	s.save(s.hooked(c, store.SeverityCritical, false))

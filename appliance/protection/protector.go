@@ -295,6 +295,5 @@ func step(m *store.Machine, e lifecycle.Event, now time.Time) error {
 
 func (p *Protector) putEvent(tx *store.Tx, m store.Machine, e store.Event) error {
 	e.Time, e.Machine, e.Name = p.now(), string(m.ID), m.Name
-	e.ID = store.NewID(e.Time)
-	return tx.Events().Put(e)
+	return tx.AddEvent(e)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"riparo/replication"
@@ -34,17 +35,17 @@ const (
 	// AllowBusy reads a device although it is mounted, and an image although a
 	// machine runs from it. What is read may then be no instant at all.
 	AllowBusy OpenOption = iota + 1
+	// AsRaw takes the file for the disk itself, although it looks like a QCOW2, VHD, VHDX,
+	// VMDK or VDI file.
+	AsRaw
 )
 
 // OpenFile opens a regular file or a block device for reading. A device stays
 // claimed, so that it cannot be mounted, until Close. Errors are
 // [replication.Problem]s: image.missing, image.unreadable, image.directory,
-// image.special, image.busy.
+// image.special, image.busy, image.container.
 func OpenFile(path string, options ...OpenOption) (*File, error) {
-	busy := false
-	for _, o := range options {
-		busy = busy || o == AllowBusy
-	}
+	busy := slices.Contains(options, AllowBusy)
 	// Stat comes first because opening a pipe would wait for its writer.
 	info, err := os.Stat(path)
 	if err != nil {
@@ -63,6 +64,12 @@ func OpenFile(path string, options ...OpenOption) (*File, error) {
 	if err := f.measure(busy); err != nil {
 		f.f.Close()
 		return nil, err
+	}
+	if !slices.Contains(options, AsRaw) {
+		if err := f.refuseContainer(); err != nil {
+			f.f.Close()
+			return nil, err
+		}
 	}
 	f.reader = vfs.NewReader(f.f, f.size)
 	return f, nil

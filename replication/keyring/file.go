@@ -201,7 +201,7 @@ func parseFile(p []byte) (*Ring, error) {
 func missingProblem(path string, err error) error {
 	return &replication.Problem{
 		Code: "vault.key.missing", Cause: fmt.Sprintf("there is no key file %s", path), Effect: "nothing was done",
-		Action: "give the file with the master key, or restore it from the escrow: riparo keys import", Remedy: replication.Stop, Err: err,
+		Action: "give the file with the master key, or restore it from the escrow: riparo keys import --key " + path + " FILE", Remedy: replication.Stop, Err: err,
 	}
 }
 
@@ -215,7 +215,7 @@ func exposedProblem(path string, err error) error {
 func unreadableProblem(path string, err error) error {
 	return &replication.Problem{
 		Code: "vault.key.file", Cause: fmt.Sprintf("the key file %s cannot be read: %v", path, err), Effect: "nothing was done",
-		Action: "restore it from the escrow: riparo keys import", Remedy: replication.Stop, Err: err,
+		Action: "restore it from the escrow: riparo keys import --key " + path + " FILE", Remedy: replication.Stop, Err: err,
 	}
 }
 

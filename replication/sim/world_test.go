@@ -52,6 +52,7 @@ type world struct {
 	sum     hash.Hash
 	trace   []string
 	wrong   error
+	looks   int    // how often the points were looked at between starts
 	room    []byte // that views are read into
 }
 

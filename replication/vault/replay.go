@@ -107,8 +107,10 @@ func (d *disk) replay(ctx context.Context, c *catalog) error {
 	return r.end(c, maps, known)
 }
 
+func byNumber(g segmentInfo, number uint32) int { return cmp.Compare(g.number, number) }
+
 func (s *state) segmentInfo(number uint32) (segmentInfo, bool) {
-	i, there := slices.BinarySearchFunc(s.segments, number, func(g segmentInfo, n uint32) int { return cmp.Compare(g.number, n) })
+	i, there := slices.BinarySearchFunc(s.segments, number, byNumber)
 	if !there {
 		return segmentInfo{}, false
 	}
@@ -146,6 +148,11 @@ func (r *replayer) segment(i int, limits map[uint32]int64, c *catalog) (err erro
 	}
 	if last && s.trailer == nil {
 		return r.lastSegment(s, records, c)
+	}
+	if len(records) == 0 {
+		if g, known := slices.BinarySearchFunc(r.segments, number, byNumber); known {
+			r.missingSegment(g) // it is there, and as good as gone
+		}
 	}
 	for j := range records {
 		if err := r.take(&records[j]); err != nil {
@@ -207,8 +214,11 @@ func (r *replayer) gap(rec *record) {
 		return
 	}
 	from := rec.serial - 1
-	if r.bound {
+	switch {
+	case r.bound:
 		from = max(r.at, r.base)
+	case r.whole && r.base == 0:
+		from = 0 // without an inventory nothing was ever let go: the log begins with its first record
 	}
 	if g, known := r.segmentInfo(rec.segment); known {
 		from = min(from, max(r.at, r.mapped, g.first-1))
@@ -245,12 +255,17 @@ func (r *replayer) missingSegments() {
 		if _, there := slices.BinarySearch(r.there, g.number); there {
 			continue
 		}
-		to := r.base
-		if i+1 < len(r.segments) {
-			to = r.segments[i+1].first - 1
-		}
-		r.missing(serialRange{max(g.first-1, r.mapped), to})
+		r.missingSegment(i)
 	}
+}
+
+// missingSegment notes the records of the i-th segment that the snapshot knows.
+func (r *replayer) missingSegment(i int) {
+	to := r.base
+	if i+1 < len(r.segments) {
+		to = r.segments[i+1].first - 1
+	}
+	r.missing(serialRange{max(r.segments[i].first-1, r.mapped), to})
 }
 
 // missing notes records that were durable and cannot be read. Without maps, what was

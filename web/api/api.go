@@ -66,7 +66,12 @@ type Caller struct {
 	Person  string // the user behind it: itself, or who made the token
 	Role    store.Role
 	Address string
+	// Holds reports whether what the caller has shown, a token or a session, still opens
+	// this call. A stream asks with each beat; nil always holds.
+	Holds func() bool
 }
+
+func (c Caller) holds() bool { return c.Holds == nil || c.Holds() }
 
 type callerKey struct{}
 

@@ -55,6 +55,10 @@ type Restored struct {
 	Created   time.Time `json:"created"`
 	Machines  int       `json:"machines"`
 	Jobs      int       `json:"jobs"`
+	// Interrupted are the jobs that were under way, and Tokens the API tokens that were
+	// good then: none of them goes on by itself.
+	Interrupted int `json:"interrupted"`
+	Tokens      int `json:"tokens"`
 }
 
 // BackupPlan is how the appliance saves its own state.

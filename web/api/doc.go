@@ -14,7 +14,8 @@
 //   - Lists of what grows (jobs, the event log) are pages, newest first: the next
 //     one begins "before" the last ID of this one.
 //   - /api/v1/events is a stream of server-sent events: "event" for each new entry
-//     of the event log, "change" with the names of what changed.
+//     of the event log, "change" with the names of what changed. It ends when the token
+//     or the session that opened it does.
 //   - Durations are in nanoseconds where they belong to a policy, as in its record,
 //     and in seconds where the name says so. Sizes are in bytes. An RPO that is not
 //     known is null, never 0.

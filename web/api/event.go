@@ -83,7 +83,8 @@ func EventPage(tx *store.Tx, severity, machine, before string, limit int) ([]sto
 	}
 }
 
-// stream sends until the client goes, the API ends or a write takes too long.
+// stream sends until the client goes, the API ends, a write takes too long, or the client
+// may not read it any more.
 func (a *API) stream(ctx context.Context, in *streamInput, send sse.Sender) {
 	nudge, changed, cancel := a.Appliance.Subscribe()
 	defer cancel()
@@ -106,7 +107,7 @@ func (a *API) stream(ctx context.Context, in *streamInput, send sse.Sender) {
 		case <-a.Done:
 			return
 		case <-beat.C:
-			if send.Data(Beat{Time: a.Now()}) != nil {
+			if !callerOf(ctx).holds() || send.Data(Beat{Time: a.Now()}) != nil {
 				return
 			}
 		case <-nudge:

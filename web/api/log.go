@@ -170,8 +170,9 @@ func SetLogLevel(st *store.Store, log *logs.Log, actor, name string) error {
 // again.
 const logBurst = 500
 
-// streamLogs sends until the client goes, the API ends or a write takes too long. A
-// client that is slow reads the file later: nothing is queued for it.
+// streamLogs sends until the client goes, the API ends, a write takes too long, or the
+// client may not read it any more. A client that is slow reads the file later: nothing is
+// queued for it.
 func (a *API) streamLogs(ctx context.Context, in *logStreamInput, send sse.Sender) {
 	at, err := placeIn(in.After)
 	if err == nil && at.IsZero() {
@@ -213,7 +214,7 @@ func (a *API) streamLogs(ctx context.Context, in *logStreamInput, send sse.Sende
 		case <-a.Done:
 			return
 		case <-beat.C:
-			if send.Data(Beat{Time: a.Now()}) != nil {
+			if !callerOf(ctx).holds() || send.Data(Beat{Time: a.Now()}) != nil {
 				return
 			}
 		case <-nudge:

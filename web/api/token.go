@@ -15,6 +15,7 @@ type Token struct {
 	Name     string     `json:"name"`
 	Role     store.Role `json:"role"`
 	Scope    Scope      `json:"scope"`
+	By       string     `json:"by,omitempty" doc:"The person who made it. It may no more than that person may now, and nothing when their account is closed or removed."`
 	Created  time.Time  `json:"created"`
 	Expires  time.Time  `json:"expires,omitzero"`
 	LastUsed time.Time  `json:"last_used,omitzero"`
@@ -84,7 +85,7 @@ func (a *API) tokens() {
 }
 
 func tokenOf(t store.Token) Token {
-	return Token{ID: t.ID, Name: t.Name, Role: t.Role, Scope: ScopeOf(t.Role), Created: t.Created, Expires: t.Expires, LastUsed: t.LastUsed}
+	return Token{ID: t.ID, Name: t.Name, Role: t.Role, Scope: ScopeOf(t.Role), By: t.By, Created: t.Created, Expires: t.Expires, LastUsed: t.LastUsed}
 }
 
 func (a *API) claim(ctx context.Context, in *setupInput) (*body[Claimed], error) {

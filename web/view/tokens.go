@@ -15,6 +15,7 @@ type Tokens struct {
 // TokenRow is an API token in a list.
 type TokenRow struct {
 	ID, Name, Scope string
+	By              string // who made it; empty: nobody knows
 	Created, Used   time.Time
 	Expires         string
 	Expired         bool

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"riparo/hypervisor/kvm/kvmtest"
+	"riparo/store"
 	"riparo/web/api"
 )
 
@@ -75,15 +76,15 @@ func TestSignInServicesAreSetByTheCommandLine(t *testing.T) {
 	refusedWith(t, "signon.invalid", d.at("sign-in", "test", "openid")...)
 	refusedWith(t, "signon.invalid", d.at("sign-in", "set", "directory", "--server", "ldap://127.0.0.1", "--role", "a = viewer")...)
 	set := []string{"sign-in", "set", "openid", "--issuer", s.URL, "--client-id", "riparo", "--address", "https://dr.example:9443", "--secret-file", secret, "--authority", ca,
-		"--role", "cn=dr,dc=example = operator", "--role", "auditors=auditor"}
+		"--role", "cn=dr,dc=example = operator", "--role", "auditors=auditor", "--role", "dr = recovery-operator"}
 	out := d.do(t, set...)
-	if !strings.Contains(out, s.URL) || !strings.Contains(out, "cn=dr,dc=example = operator") || !strings.Contains(out, "auditors = auditor") || strings.Contains(out, word) {
+	if !strings.Contains(out, s.URL) || !strings.Contains(out, "cn=dr,dc=example = operator") || !strings.Contains(out, "auditors = auditor") || !strings.Contains(out, "dr = "+string(store.RecoveryOperator)) || strings.Contains(out, word) {
 		t.Errorf("set, it shows\n%s", out)
 	}
 	// What is not given stays.
 	d.do(t, "sign-in", "set", "openid", "--label", "Company")
 	kept := must[api.SignIn](t, d.at("sign-in", "list")...).OpenID
-	if !kept.Enabled || kept.Label != "Company" || kept.Issuer != s.URL || kept.NameClaim != "preferred_username" || len(kept.Roles) != 2 || kept.CA == "" {
+	if !kept.Enabled || kept.Label != "Company" || kept.Issuer != s.URL || kept.NameClaim != "preferred_username" || len(kept.Roles) != 3 || kept.CA == "" {
 		t.Errorf("kept %+v", kept)
 	}
 	if out := d.do(t, "sign-in", "test", "openid"); !strings.Contains(out, "answers") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -87,7 +88,7 @@ func printBackups(w io.Writer, b api.Backups) {
 func newFetch(t *terminal, to *connection) *cobra.Command {
 	return &cobra.Command{
 		Use:   "fetch NAME FILE",
-		Short: "Write a backup to a file, sealed as it is",
+		Short: "Write a backup to a new file, sealed as it is",
 		Args:  arguments("NAME", "FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return to.reach(func(client *api.Client) error {
@@ -101,11 +102,14 @@ func newFetch(t *terminal, to *connection) *cobra.Command {
 	}
 }
 
-// fetch gives the file its name when all of it came.
+// fetch gives the file its name when all of it came. A file that is there stays.
 func fetch(ctx context.Context, client *api.Client, name, file string) (n int64, err error) {
 	unwritten := func(err error) error {
 		return &replication.Problem{Code: "file.unwritten", Cause: fmt.Sprintf("%s cannot be written: %v", file, err), Effect: "there is no copy of the backup",
-			Action: "choose another place", Remedy: replication.Stop, Err: err}
+			Action: "choose another name or place; a file that is there is never written over", Remedy: replication.Stop, Err: err}
+	}
+	if _, err := os.Lstat(file); err == nil { // told before all of it came
+		return 0, unwritten(&fs.PathError{Op: "create", Path: file, Err: fs.ErrExist})
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".unfinished-*")
 	if err != nil {
@@ -118,8 +122,13 @@ func fetch(ctx context.Context, client *api.Client, name, file string) (n int64,
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return n, unwritten(err)
 	}
-	if err := os.Rename(f.Name(), file); err != nil {
+	// Whoever makes a file of this name meanwhile keeps it.
+	own, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
 		return n, unwritten(err)
+	}
+	if err := errors.Join(own.Close(), os.Rename(f.Name(), file)); err != nil {
+		return n, unwritten(errors.Join(err, os.Remove(file)))
 	}
 	return n, nil
 }

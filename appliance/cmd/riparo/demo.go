@@ -41,6 +41,9 @@ Without --once the console stays open until Ctrl-C.`,
 			if o.Churn, err = parseSize(churn); err != nil {
 				return usagef(c, "--churn: %v", err)
 			}
+			if err := o.Check(); err != nil {
+				return usagef(c, "%v", err)
+			}
 			if data == "" {
 				if data, err = os.MkdirTemp("", "riparo-demo-"); err != nil {
 					return err
@@ -75,7 +78,7 @@ Without --once the console stays open until Ctrl-C.`,
 		},
 	}
 	c.Flags().BoolVar(&once, "once", false, "end after the story")
-	c.Flags().StringVar(&data, "data", "", "folder to use and keep (default: a temporary one)")
+	c.Flags().StringVar(&data, "data", "", "folder to make and keep, without an appliance in it (default: a temporary one)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address of the console; port 0 takes a free one")
 	c.Flags().IntVar(&o.Machines, "machines", o.Machines, "number of machines")
 	c.Flags().StringVar(&diskSize, "disk-size", "1GiB", "size of each disk; every machine has two")

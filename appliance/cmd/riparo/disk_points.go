@@ -29,11 +29,23 @@ func newDiskPoints(t *terminal) *cobra.Command {
 				return err
 			}
 			return flags.openForList(c.Context(), t, func(v *vault.Vault) error {
-				points, err := flags.list(v)
+				points, sick, err := flags.list(v)
 				if err != nil {
 					return err
 				}
-				return t.result(map[string]any{"points": points}, func(w io.Writer) { printPoints(w, points) })
+				told := map[string]any{"points": points}
+				if len(sick) > 0 {
+					told["unreadable"] = sick
+				}
+				if err := t.result(told, func(w io.Writer) {
+					printPoints(w, points)
+					for _, d := range sick {
+						fmt.Fprintf(w, "disk %s cannot be read: %s\n", d.Disk, d.Cause)
+					}
+				}); err != nil {
+					return err
+				}
+				return sickError(sick)
 			})
 		},
 	}
@@ -41,22 +53,47 @@ func newDiskPoints(t *terminal) *cobra.Command {
 	return c
 }
 
-func (f *vaultFlags) list(v *vault.Vault) ([]listedPoint, error) {
+// sickDisk is a disk that cannot be read now. It does not take the others along.
+type sickDisk struct {
+	Disk   replication.DiskID `json:"disk"`
+	Cause  string             `json:"cause"`
+	Remedy string             `json:"remedy,omitempty"`
+}
+
+func sickOf(id replication.DiskID, err error) sickDisk {
+	p := replication.AsProblem(err)
+	return sickDisk{id, p.Cause, p.Action}
+}
+
+// sickError ends a verb with status 1 after it has told which disks are not in its result.
+func sickError(sick []sickDisk) error {
+	if len(sick) == 0 {
+		return nil
+	}
+	return &saidError{fmt.Sprintf("%d disks cannot be read", len(sick))}
+}
+
+// list gives the points of the disks that the flags mean, and which of several disks
+// cannot be read. Of one that was asked for by name that is an error.
+func (f *vaultFlags) list(v *vault.Vault) (points []listedPoint, sick []sickDisk, err error) {
 	disks, err := f.disks(v)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	points := []listedPoint{}
+	points = []listedPoint{}
 	for _, d := range disks {
 		list, err := v.Points(d.Disk.ID)
-		if err != nil {
-			return nil, err
+		switch {
+		case err != nil && f.disk != "":
+			return nil, nil, err
+		case err != nil:
+			sick = append(sick, sickOf(d.Disk.ID, err))
 		}
 		for _, p := range list {
 			points = append(points, listedPoint{d.Disk.ID, p})
 		}
 	}
-	return points, nil
+	return points, sick, nil
 }
 
 func printPoints(w io.Writer, points []listedPoint) {

@@ -47,8 +47,12 @@ The newest point is always kept, whatever its age.`,
 				if err != nil {
 					return err
 				}
-				all := []pruned{}
+				all, sick := []pruned{}, []sickDisk(nil)
 				for _, d := range disks {
+					if d.Trouble != nil && flags.disk == "" {
+						sick = append(sick, sickOf(d.Disk.ID, d.Trouble))
+						continue
+					}
 					if d.Disk.Machine != "" {
 						if flags.disk != "" {
 							return machineProblem(d.DiskState)
@@ -73,11 +77,21 @@ The newest point is always kept, whatever its age.`,
 					all = append(all, pruned{d.Disk.ID, len(points) - len(drop), drop})
 				}
 				freed := max(before-v.Usage().StoredBytes, 0)
-				return t.result(map[string]any{"disks": all, "freed_bytes": freed}, func(w io.Writer) {
+				told := map[string]any{"disks": all, "freed_bytes": freed}
+				if len(sick) > 0 {
+					told["unreadable"] = sick
+				}
+				if err := t.result(told, func(w io.Writer) {
 					for _, p := range all {
 						fmt.Fprintf(w, "disk %s: %d recovery points dropped, %d kept\n", p.Disk, len(p.Dropped), p.Kept)
 					}
-				})
+					for _, d := range sick {
+						fmt.Fprintf(w, "disk %s cannot be read and was left as it is: %s\n", d.Disk, d.Cause)
+					}
+				}); err != nil {
+					return err
+				}
+				return sickError(sick)
 			})
 		},
 	}

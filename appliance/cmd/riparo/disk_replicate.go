@@ -46,8 +46,9 @@ func newDiskReplicate(t *terminal) *cobra.Command {
 	var flags vaultFlags
 	var packed compression
 	var changed string
+	var raw bool
 	c := &cobra.Command{
-		Use:   "replicate SOURCE --vault DIR --disk NAME [--changed FILE]",
+		Use:   "replicate SOURCE --vault DIR --disk NAME [--changed FILE] [--raw]",
 		Short: "Bring one disk into a vault and make a recovery point",
 		Long: `Bring one disk, a raw image or a block device, into a vault and make a recovery
 point. The first time all of it is copied, without its holes. Later --changed names a
@@ -62,7 +63,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 				return err
 			}
 			began := time.Now()
-			return flags.withSource(args[0], func(source *image.File) error {
+			return flags.withSource(args[0], raw, func(source *image.File) error {
 				var extents []replication.Extent // nil: not known
 				if c.Flags().Changed("changed") {
 					var err error
@@ -88,6 +89,7 @@ meanwhile: shut the machine down or read a snapshot.`,
 	flags.add(c)
 	c.Flags().BoolVar(&flags.plain, "no-encryption", false, "make a new vault without encryption")
 	packed.add(c)
+	addRaw(c, &raw)
 	c.Flags().StringVar(&changed, "changed", "", "file with the extents that changed since the last point; - for standard input")
 	return c
 }
@@ -101,8 +103,20 @@ func printReplicated(w io.Writer, disk string, r replicated) {
 		sizeOf(r.LogicalBytes), sizeOf(r.ReadBytes), sizeOf(r.ChangedBytes), sizeOf(r.StoredBytes), r.Seconds)
 }
 
-func (f *vaultFlags) withSource(path string, work func(*image.File) error) (err error) {
-	source, err := image.OpenFile(path)
+// addRaw is the flag of verbs that read a disk from a file.
+func addRaw(c *cobra.Command, raw *bool) {
+	c.Flags().BoolVar(raw, "raw", false, "SOURCE is the disk itself, although it looks like a QCOW2, VHD, VHDX, VMDK or VDI file")
+}
+
+func openSource(path string, raw bool) (*image.File, error) {
+	if raw {
+		return image.OpenFile(path, image.AsRaw)
+	}
+	return image.OpenFile(path)
+}
+
+func (f *vaultFlags) withSource(path string, raw bool, work func(*image.File) error) (err error) {
+	source, err := openSource(path, raw)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"riparo/replication"
-	"riparo/replication/image"
 	"riparo/replication/vault"
 )
 
@@ -71,8 +70,9 @@ func (d damage) String() string {
 func newDiskVerify(t *terminal) *cobra.Command {
 	var flags vaultFlags
 	var repairFrom string
+	var raw bool
 	c := &cobra.Command{
-		Use:   "verify --vault DIR [--disk NAME] [--repair-from SOURCE]",
+		Use:   "verify --vault DIR [--disk NAME] [--repair-from SOURCE [--raw]]",
 		Short: "Read everything again and check it; repair what a source still has",
 		Long: `Read all that the vault stores, check it against its checksums, and list what is
 damaged and which recovery points need it. The exit status is 1 if anything is that
@@ -94,7 +94,7 @@ has there, and the next replication of the disk reads it once more.`,
 				}
 				var healed []vault.Damage
 				if repairFrom != "" {
-					if healed, err = repair(c, v, disks[0], repairFrom); err != nil {
+					if healed, err = repair(c, v, disks[0], repairFrom, raw); err != nil {
 						return err
 					}
 				}
@@ -104,12 +104,13 @@ has there, and the next replication of the disk reads it once more.`,
 	}
 	flags.add(c)
 	c.Flags().StringVar(&repairFrom, "repair-from", "", "file or block device with the disk as it is now")
+	addRaw(c, &raw)
 	return c
 }
 
 // repair lets the vault take damaged blocks from a source.
-func repair(c *cobra.Command, v *vault.Vault, d vault.DiskInfo, path string) (healed []vault.Damage, err error) {
-	source, err := image.OpenFile(path)
+func repair(c *cobra.Command, v *vault.Vault, d vault.DiskInfo, path string, raw bool) (healed []vault.Damage, err error) {
+	source, err := openSource(path, raw)
 	if err != nil {
 		return nil, err
 	}

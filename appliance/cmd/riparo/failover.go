@@ -64,7 +64,9 @@ func newChangePoint(t *terminal) *cobra.Command {
 		Use:     "change-point MACHINE --point ID [--wait]",
 		GroupID: groupMachines,
 		Short:   "Start the replica again from another recovery point, before the commit",
-		Args:    arguments("MACHINE"),
+		Long: `Start the replica again from another recovery point, before the commit. The replica that
+runs is stopped and removed with all that it has written since the failover.`,
+		Args: arguments("MACHINE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := required(c, "point"); err != nil {
 				return err

@@ -69,7 +69,11 @@ func endingOf(job store.Job) error {
 	case store.Succeeded, store.Skipped:
 		return nil
 	case store.Canceled:
-		return &replication.Problem{Code: "job.canceled", Cause: about + " was canceled", Effect: "what it had done was taken back",
+		effect := "what it had done was taken back"
+		if job.Kind == string(lifecycle.ChangePoint) {
+			effect = "a replica that it had removed does not come back: choose a recovery point again"
+		}
+		return &replication.Problem{Code: "job.canceled", Cause: about + " was canceled", Effect: effect,
 			Action: "start it again when it is wanted", Remedy: replication.Stop}
 	}
 	p := &replication.Problem{Code: "job.failed", Cause: about + " failed", Remedy: replication.Stop}

@@ -200,7 +200,7 @@ func TestListsAreForPeopleToo(t *testing.T) {
 		"policies show quick":                    {"copy every", "5s", "off"},
 		"sites":                                  {"site", "milano", "torino", "lab", "reachable"},
 		"sites discover":                         {"WEB01", "protected as " + id, "ERP01", "running", "32.0 MiB"},
-		"tokens":                                 {"command line", "administrator", "never"},
+		"tokens":                                 {"command line", "administrator", "by", "admin ", "never"},
 		"jobs --machine WEB01 --state succeeded": {"enable-protection"},
 		"jobs --state failed":                    {"There is no such job"},
 	} {

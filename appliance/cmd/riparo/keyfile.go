@@ -86,8 +86,14 @@ func (f *keyFlags) unlock(t *terminal, dir string, o *vault.Options, lists bool)
 	}
 	if made {
 		t.remark("A new master key was made in %s. Without it no recovery point can be read:", path)
-		t.remark("`riparo keys export` makes a copy for a safe place.")
+		t.remark("`%s` makes a copy for a safe place.", keysCommand("export", path))
 	}
 	o.Keys = ring
 	return nil
+}
+
+// keysCommand is how a person gives a verb of keys for this key file: there can be
+// several, and that of an appliance is in no place that is looked at by itself.
+func keysCommand(verb, path string) string {
+	return fmt.Sprintf("riparo keys %s --key %s FILE", verb, path)
 }

@@ -24,18 +24,19 @@ const (
 
 func newKeysRotate(t *terminal) *cobra.Command {
 	var flags vaultFlags
-	var only string
+	var only, confirm string
 	var forget bool
 	c := &cobra.Command{
-		Use:   "rotate --vault DIR [--only master|vault|data] [--disk NAME] [--key FILE] [--forget-old]",
+		Use:   "rotate --vault DIR [--only master|vault|data] [--disk NAME] [--key FILE] [--forget-old --confirm KEY]",
 		Short: "Change the keys of a vault for new ones",
 		Long: `Change the keys of a vault: the master key, the key of the vault, and the keys of its
 disks, or only some of them. No data is written anew: what is written from now on is
 sealed with the new keys, and the old ones go when no block needs them any more.
 
 The old master key stays in the key file, for other vaults that it opens. When there
-are none, --forget-old removes it. Export a new escrow afterwards: the old one does not
-have the new key.
+are none, --forget-old removes it, and all others that are there; --confirm repeats the
+name of the one that this vault has. Export a new escrow afterwards: the old one does
+not have the new key.
 
 An appliance that runs has its vault in use; stop it first. Its keys are in
 pki/master.key in its data folder.`,
@@ -53,6 +54,12 @@ pki/master.key in its data folder.`,
 					}
 				}
 			}
+			switch {
+			case flags.disk != "" && !slices.Contains(what, rotateData):
+				return usagef(c, "--disk is for the keys of disks, and --only %s leaves them as they are", only)
+			case forget && !slices.Contains(what, rotateMaster):
+				return usagef(c, "--forget-old is for the master key, and --only %s leaves it as it is", only)
+			}
 			path, err := flags.path()
 			if err != nil {
 				return err
@@ -66,10 +73,19 @@ pki/master.key in its data folder.`,
 				if err != nil {
 					return err
 				}
+				// What can be refused is refused before anything is changed.
+				disks, err := flags.disks(v)
+				if err != nil {
+					return err
+				}
+				if forget && confirm != v.KeyState().Master {
+					return forgetProblem(path, ring, v.KeyState().Master)
+				}
 				if slices.Contains(what, rotateMaster) {
 					if ring, err = newMaster(c.Context(), v, ring, path, forget); err != nil {
 						return err
 					}
+					t.remark("Make a new escrow: `%s`. The old one does not have the new master key.", keysCommand("export", path))
 				}
 				if slices.Contains(what, rotateVault) {
 					if err := v.RotateVaultKey(c.Context()); err != nil {
@@ -77,7 +93,7 @@ pki/master.key in its data folder.`,
 					}
 				}
 				if slices.Contains(what, rotateData) {
-					if err := flags.newDataKeys(c.Context(), v); err != nil {
+					if err := newDataKeys(c.Context(), v, disks); err != nil {
 						return err
 					}
 				}
@@ -89,15 +105,13 @@ pki/master.key in its data folder.`,
 			if err != nil {
 				return err
 			}
-			if slices.Contains(what, rotateMaster) {
-				t.remark("Make a new escrow: `riparo keys export`. The old one does not have the new master key.")
-			}
 			return t.result(s, s.print)
 		},
 	}
 	flags.add(c)
 	c.Flags().StringVar(&only, "only", "", "what to change: master, vault or data, or several of them with commas (default: all)")
 	c.Flags().BoolVar(&forget, "forget-old", false, "remove the old master keys from the key file; other vaults that they open are lost")
+	c.Flags().StringVar(&confirm, "confirm", "", "for --forget-old: the name of the master key that the vault has, as `keys show` prints it")
 	return c
 }
 
@@ -121,20 +135,37 @@ func newMaster(ctx context.Context, v *vault.Vault, ring *keyring.Ring, path str
 	return ring, nil
 }
 
-// newDataKeys changes the data keys of the disk that is named, or of all.
-func (f *vaultFlags) newDataKeys(ctx context.Context, v *vault.Vault) error {
-	disks, err := f.disks(v)
-	if err != nil {
-		return err
+// forgetProblem says which keys would be gone for good. Nobody knows here what other
+// vaults they open: a key file serves all vaults of its user.
+func forgetProblem(path string, ring *keyring.Ring, master string) error {
+	var names []string
+	for _, k := range ring.Keys() {
+		names = append(names, k.Name)
 	}
+	return &replication.Problem{
+		Code: "vault.key.confirm", Cause: fmt.Sprintf("--forget-old removes these master keys from %s for good: %s", path, strings.Join(names, ", ")),
+		Effect: "nothing was done; any other vault that one of them opens would be lost, and so would backups of this one",
+		Action: "be sure that nothing else needs them, and repeat the name of the one that this vault has: --confirm " + master, Remedy: replication.Stop,
+	}
+}
+
+// newDataKeys changes the data keys of disks. One that cannot be opened keeps no other
+// one from it, and is told.
+func newDataKeys(ctx context.Context, v *vault.Vault, disks []vault.DiskInfo) error {
 	var errs []error
 	for _, d := range disks {
-		if d.Trouble != nil {
-			continue // it cannot be opened, and says so elsewhere
+		err := d.Trouble
+		if err == nil {
+			err = v.RotateDataKey(ctx, d.Disk.ID)
 		}
-		if err := v.RotateDataKey(ctx, d.Disk.ID); err != nil && !errors.Is(err, replication.ErrUnknownDisk) {
+		if err != nil && !errors.Is(err, replication.ErrUnknownDisk) {
 			errs = append(errs, fmt.Errorf("disk %s: %w", d.Disk.ID, err))
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	p := *replication.AsProblem(errors.Join(errs...))
+	p.Effect = "the keys of these disks are as they were; all others that were to be changed are new"
+	return &p
 }

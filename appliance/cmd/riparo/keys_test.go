@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestADiskIsBroughtBackOnAnotherHostFromVaultAndEscrow(t *testing.T) {
 	source := sparse(t, filepath.Join(dir, "disk.raw"), 1<<20, map[int64][]byte{5000: []byte("what only this machine knew"), 900_000: {1, 2, 3}})
 	vault, out := filepath.Join(dir, "vault"), filepath.Join(dir, "out.raw")
 	status, _, errs := call(t.Context(), "disk", "replicate", source, "--vault", vault, "--disk", "d")
-	if status != 0 || !strings.Contains(errs, "master.key") || !strings.Contains(errs, "riparo keys export") {
+	if status != 0 || !strings.Contains(errs, "master.key") || !strings.Contains(errs, "riparo keys export --key "+here) {
 		t.Fatalf("the first replication: status %d\n%s\nwant a word about the new key and its escrow", status, errs)
 	}
 	if status, _, errs := call(t.Context(), "disk", "replicate", source, "--vault", vault, "--disk", "d"); status != 0 || strings.Contains(errs, "new master key") {
@@ -129,7 +130,19 @@ func TestKeysAreRotatedAndTheOldOnesOpenNothing(t *testing.T) {
 	}
 	refusedWith(t, "vault.key.wrong", "disk", "verify", "--vault", vault, "--key", old)
 	must[map[string]any](t, replicate...)
-	only := must[shownKeys](t, "keys", "rotate", "--vault", vault, "--only", "master", "--forget-old")
+	// Nothing is changed by what is refused, and no key goes without its name.
+	refusedWith(t, "disk.unknown", "keys", "rotate", "--vault", vault, "--disk", "e")
+	refusedWith(t, "vault.key.confirm", "keys", "rotate", "--vault", vault, "--forget-old")
+	refusedWith(t, "vault.key.confirm", "keys", "rotate", "--vault", vault, "--forget-old", "--confirm", before.Vault.Master)
+	for _, wrong := range [][]string{{"--only", "master", "--disk", "d"}, {"--only", "data", "--forget-old"}} {
+		if status, _, errs := call(t.Context(), append([]string{"keys", "rotate", "--vault", vault}, wrong...)...); status != 2 {
+			t.Errorf("%v: status %d, want 2\n%s", wrong, status, errs)
+		}
+	}
+	if still := must[shownKeys](t, "keys", "show", "--vault", vault); !reflect.DeepEqual(still, after) {
+		t.Errorf("after what was refused: %+v, want %+v", still, after)
+	}
+	only := must[shownKeys](t, "keys", "rotate", "--vault", vault, "--only", "master", "--forget-old", "--confirm", after.Vault.Master)
 	if len(only.Keys) != 1 || only.Vault.VaultKey != 2 || only.Vault.Master == after.Vault.Master {
 		t.Errorf("after the second rotation: %+v, want one master key, a new one, and the same key of the vault", only)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -109,8 +110,7 @@ func instantIn(text string, now time.Time) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if days, found := strings.CutSuffix(text, "d"); found {
-		var n float64
-		if _, err := fmt.Sscanf(days, "%f", &n); err == nil && n >= 0 {
+		if n, err := strconv.ParseFloat(days, 64); err == nil && n >= 0 && n < 36500 {
 			return now.Add(-time.Duration(n * float64(24*time.Hour))), nil
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +88,17 @@ func rateOf(p replication.Policy) string {
 	return sizeOf(p.BytesPerSecond) + "/s"
 }
 
+// policyToChange is a policy as it is, or a new one, which begins as the policy that
+// Riparo comes with.
+func policyToChange(ctx context.Context, client *api.Client, name string) (replication.Policy, error) {
+	p, err := client.Policy(ctx, name)
+	if errors.Is(err, store.ErrNotFound) {
+		p, err = replication.DefaultPolicy(), nil
+		p.Name = name
+	}
+	return p, err
+}
+
 func newSavePolicy(t *terminal, to *connection) *cobra.Command {
 	var wanted replication.Policy
 	var keep, lock, bandwidth string
@@ -113,11 +125,7 @@ It applies at once to the machines that have it.`,
 				return usagef(c, "--bandwidth: %w", err)
 			}
 			return to.reach(func(client *api.Client) error {
-				p, err := client.Policy(c.Context(), args[0])
-				if errors.Is(err, store.ErrNotFound) {
-					p, err = replication.DefaultPolicy(), nil
-					p.Name = args[0]
-				}
+				p, err := policyToChange(c.Context(), client, args[0])
 				if err != nil {
 					return err
 				}

@@ -10,8 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"riparo/appliance"
 	"riparo/appliance/backup"
 	"riparo/replication"
+	"riparo/replication/vfs"
 	"riparo/store"
 )
 
@@ -24,8 +26,13 @@ func newRestore(t *terminal) *cobra.Command {
 		Short:   "Make this computer the appliance that a backup was made of",
 		Long: `Bring back what an appliance knew, from a file that ` + "`riparo backup`" + ` wrote, into the data
 folder DIR. The daemon must not run there. Attach the vault first; say with --vault
-where it is when that is another place than before. Then start the daemon: replication
+where it is when that is another place than before. The backup is compared as a whole, and
+the vault looked for, before anything is replaced. Then start the daemon: replication
 goes on where the vault left it. The old appliance must stay off.
+
+Jobs that were under way then do not go on by themselves: restart or cancel each. API
+tokens of then are good no more, because nobody knows here which were revoked since. The
+accounts are as they were then.
 
 The passphrase is asked for, or read from FILE ("-" is standard input).`,
 		Args: arguments("BACKUP"),
@@ -44,6 +51,9 @@ The passphrase is asked for, or read from FILE ("-" is standard input).`,
 					return err
 				}
 			}
+			if address, err = appliance.PlainAddress(address); err != nil {
+				return err
+			}
 			if passphrase, err = t.secret(c, passphrase, "passphrase", "nothing was restored"); err != nil {
 				return err
 			}
@@ -53,7 +63,10 @@ The passphrase is asked for, or read from FILE ("-" is standard input).`,
 			if err := os.MkdirAll(data, 0o700); err != nil {
 				return err
 			}
-			done, err := backup.Stage(c.Context(), data, f, passphrase, backup.Options{Vault: vault, Address: address, Replace: replace, Actor: "command line"})
+			willStart := func(keys string, place store.VaultPlace) error {
+				return appliance.WillStart(vfs.OS(), cmp.Or(place.Path, filepath.Join(data, "vault")), keys, place)
+			}
+			done, err := backup.Stage(c.Context(), data, f, passphrase, backup.Options{Vault: vault, Address: address, Replace: replace, Actor: "command line", Judge: willStart})
 			if err != nil {
 				return err
 			}
@@ -64,7 +77,13 @@ The passphrase is asked for, or read from FILE ("-" is standard input).`,
 			done.Identity = nil // of no use to who reads this
 			return t.result(done, func(w io.Writer) {
 				fmt.Fprintf(w, "restored the state of %s: machines %d, jobs %d\n", clock(done.Created), done.Machines, done.Jobs)
-				fmt.Fprintf(w, "the vault is expected in %s\n", done.Vault)
+				if done.Interrupted > 0 {
+					fmt.Fprintf(w, "jobs that were under way then and wait for somebody to restart or cancel them: %d\n", done.Interrupted)
+				}
+				if done.Tokens > 0 {
+					fmt.Fprintf(w, "API tokens that are good no more; sign in to the console to make new ones: %d\n", done.Tokens)
+				}
+				fmt.Fprintf(w, "the vault is in %s\n", done.Vault)
 				fmt.Fprintf(w, "start it with: riparo serve --data %s\n", data)
 			})
 		},

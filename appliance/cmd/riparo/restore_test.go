@@ -1,7 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,6 +68,14 @@ func TestAnotherComputerTakesOver(t *testing.T) {
 	if got, want := size(t, file), list.Kept[0].Bytes; got != want {
 		t.Fatalf("fetched %d bytes of %d", got, want)
 	}
+	write(t, file+".other", []byte("of somebody else"))
+	refusedWith(t, "file.unwritten", first.at("backup", "fetch", list.Kept[0].Name, file+".other")...)
+	if text, err := os.ReadFile(file + ".other"); err != nil || string(text) != "of somebody else" {
+		t.Errorf("a file that was there holds %q, %v", text, err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(filepath.Dir(file), "*")); len(names) != 2 {
+		t.Errorf("fetching left %q", names)
+	}
 
 	// Life goes on after the backup: these points are in the vault only.
 	last := first.newer(t, "WEB01", time.Now())
@@ -82,25 +95,43 @@ func TestAnotherComputerTakesOver(t *testing.T) {
 	if err := errors.Join(os.Rename(filepath.Join(first.data, "vault"), vault), os.MkdirAll(data, 0o700), os.Rename(filepath.Join(first.data, "lab"), filepath.Join(data, "lab"))); err != nil {
 		t.Fatal(err)
 	}
-	if status, out := restore("--passphrase-file", secret); status != 0 {
-		t.Fatalf("restore: status %d\n%s", status, out)
+	// What would not start is not restored.
+	for want, args := range map[string][]string{"restore.no-vault": nil, "restore.address": {"--vault", vault, "--address", "https://dr2.example:9443/"}} {
+		if status, out := restore(append(args, "--passphrase-file", secret)...); status != 1 || !strings.Contains(out, want) {
+			t.Fatalf("restored with %q: status %d, want %s\n%s", args, status, want, out)
+		}
+		if left, _ := filepath.Glob(filepath.Join(data, "*")); len(left) != 1 { // the lab
+			t.Fatalf("refused with %s, it left %q", want, left)
+		}
 	}
-	// Nobody said where the vault is now: better no start than an empty vault.
-	if status, _, errs := call(t.Context(), "serve", "--data", data, "--listen", "127.0.0.1:0"); status != 1 || !strings.Contains(errs, "there is no vault in") || !strings.Contains(errs, "attach the disk") {
-		t.Fatalf("a start without the vault: status %d\n%s", status, errs)
+	if status, out := restore("--passphrase-file", secret, "--vault", vault, "--address", "DR2.example"); status != 0 {
+		t.Fatalf("restore: status %d\n%s", status, out)
 	}
 	if status, out := restore("--passphrase-file", secret, "--vault", vault); status != 1 || !strings.Contains(out, "backup.occupied") {
 		t.Fatalf("restored over a state: status %d\n%s", status, out)
 	}
-	if status, out := restore("--passphrase-file", secret, "--vault", vault, "--replace"); status != 0 {
+	if status, out := restore("--passphrase-file", secret, "--vault", vault, "--replace"); status != 0 || !strings.Contains(out, `"tokens": 1`) {
 		t.Fatalf("restore: status %d\n%s", status, out)
+	}
+	// The disk of the vault is not attached: better no start than an empty vault.
+	away := vault + ".away"
+	if err := os.Rename(vault, away); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, errs := call(t.Context(), "serve", "--data", data, "--listen", "127.0.0.1:0"); status != 1 || !strings.Contains(errs, "there is no vault in") || !strings.Contains(errs, "attach the disk") {
+		t.Fatalf("a start without the vault: status %d\n%s", status, errs)
+	}
+	if err := os.Rename(away, vault); err != nil {
+		t.Fatal(err)
 	}
 
 	second := startDaemon(t, data, "127.0.0.1:0")
 	if second.URL == first.URL {
 		t.Fatalf("the second appliance is at the address of the first, %s: the test shows nothing", second.URL)
 	}
-	second.token = first.token // tokens came along, and so did the certificate
+	second.token = first.token
+	refusedWith(t, "token.refused", second.at("machines")...) // it may have been revoked since
+	second.token = second.newToken(t)
 	if second.Fingerprint != first.Fingerprint || second.SetupToken != "" {
 		t.Errorf("fingerprint %s, want %s; setup token %q, want none", second.Fingerprint, first.Fingerprint, second.SetupToken)
 	}
@@ -122,6 +153,31 @@ func TestAnotherComputerTakesOver(t *testing.T) {
 	if a := must[asked](t, second.at("failover", "WEB01", "--unplanned", "--confirm", "WEB01", "--wait")...); a.State != store.Succeeded {
 		t.Fatalf("the failover: %+v", a)
 	}
+}
+
+// newToken signs in as the administrator and makes an API token.
+func (d *daemon) newToken(t *testing.T) string {
+	t.Helper()
+	jar, _ := cookiejar.New(nil)
+	client := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	defer client.CloseIdleConnections()
+	base := strings.TrimSuffix(d.URL, "/")
+	entered, err := client.PostForm(base+"/login", url.Values{"name": {"admin"}, "password": {password}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entered.Body.Close()
+	made, err := client.Post(base+"/api/v1/tokens", "application/json", strings.NewReader(`{"name":"second","role":"administrator"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer made.Body.Close()
+	var token api.NewToken
+	if err := json.NewDecoder(made.Body).Decode(&token); err != nil || token.Secret == "" {
+		t.Fatalf("sign in and make a token: %d, %d, %v", entered.StatusCode, made.StatusCode, err)
+	}
+	return token.Secret
 }
 
 func size(t *testing.T, file string) int64 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,11 @@ When it serves, one line that begins with "ready " gives its address.`,
 			}
 			if err := checkRoles(c, roles); err != nil {
 				return err
+			}
+			if vault != "" { // it is remembered, and a service starts in another folder
+				if vault, err = filepath.Abs(vault); err != nil {
+					return err
+				}
 			}
 			var least slog.Level
 			if err := least.UnmarshalText([]byte(level)); err != nil {

@@ -58,14 +58,17 @@ type siteAnswer struct {
 	Fingerprint string `toml:"fingerprint,omitempty" comment:"of an SSH key that is not known yet, or of a TLS certificate that no authority vouches for"`
 }
 
+// policyAnswer leaves a policy as it is in what it leaves out, a lock above all; a new
+// one is like the policy that Riparo comes with.
 type policyAnswer struct {
 	Name      string `toml:"name"`
-	CopyEvery string `toml:"copy_every"`
-	AppEvery  string `toml:"app_every"`
-	RPO       string `toml:"rpo_threshold"`
-	Freeze    string `toml:"freeze_limit"`
-	Keep      string `toml:"keep"`
-	Bandwidth int64  `toml:"bytes_per_second,omitempty"`
+	CopyEvery string `toml:"copy_every,omitempty"`
+	AppEvery  string `toml:"app_every,omitempty"`
+	RPO       string `toml:"rpo_threshold,omitempty"`
+	Freeze    string `toml:"freeze_limit,omitempty"`
+	Keep      string `toml:"keep,omitempty"`
+	LockFor   string `toml:"lock_for,omitempty"`
+	Bandwidth *int64 `toml:"bytes_per_second,omitempty" comment:"0: no limit"`
 }
 
 type backupAnswer struct {
@@ -90,11 +93,14 @@ prerequisite checks are run; exit status 1 when one is bad. Without a flag it te
 the setup is.`,
 		Args: arguments(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if export && (file != "" || checks) {
+				return usagef(c, "--export stands alone: it only reads")
+			}
 			return to.reach(func(client *api.Client) error {
-				switch {
-				case export:
+				if export {
 					return t.exportAnswers(c.Context(), client)
-				case file != "":
+				}
+				if file != "" {
 					if err := t.applyAnswers(c, client, file); err != nil {
 						return err
 					}
@@ -177,7 +183,7 @@ func (t *terminal) exportAnswers(ctx context.Context, client *api.Client) error 
 		return err
 	}
 	for _, p := range policies {
-		a.Policies = append(a.Policies, policyAnswer{p.Name, p.CopyFrequency.String(), p.AppConsistentFrequency.String(), p.RPOThreshold.String(), p.FreezeLimit.String(), p.Retention.String(), p.BytesPerSecond})
+		a.Policies = append(a.Policies, policyAnswer{p.Name, p.CopyFrequency.String(), p.AppConsistentFrequency.String(), p.RPOThreshold.String(), p.FreezeLimit.String(), p.Retention.String(), p.LockFor.String(), &p.BytesPerSecond})
 	}
 	b, err := client.Backups(ctx)
 	if err != nil {
@@ -301,18 +307,29 @@ func (a answers) sites(ctx context.Context, client *api.Client) error {
 
 func (a answers) policies(ctx context.Context, client *api.Client) error {
 	for _, p := range a.Policies {
-		out := replication.Policy{Name: p.Name, BytesPerSecond: p.Bandwidth}
-		var err error
+		out, err := policyToChange(ctx, client, p.Name)
+		if err != nil {
+			return err
+		}
 		for _, field := range []struct {
-			text string
-			into *time.Duration
-		}{{p.CopyEvery, &out.CopyFrequency}, {p.AppEvery, &out.AppConsistentFrequency}, {p.RPO, &out.RPOThreshold}, {p.Freeze, &out.FreezeLimit}} {
-			if *field.into, err = time.ParseDuration(field.text); err != nil {
+			name, text string
+			into       *time.Duration
+		}{{"copy_every", p.CopyEvery, &out.CopyFrequency}, {"app_every", p.AppEvery, &out.AppConsistentFrequency}, {"rpo_threshold", p.RPO, &out.RPOThreshold},
+			{"freeze_limit", p.Freeze, &out.FreezeLimit}, {"lock_for", p.LockFor, &out.LockFor}} {
+			if field.text == "" {
+				continue
+			}
+			if *field.into, err = replication.ParseDuration(field.text); err != nil {
+				return answersProblem(fmt.Sprintf("policy %s: %s: %v", p.Name, field.name, err), err)
+			}
+		}
+		if p.Keep != "" {
+			if out.Retention, err = replication.ParseRetention(p.Keep); err != nil {
 				return answersProblem(fmt.Sprintf("policy %s: %v", p.Name, err), err)
 			}
 		}
-		if out.Retention, err = replication.ParseRetention(p.Keep); err != nil {
-			return answersProblem(fmt.Sprintf("policy %s: %v", p.Name, err), err)
+		if p.Bandwidth != nil {
+			out.BytesPerSecond = *p.Bandwidth
 		}
 		if err := client.SavePolicy(ctx, out); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"riparo/replication"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -290,6 +292,24 @@ passphrase_file = %q
 	}
 	again := write(t, filepath.Join(t.TempDir(), "again.toml"), []byte(exported))
 	must[api.Setup](t, d.at("setup", "--answers", again)...)
+
+	// What an answer leaves out stays, a lock above all; and what is exported has it.
+	d.do(t, "policies", "save", "gold", "--lock-for", "30d", "--bandwidth", "5MiB")
+	few := write(t, filepath.Join(t.TempDir(), "few.toml"), []byte("[[policy]]\nname = \"gold\"\ncopy_every = \"20s\"\n"))
+	must[api.Setup](t, d.at("setup", "--answers", few)...)
+	gold := must[replication.Policy](t, d.at("policies", "show", "gold")...)
+	if gold.LockFor != 30*24*time.Hour || gold.BytesPerSecond != 5<<20 || gold.CopyFrequency != 20*time.Second || gold.RPOThreshold != time.Minute || gold.Retention.String() != "1h:all" {
+		t.Errorf("after few answers the policy is %+v", gold)
+	}
+	locked := write(t, filepath.Join(t.TempDir(), "locked.toml"), []byte(d.do(t, "setup", "--export")))
+	d.do(t, "policies", "save", "gold", "--lock-for", "0", "--bandwidth", "0")
+	must[api.Setup](t, d.at("setup", "--answers", locked)...)
+	if now := must[replication.Policy](t, d.at("policies", "show", "gold")...); !reflect.DeepEqual(now, gold) {
+		t.Errorf("exported and answered the policy is %+v, want %+v", now, gold)
+	}
+	if status, _, errs := call(t.Context(), d.at("setup", "--export", "--answers", few)...); status != 2 {
+		t.Errorf("export with answers: status %d\n%s", status, errs)
+	}
 	bad := write(t, filepath.Join(t.TempDir(), "bad.toml"), []byte("[appliance]\nnam = \"x\"\n"))
 	if status, _, errs := call(t.Context(), d.at("setup", "--answers", bad)...); status != 1 || !strings.Contains(errs, "nam") {
 		t.Errorf("a field that is not known: status %d\n%s", status, errs)

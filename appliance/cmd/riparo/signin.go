@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"riparo/replication"
-	"riparo/store"
 	"riparo/web/api"
 )
 
@@ -95,7 +94,7 @@ func (f *serviceFlags) read(t *terminal, c *cobra.Command, what string, rules *[
 		if at < 0 {
 			return "", usagef(c, "--role %q: want VALUE = ROLE", text)
 		}
-		*rules = append(*rules, api.RoleRule{Value: strings.TrimSpace(text[:at]), Role: store.Role(strings.TrimSpace(text[at+1:]))})
+		*rules = append(*rules, api.RoleRule{Value: strings.TrimSpace(text[:at]), Role: roleNamed(strings.TrimSpace(text[at+1:]))})
 	}
 	if f.ca != "" {
 		pem, err := os.ReadFile(f.ca)

@@ -69,9 +69,9 @@ func printTokens(w io.Writer, tokens []api.Token) {
 		if !k.Expires.IsZero() {
 			expires = clock(k.Expires)
 		}
-		rows = append(rows, table.Row{k.Name, k.ID, k.Role, clock(k.Created), expires, clock(k.LastUsed)})
+		rows = append(rows, table.Row{k.Name, k.ID, k.Role, k.By, clock(k.Created), expires, clock(k.LastUsed)})
 	}
-	tabulate(w, table.Row{"token", "id", "role", "created", "expires", "last used"}, rows)
+	tabulate(w, table.Row{"token", "id", "role", "by", "created", "expires", "last used"}, rows)
 }
 
 func newCreateToken(t *terminal, to *connection) *cobra.Command {
