@@ -180,7 +180,7 @@ var answers = map[string][]string{
 	"vault":     {"folder", "/srv/vault"},
 	"site":      {"name", "Milano", "kind", "kvm-qmp", "address", "/run/milano"},
 	"target":    {"name", "Roma", "kind", "kvm-qmp", "address", "/run/roma"},
-	"policy":    {"name", "default", "copy_frequency", "1m", "app_frequency", "1h", "rpo_threshold", "15m", "freeze_limit", "10s", "retention", "1h:all", "lock_for", "0"},
+	"policy":    {"name", "default", "copy_frequency", "1m", "app_frequency", "1h", "rpo_threshold", "15m", "freeze_limit", "10s", "retention", "1h:all"},
 }
 
 // TestTheSetupGoesOnWhereverItWasLeft claims an appliance with forms alone, as a text
@@ -242,12 +242,15 @@ func TestTheSetupKeepsWhatItsPolicyFormDoesNotShow(t *testing.T) {
 	for _, field := range regexp.MustCompile(`<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"`).FindAllStringSubmatch(b.get("/setup/policy").body, -1) {
 		form = append(form, field[1], field[2])
 	}
-	if got := b.post("/setup/policy", form...); got.status != http.StatusSeeOther {
-		t.Fatalf("posted as it was shown: %d\n%s", got.status, got.body)
-	}
-	var now store.Policy
-	if err := h.store.View(func(tx *store.Tx) (err error) { now, err = tx.Policies().Get(p.Name); return err }); err != nil || !reflect.DeepEqual(now.Policy, p) {
-		t.Errorf("now it is %+v (%v), want %+v", now.Policy, err, p)
+	at := slices.Index(form, "lock_for")
+	for how, form := range map[string][]string{"as it was shown": form, "without a word about the lock": slices.Delete(slices.Clone(form), at, at+2)} {
+		if got := b.post("/setup/policy", form...); got.status != http.StatusSeeOther {
+			t.Fatalf("posted %s: %d\n%s", how, got.status, got.body)
+		}
+		var now store.Policy
+		if err := h.store.View(func(tx *store.Tx) (err error) { now, err = tx.Policies().Get(p.Name); return err }); err != nil || !reflect.DeepEqual(now.Policy, p) {
+			t.Errorf("posted %s it is %+v (%v), want %+v", how, now.Policy, err, p)
+		}
 	}
 }
 

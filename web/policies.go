@@ -140,7 +140,7 @@ func written(d time.Duration) string {
 
 func (k *Console) savePolicy(w http.ResponseWriter, r *http.Request) {
 	v := k.visitOf(r)
-	f := postedPolicy(r)
+	f := k.postedPolicy(r)
 	f.New = r.PostFormValue("new") == "true"
 	p, err := policyOf(f)
 	if err == nil && f.New {

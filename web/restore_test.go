@@ -67,7 +67,7 @@ func TestABackupIsRestoredOnTheFirstScreen(t *testing.T) {
 		t.Error("the page shows the passphrase")
 	}
 	got = b.post("/setup/restore", "token", h.token, "passphrase", password, "vault", "/srv/vault", "address", "dr.example")
-	if got.status != http.StatusOK || !strings.Contains(got.body, "Machines: 6, jobs: 9") || !strings.Contains(got.body, "Interrupted jobs: 2; restart or cancel them. API tokens that are good no more: 3") || !strings.Contains(got.body, `action="/login"`) {
+	if got.status != http.StatusOK || !strings.Contains(got.body, "Machines: 6, jobs: 9") || !strings.Contains(got.body, "Interrupted jobs: 2; restart or cancel them. API tokens that are good as they were then: 3") || !strings.Contains(got.body, `action="/login"`) {
 		t.Errorf("restored: %d\n%s", got.status, got.body)
 	}
 	last := h.appliance.restored[len(h.appliance.restored)-1]

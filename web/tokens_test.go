@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,30 @@ func TestAStreamEndsWithWhatOpenedIt(t *testing.T) {
 		}
 		if strings.HasPrefix(line, "event: beat") {
 			beats++
+		}
+	}
+}
+
+// deadlined keeps the deadline that is set for reading.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlined) SetReadDeadline(at time.Time) error { d.read = at; return nil }
+
+// TestAStreamIsNotEndedByTheTimeForBodies: who listens sends nothing more, and would be cut
+// off when the time of a slow body is over.
+func TestAStreamIsNotEndedByTheTimeForBodies(t *testing.T) {
+	h := newHouse(t, true).claimed()
+	for _, row := range []struct {
+		request *http.Request
+		bounded bool
+	}{{httptest.NewRequest("GET", "/healthz", nil), false}, {httptest.NewRequest("POST", "/login", strings.NewReader("name=anna")), true}} {
+		w := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+		h.console.ServeHTTP(w, row.request)
+		if w.read.IsZero() == row.bounded {
+			t.Errorf("%s %s: the time for its body ends at %v", row.request.Method, row.request.URL, w.read)
 		}
 	}
 }

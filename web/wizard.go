@@ -365,7 +365,7 @@ func (k *Console) applySite(r *http.Request, actor string) error {
 
 func (k *Console) policyBody(v visit, _ api.Setup, form *http.Request) (templ.Component, error) {
 	if form != nil {
-		return view.PolicyFields(postedPolicy(form)), nil
+		return view.PolicyFields(k.postedPolicy(form)), nil
 	}
 	r, err := k.records()
 	if err != nil {
@@ -378,13 +378,20 @@ func (k *Console) policyBody(v visit, _ api.Setup, form *http.Request) (templ.Co
 	return view.PolicyFields(formOf(p, false)), nil
 }
 
-func postedPolicy(r *http.Request) view.PolicyForm {
-	return view.PolicyForm{Name: strings.TrimSpace(r.PostFormValue("name")), Copy: r.PostFormValue("copy_frequency"), App: r.PostFormValue("app_frequency"), Freeze: r.PostFormValue("freeze_limit"),
+// postedPolicy reads the form of a policy. A lock is taken off by who says so, and stays
+// where a form does not speak of it.
+func (k *Console) postedPolicy(r *http.Request) view.PolicyForm {
+	f := view.PolicyForm{Name: strings.TrimSpace(r.PostFormValue("name")), Copy: r.PostFormValue("copy_frequency"), App: r.PostFormValue("app_frequency"), Freeze: r.PostFormValue("freeze_limit"),
 		Threshold: r.PostFormValue("rpo_threshold"), Retention: r.PostFormValue("retention"), Lock: r.PostFormValue("lock_for"), Limit: strings.TrimSpace(r.PostFormValue("limit"))}
+	if !r.PostForm.Has("lock_for") {
+		old, _ := store.Get(k.Store, store.Policies, f.Name) // a new one has none
+		f.Lock = written(old.LockFor)
+	}
+	return f
 }
 
 func (k *Console) applyPolicy(r *http.Request, actor string) error {
-	p, err := policyOf(postedPolicy(r))
+	p, err := policyOf(k.postedPolicy(r))
 	if err != nil {
 		return err
 	}

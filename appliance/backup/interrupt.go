@@ -43,22 +43,17 @@ func interrupt(tx *store.Tx, now time.Time) (interrupted int, err error) {
 	return interrupted, nil
 }
 
-// endTokens makes API tokens worth nothing, and tells how many were good: which of them
-// were revoked since the backup nobody knows here. They stay in the list, as expired, so
-// that somebody sees which programs need a new one.
-func endTokens(tx *store.Tx, at time.Time) (ended int, err error) {
+// goodTokens tells how many API tokens are good. They stay so, as accounts do: programs
+// go on when the appliance is needed most. Which were revoked since the backup nobody
+// knows here, so a person is told to look.
+func goodTokens(tx *store.Tx, now time.Time) (good int, err error) {
 	for t, err := range tx.Tokens().All() {
 		if err != nil {
 			return 0, err
 		}
-		if t.Expires.IsZero() || t.Expires.After(at) {
-			t.Expires = at
-			ended++
-		}
-		t.Hash = nil // whatever the clock says
-		if err := tx.Tokens().Put(t); err != nil {
-			return 0, err
+		if t.Expires.IsZero() || t.Expires.After(now) {
+			good++
 		}
 	}
-	return ended, nil
+	return good, nil
 }

@@ -43,7 +43,7 @@ type Restored struct {
 	Machines    int    `json:"machines"`
 	Jobs        int    `json:"jobs"`
 	Interrupted int    `json:"interrupted"` // jobs that were under way
-	Tokens      int    `json:"tokens"`      // API tokens that were good, and are not any more
+	Tokens      int    `json:"tokens"`      // API tokens that are good, as they were then
 	Vault       string `json:"vault"`       // folder; empty is the one beside the state file
 }
 
@@ -85,7 +85,7 @@ func Stage(ctx context.Context, data string, r io.Reader, passphrase string, o O
 }
 
 // prepare opens the state file, which reads all of it, and makes it one of this
-// appliance: browsers sign in again, programs get new tokens, no job goes on by itself,
+// appliance: browsers sign in again, no job goes on by itself,
 // and the vault is where it was said to be.
 func prepare(path string, h Header, o Options) (result Restored, place store.VaultPlace, err error) {
 	st, err := store.Open(path, store.Options{})
@@ -121,11 +121,11 @@ func prepare(path string, h Header, o Options) (result Restored, place store.Vau
 		result.Machines, errs[0] = tx.Machines().Count()
 		result.Jobs, errs[1] = tx.Jobs().Count()
 		result.Interrupted, errs[2] = interrupt(tx, now)
-		result.Tokens, errs[3] = endTokens(tx, now)
+		result.Tokens, errs[3] = goodTokens(tx, now)
 		return errors.Join(errors.Join(errs[:]...), tx.SetSetting(store.SettingVault, place), tx.AddEvent(store.Event{Severity: store.SeverityWarning, Code: "appliance.restored",
-			Text:   fmt.Sprintf("the appliance was restored from the backup of %s (%s); interrupted jobs: %d, API tokens that are good no more: %d", h.Created.Format(time.RFC3339), h.Appliance, result.Interrupted, result.Tokens),
+			Text:   fmt.Sprintf("the appliance was restored from the backup of %s (%s); interrupted jobs: %d, API tokens that are good as they were then: %d", h.Created.Format(time.RFC3339), h.Appliance, result.Interrupted, result.Tokens),
 			Args:   map[string]string{"created": h.Created.Format(time.RFC3339), "actor": o.Actor, "jobs": strconv.Itoa(result.Interrupted), "tokens": strconv.Itoa(result.Tokens)},
-			Action: "restart or cancel the jobs that were interrupted, make new tokens for programs, and look through the accounts: they are as they were then"}))
+			Action: "restart or cancel the jobs that were interrupted, and look through accounts and API tokens: they are as they were then, revoke again what was revoked since"}))
 	})
 	return result, place, errors.Join(err, st.Close())
 }

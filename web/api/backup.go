@@ -55,8 +55,8 @@ type Restored struct {
 	Created   time.Time `json:"created"`
 	Machines  int       `json:"machines"`
 	Jobs      int       `json:"jobs"`
-	// Interrupted are the jobs that were under way, and Tokens the API tokens that were
-	// good then: none of them goes on by itself.
+	// Interrupted are the jobs that were under way, which do not go on by themselves, and
+	// Tokens the API tokens that are good, as they were then.
 	Interrupted int `json:"interrupted"`
 	Tokens      int `json:"tokens"`
 }

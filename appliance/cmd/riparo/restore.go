@@ -30,9 +30,8 @@ where it is when that is another place than before. The backup is compared as a 
 the vault looked for, before anything is replaced. Then start the daemon: replication
 goes on where the vault left it. The old appliance must stay off.
 
-Jobs that were under way then do not go on by themselves: restart or cancel each. API
-tokens of then are good no more, because nobody knows here which were revoked since. The
-accounts are as they were then.
+Jobs that were under way then do not go on by themselves: restart or cancel each.
+Accounts and API tokens are as they were then: revoke again what was revoked since.
 
 The passphrase is asked for, or read from FILE ("-" is standard input).`,
 		Args: arguments("BACKUP"),
@@ -81,7 +80,7 @@ The passphrase is asked for, or read from FILE ("-" is standard input).`,
 					fmt.Fprintf(w, "jobs that were under way then and wait for somebody to restart or cancel them: %d\n", done.Interrupted)
 				}
 				if done.Tokens > 0 {
-					fmt.Fprintf(w, "API tokens that are good no more; sign in to the console to make new ones: %d\n", done.Tokens)
+					fmt.Fprintf(w, "API tokens that are good as they were then; revoke again those that were revoked since: %d\n", done.Tokens)
 				}
 				fmt.Fprintf(w, "the vault is in %s\n", done.Vault)
 				fmt.Fprintf(w, "start it with: riparo serve --data %s\n", data)
