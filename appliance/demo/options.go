@@ -43,7 +43,7 @@ const (
 	patience = 3 * time.Minute
 )
 
-// Check tells which option is out of its range.
+// Check tells which option is out of its range. Without Tell, nothing is told.
 func (o *Options) Check() error {
 	if o.Machines < 1 || o.Machines > 64 {
 		return fmt.Errorf("--machines %d: want 1 to 64", o.Machines)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestAContainerIsNotADisk judges by what qemu-img itself writes, and by our own VHD.
+// TestAContainerIsNotADisk judges by what qemu-img itself writes.
 func TestAContainerIsNotADisk(t *testing.T) {
 	if _, err := exec.LookPath("qemu-img"); err != nil {
 		t.Skip("qemu-img is not installed")
