@@ -248,7 +248,7 @@ case $call in
 run) need_go; build_here; exec dist/riparo demo "$@" ;;
 test) test_all "$@" ;;
 check) check ;;
-prove) need_go; build_here; own prove "$@" ;;
+prove) need_go; install_needs proofs "${needs[@]}"; build_here; own prove "$@" ;;
 bench) need_go; install_needs measurements "${peers[@]}"; build_here; own bench "$@" ;;
 release) release ;;
 -h | --help | help) usage ;;

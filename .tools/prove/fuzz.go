@@ -18,8 +18,19 @@ import (
 // target is one fuzz target.
 type target struct{ pkg, name string }
 
+// fuzzForm is how all targets together are run.
+type fuzzForm struct {
+	all   time.Duration
+	least int           // executions; fewer do not pass
+	round time.Duration // for one target, at least
+	// guided by the code that an input reaches. The packages are compiled once more for
+	// that, which takes longer than all of the short form; without, inputs are the kept
+	// ones and what chance makes of them.
+	guided bool
+}
+
 const (
-	fuzzShort = 40 * time.Second // for all targets together
+	fuzzShort = 10 * time.Second // for all targets together
 	fuzzLong  = 19 * time.Minute // at most
 	// fuzzExecutions: fewer, in the long form, do not pass.
 	fuzzExecutions = 20_000_000
@@ -30,7 +41,8 @@ const (
 	// fewExecutions: a target that hardly ran proves nothing and does not pass.
 	fewExecutions = 20
 	// leastRound: the engine tries all inputs that it has kept before new ones.
-	leastRound = time.Second
+	leastRound      = time.Second
+	leastShortRound = 250 * time.Millisecond
 	// minimizeTries: the go command makes an interesting input smaller before it goes
 	// on, by default for a minute. With inputs of 4 KiB it did nothing else.
 	minimizeTries = "20x"
@@ -66,12 +78,12 @@ func fuzzTargets() ([]target, error) {
 	return found, nil
 }
 
-// fuzz runs all targets for a time in all. Half of it each has an equal share of; the
+// fuzz runs all targets as the form says. Half of its time each has an equal share of; the
 // other half goes where an execution costs least, as an equal number of tries would
 // leave the slow ones with all of the time. With a number of executions to reach, only
 // as much of that half is used as the rates of the first half ask for. tell is called
 // with what is done.
-func fuzz(targets []target, all time.Duration, least int, tell func(result)) []result {
+func fuzz(targets []target, form fuzzForm, tell func(result)) []result {
 	if len(targets) == 0 {
 		return nil
 	}
@@ -80,20 +92,20 @@ func fuzz(targets []target, all time.Duration, least int, tell func(result)) []r
 		return []result{{Name: "make a folder for fuzz targets", Kind: fuzzing, output: err.Error()}}
 	}
 	defer os.RemoveAll(folder)
-	first := max(leastRound, all/2/time.Duration(len(targets)))
+	first := max(form.round, form.all/2/time.Duration(len(targets)))
 	results := make([]result, len(targets))
 	for i, t := range targets {
-		results[i] = t.run(folder, first)
+		results[i] = t.run(folder, form.guided, first)
 	}
-	left := all - first*time.Duration(len(targets))
+	left := form.all - first*time.Duration(len(targets))
 	for range fuzzRounds {
-		round := rest(results, left, least)
+		round := rest(results, left, form.least)
 		for i, share := range shares(results, round) {
 			if share >= leastRound {
-				results[i].join(targets[i].run(folder, share))
+				results[i].join(targets[i].run(folder, form.guided, share))
 			}
 		}
-		if left -= round; round == 0 || least == 0 {
+		if left -= round; round == 0 || form.least == 0 {
 			break
 		}
 	}
@@ -105,8 +117,8 @@ func fuzz(targets []target, all time.Duration, least int, tell func(result)) []r
 		}
 		tell(*r)
 	}
-	if count < least {
-		r := result{Name: "enough executions", Kind: fuzzing, output: fmt.Sprintf("%s executions in all, want %s", thousands(count), thousands(least))}
+	if count < form.least {
+		r := result{Name: "enough executions", Kind: fuzzing, output: fmt.Sprintf("%s executions in all, want %s", thousands(count), thousands(form.least))}
 		tell(r)
 		results = append(results, r)
 	}
@@ -168,15 +180,15 @@ func (r *result) join(more result) {
 	r.output += more.output
 }
 
-var executions = regexp.MustCompile(`execs: (\d+) .*?new interesting: (\d+) \(total: (\d+)\)`)
+var executions = regexp.MustCompile(`execs: (\d+)(?: .*?new interesting: (\d+) \(total: (\d+)\))?`)
 
-var baseline = regexp.MustCompile(`baseline coverage: (\d+)/`)
+var baseline = regexp.MustCompile(`(?:baseline coverage|seed corpus): (\d+)/`)
 
 // run fuzzes for a while. What it finds is kept under testdata, where every later test
 // run tries it again.
-func (t target) run(folder string, long time.Duration) result {
+func (t target) run(folder string, guided bool, long time.Duration) result {
 	began := time.Now()
-	binary, home, err := t.build(folder)
+	binary, home, err := t.build(folder, guided)
 	if err != nil {
 		return result{Name: t.title(), Kind: fuzzing, output: err.Error()}
 	}
@@ -213,7 +225,10 @@ func (t target) try(binary, home, folder string, long time.Duration) result {
 	if all := executions.FindAllStringSubmatch(string(out), -1); len(all) > 0 {
 		last := all[len(all)-1]
 		r.Count, _ = strconv.Atoi(last[1])
-		r.Figures = []string{fmt.Sprintf("%s executions, %s new inputs, %s kept", thousands(r.Count), last[2], last[3])}
+		r.Figures = []string{thousands(r.Count) + " executions"}
+		if last[2] != "" {
+			r.Figures[0] += fmt.Sprintf(", %s new inputs, %s kept", last[2], last[3])
+		}
 	}
 	if r.Late > 0 {
 		r.Figures = append(r.Figures, "Go's fuzz engine took the end of its own time for an error; no input failed")
@@ -226,8 +241,8 @@ func (t target) try(binary, home, folder string, long time.Duration) result {
 	return r
 }
 
-// build compiles the tests of the package for fuzzing, once, and tells its folder.
-func (t target) build(folder string) (binary, home string, err error) {
+// build compiles the tests of the package, once, and tells its folder.
+func (t target) build(folder string, guided bool) (binary, home string, err error) {
 	list, err := exec.Command("go", "list", "-f", "{{.Dir}}", t.pkg).Output()
 	if err != nil {
 		return "", "", fmt.Errorf("go list %s: %w", t.pkg, err)
@@ -236,9 +251,11 @@ func (t target) build(folder string) (binary, home string, err error) {
 	if _, err := os.Stat(binary); err == nil {
 		return binary, strings.TrimSpace(string(list)), nil
 	}
-	arguments, err := t.instrumented()
-	if err != nil {
-		return "", "", err
+	arguments := []string{"test", "-c"}
+	if guided {
+		if arguments, err = t.instrumented(); err != nil {
+			return "", "", err
+		}
 	}
 	out, err := exec.Command("go", append(arguments, "-o", binary, t.pkg)...).CombinedOutput()
 	if err != nil {

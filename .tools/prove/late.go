@@ -12,7 +12,7 @@ import (
 // recognized as the other (internal/fuzz, CoordinateFuzzing, in Go 1.26). Whatever else
 // stands there, if only one line, is no such thing: a failing input that is made smaller
 // when the time ends is reported with the very same error.
-var late = regexp.MustCompile(`^(?:fuzz: elapsed: \S+, (?:gathering baseline coverage|testing seed corpus|execs): .*\n)+` +
+var late = regexp.MustCompile(`^(?:warning: the test binary was not built with coverage instrumentation.*\n)?(?:fuzz: elapsed: \S+, (?:gathering baseline coverage|testing seed corpus|execs): .*\n)+` +
 	`--- FAIL: (\w+) \(\S+s\)\n    context deadline exceeded\nFAIL\n$`)
 
 // endedLate reports whether what the target printed is that and nothing else.

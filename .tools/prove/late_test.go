@@ -41,6 +41,7 @@ func TestOnlyALateEndIsNoFailure(t *testing.T) {
 	}{
 		"a late end":                      {"FuzzY", saidLate, true},
 		"a late end before anything else": {"FuzzY", "fuzz: elapsed: 0s, testing seed corpus: 0/6 completed\n" + saidLate[strings.Index(saidLate, "--- FAIL"):], true},
+		"a late end without guidance":     {"FuzzY", "warning: the test binary was not built with coverage instrumentation, so fuzzing will run without coverage guidance and may be inefficient\n" + saidLate, true},
 		"of another target":               {"FuzzX", saidLate, false},
 		"a panic":                         {"FuzzX", saidPanic, false},
 		"it ends while a failing input is made smaller": {"FuzzY", insert("--- FAIL", "fuzz: minimizing 34-byte failing input file\nfuzz: elapsed: 1s, minimizing\n"), false},

@@ -94,14 +94,14 @@ func run(short bool, only string) []result {
 		add(result{Name: "list the fuzz targets", Kind: fuzzing, output: err.Error()})
 	}
 	targets = slices.DeleteFunc(targets, func(t target) bool { return !wanted(fuzzing, t.pkg+" "+t.name) })
-	all, least := fuzzTime(time.Since(began)), fuzzExecutions
+	form := fuzzForm{all: fuzzTime(time.Since(began)), least: fuzzExecutions, round: leastRound, guided: true}
 	if short {
-		all, least = fuzzShort, 0
+		form = fuzzForm{all: fuzzShort, round: leastShortRound}
 	}
 	if only != "" {
-		least = 0 // of all targets together
+		form.least = 0 // it is of all targets together
 	}
-	return append(results, fuzz(targets, all, least, print)...)
+	return append(results, fuzz(targets, form, print)...)
 }
 
 // print tells of one result at once, on stderr where it does not disturb JSON.

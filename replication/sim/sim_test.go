@@ -56,6 +56,20 @@ func TestWorldsThatFoundAFaultStayWhole(t *testing.T) {
 	}
 }
 
+// number reads a number from the environment.
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
 // TestEveryRecoveryPointIsItsInstant lets worlds run and counts what went wrong in them.
 // The environment variable RIPARO_SEEDS sets their number, and
 // RIPARO_TIME, as 15m, when no other begins.
@@ -74,13 +88,7 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 	if raced {
 		seeds = 60
 	}
-	if text := os.Getenv("RIPARO_SEEDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("RIPARO_SEEDS: %v", err)
-		}
-		seeds = n
-	}
+	seeds = number(t, "RIPARO_SEEDS", seeds)
 	until := time.Now().Add(24 * time.Hour)
 	if text := os.Getenv("RIPARO_TIME"); text != "" {
 		d, err := time.ParseDuration(text)
@@ -154,10 +162,14 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 
 // TestTheSameSeedGivesTheSameTrace runs worlds alone, then beside others on all cores, and
 // compares every line. Seed 50 has a source that breaks while many writes are under way.
+// RIPARO_SEEDS sets how many there are beside it.
 func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
-	seeds := []uint64{50}
-	for seed := uint64(1); seed <= 20 && !raced || seed <= 2; seed++ {
-		seeds = append(seeds, seed)
+	seeds, more := []uint64{50}, 20
+	if raced {
+		more = 2
+	}
+	for seed := range uint64(number(t, "RIPARO_SEEDS", more)) {
+		seeds = append(seeds, seed+1)
 	}
 	alone := map[uint64]ended{}
 	for _, seed := range seeds {
