@@ -173,16 +173,20 @@ func TestASignInServiceThatChangedMeanwhileStaysSo(t *testing.T) {
 	labeled, secret := plain, plain
 	labeled.Label, labeled.Secret = "Company", ""
 	secret.Label, secret.Secret = "Company", "a second secret"
-	for name, other := range map[string]api.OpenID{"another word on the button": labeled, "another secret": secret} {
+	// In this order, for each differs from what the one before it has left.
+	for _, other := range []struct {
+		what     string
+		settings api.OpenID
+	}{{"another word on the button", labeled}, {"another secret", secret}} {
 		needsApproval(t, th.a.SaveOpenID(ctx, anna, wanted))
-		if err := th.a.SaveOpenID(ctx, ugo, other); err != nil {
+		if err := th.a.SaveOpenID(ctx, ugo, other.settings); err != nil {
 			t.Fatal(err)
 		}
-		th.overtaken(name, th.a.Approve(ctx, "ugo", th.request().ID))
+		th.overtaken(other.what, th.a.Approve(ctx, "ugo", th.request().ID))
 		var kept struct{ Settings api.OpenID }
 		err := th.a.Rooms().Store.View(func(tx *store.Tx) error { _, err := tx.Setting("signon.openid", &kept); return err })
 		if err != nil || kept.Settings.Label != "Company" || len(kept.Settings.Roles) != 1 {
-			t.Errorf("after %s: %+v, %v", name, kept.Settings, err)
+			t.Errorf("after %s: %+v, %v", other.what, kept.Settings, err)
 		}
 	}
 }
