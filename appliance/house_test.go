@@ -29,6 +29,7 @@ var floors = []room{
 	{path: "replication/report", floor: 1}, // what pages show; imports the words only
 	{path: "replication/vfs", floor: 1},
 	{path: "replication/planted", floor: 1}, // for the tests of all rooms
+	{path: "replication/proof", floor: 1},   // likewise
 	{path: "replication/nbd", floor: 1},
 	{path: "replication/image", floor: 1, neighbors: []string{
 		"replication/nbd",   // formats of others are written by their tool, which reads over NBD

@@ -13,7 +13,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"riparo/replication"
 	"riparo/replication/keyring"
 	"riparo/replication/lifecycle"
+	"riparo/replication/proof"
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
 	"riparo/store"
@@ -196,11 +196,7 @@ func (v *victim) killed() int {
 
 func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 	kit := needGuests(t)
-	want := kills
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_KILLS")); err == nil {
-		want = n
-	}
-	until := killUntil(t)
+	want, until := proof.Times(t, "RIPARO_KILLS", kills), proof.Until(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	dir := t.TempDir()
@@ -257,20 +253,6 @@ func TestKilledAtAnyMomentTheStoryGoesOn(t *testing.T) {
 	h.vaultIsWhole()
 	t.Logf("all points equal after %d kills", v.killed())
 	v.start()
-}
-
-// killUntil is when RIPARO_TIME, as 15m, lets no other round begin.
-func killUntil(t *testing.T) time.Time {
-	t.Helper()
-	text := os.Getenv("RIPARO_TIME")
-	if text == "" {
-		return time.Now().Add(24 * time.Hour)
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("RIPARO_TIME: %v", err)
-	}
-	return time.Now().Add(d)
 }
 
 func endMachines(t *testing.T, s *kvm.Site) {

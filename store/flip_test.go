@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"testing"
 
+	"riparo/replication/proof"
 	"riparo/store"
 )
 
@@ -17,10 +17,7 @@ import (
 // that is not whole is what a write leaves that was cut off, and the file goes back to
 // the other, one change earlier. RIPARO_FLIPS sets how often.
 func TestNoBitFlipOfTheStateFileIsSilent(t *testing.T) {
-	want := 1000
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_FLIPS")); err == nil {
-		want = n
-	}
+	want := proof.Times(t, "RIPARO_FLIPS", 1000)
 	path := made(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {

@@ -24,7 +24,7 @@ type growth struct {
 const (
 	growBlocks = 100
 	growBlock  = 64 << 10
-	// growRounds are cheap, as those of [ages]. In each of them all sizes have their turn,
+	// growRounds are cheap, as [ageRounds] are. In each of them all sizes have their turn,
 	// so that a machine that becomes slower does so for all of them.
 	growRounds = 9
 )

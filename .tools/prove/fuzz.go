@@ -95,12 +95,11 @@ func fuzz(targets []target, form fuzzForm, tell func(result)) []result {
 	first := max(form.round, form.all/2/time.Duration(len(targets)))
 	results := make([]result, len(targets))
 	for i, t := range targets {
-		results[i] = t.run(folder, form.guided, first)
-		for range fuzzRounds {
-			if r := &results[i]; r.Passed && r.Count < fewExecutions { // to start took all of its time
-				r.join(t.run(folder, form.guided, leastRound))
-			}
+		r := t.run(folder, form.guided, first)
+		for again := 0; again < fuzzRounds && r.Passed && r.Count < fewExecutions; again++ { // to start took all of its time
+			r.join(t.run(folder, form.guided, leastRound))
 		}
+		results[i] = r
 	}
 	left := form.all - first*time.Duration(len(targets))
 	for range fuzzRounds {

@@ -7,17 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"testing"
+
+	"riparo/replication/proof"
 )
 
 // TestNoBitFlipOfABackupIsSilent changes one bit of a backup and restores it, again and
 // again: it is refused, or brings back the same files. RIPARO_FLIPS sets how often.
 func TestNoBitFlipOfABackupIsSilent(t *testing.T) {
-	want := 500
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_FLIPS")); err == nil {
-		want = n
-	}
+	want := proof.Times(t, "RIPARO_FLIPS", 500)
 	old := written(t, source(lived(t)))
 	dir := filepath.Join(t.TempDir(), "restored")
 	restore := func(p []byte) (h Header, files map[string]string, err error) {

@@ -3,9 +3,9 @@ package keyring
 import (
 	"bytes"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
+
+	"riparo/replication/proof"
 )
 
 // TestNoBitFlipOfKeysIsSilent changes one bit of a key file and one of an escrow, again
@@ -15,10 +15,7 @@ func TestNoBitFlipOfKeysIsSilent(t *testing.T) {
 	old := scryptCost
 	scryptCost = 1
 	defer func() { scryptCost = old }()
-	want := 1000
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_FLIPS")); err == nil {
-		want = n
-	}
+	want := proof.Times(t, "RIPARO_FLIPS", 1000)
 	for format, of := range map[string]struct {
 		write func(*Ring) ([]byte, error)
 		read  func([]byte) (*Ring, error)

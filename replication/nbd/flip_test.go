@@ -4,20 +4,17 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"riparo/replication"
+	"riparo/replication/proof"
 )
 
 // TestNoBitFlipOfAnOverlayIsSilent changes one bit of what an overlay says of itself,
 // its header and the states of its blocks, and opens it again: it is refused, or shows
 // the same disk. RIPARO_FLIPS sets how often.
 func TestNoBitFlipOfAnOverlayIsSilent(t *testing.T) {
-	want := 2000
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_FLIPS")); err == nil {
-		want = n
-	}
+	want := proof.Times(t, "RIPARO_FLIPS", 2000)
 	const size = 40 * overlayBlock
 	path := filepath.Join(t.TempDir(), "overlay")
 	flips, refused := 0, 0

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"flag"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"riparo/replication/planted"
+	"riparo/replication/proof"
 )
 
 var seedFlag = flag.Uint64("seed", 0, "run the world of this seed only, and print its trace")
@@ -56,20 +56,6 @@ func TestWorldsThatFoundAFaultStayWhole(t *testing.T) {
 	}
 }
 
-// number reads a number from the environment.
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // TestEveryRecoveryPointIsItsInstant lets worlds run and counts what went wrong in them.
 // The environment variable RIPARO_SEEDS sets their number, and
 // RIPARO_TIME, as 15m, when no other begins.
@@ -88,15 +74,8 @@ func TestEveryRecoveryPointIsItsInstant(t *testing.T) {
 	if raced {
 		seeds = 60
 	}
-	seeds = number(t, "RIPARO_SEEDS", seeds)
-	until := time.Now().Add(24 * time.Hour)
-	if text := os.Getenv("RIPARO_TIME"); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			t.Fatalf("RIPARO_TIME: %v", err)
-		}
-		until = time.Now().Add(d)
-	}
+	seeds = proof.Times(t, "RIPARO_SEEDS", seeds)
+	until := proof.Until(t)
 	tries, bug := planted.Tries()
 	if bug {
 		seeds = tries
@@ -168,7 +147,7 @@ func TestTheSameSeedGivesTheSameTrace(t *testing.T) {
 	if raced {
 		more = 2
 	}
-	for seed := range uint64(number(t, "RIPARO_SEEDS", more)) {
+	for seed := range uint64(proof.Times(t, "RIPARO_SEEDS", more)) {
 		seeds = append(seeds, seed+1)
 	}
 	alone := map[uint64]ended{}

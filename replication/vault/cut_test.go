@@ -3,7 +3,6 @@ package vault
 import (
 	"flag"
 	"maps"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"riparo/replication/planted"
+	"riparo/replication/proof"
 )
 
 var (
@@ -34,7 +34,7 @@ const leastInRecovery = 10
 // environment variable RIPARO_CUTS sets the number of cuts, and RIPARO_TIME, as 15m,
 // when no further life begins.
 func TestPowerCuts(t *testing.T) {
-	r := lives{t: t, cuts: number(t, "RIPARO_CUTS", 3000), seeds: 1 << 40, until: timeLimit(t)}
+	r := lives{t: t, cuts: proof.Times(t, "RIPARO_CUTS", 3000), seeds: 1 << 40, until: proof.Until(t)}
 	switch tries, bug := planted.Tries(); {
 	case *seedFlag != 0:
 		r.first, r.seeds = *seedFlag, 1
@@ -83,34 +83,6 @@ func differsAt(a, b []string) int {
 		}
 	}
 	return -1
-}
-
-// number reads a number from the environment.
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
-// timeLimit reads from the environment when a test is to end by itself.
-func timeLimit(t *testing.T) time.Time {
-	t.Helper()
-	text := os.Getenv("RIPARO_TIME")
-	if text == "" {
-		return time.Now().Add(24 * time.Hour)
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("RIPARO_TIME: %v", err)
-	}
-	return time.Now().Add(d)
 }
 
 // lives runs life after life, on every processor one, until the power was cut often

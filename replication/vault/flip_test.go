@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"riparo/replication/proof"
 	"riparo/replication/vfs"
 )
 
@@ -22,7 +23,7 @@ const flipsPerVault = 100
 // Verify must say otherwise. RIPARO_FLIPS sets the number of flips in each format of
 // file that a vault has.
 func TestNoBitFlipIsSilent(t *testing.T) {
-	f := flips{t: t, perFormat: number(t, "RIPARO_FLIPS", 150), found: map[string]map[string]int{}, done: map[string]int{}}
+	f := flips{t: t, perFormat: proof.Times(t, "RIPARO_FLIPS", 150), found: map[string]map[string]int{}, done: map[string]int{}}
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/proof"
 	"riparo/replication/vfs"
 )
 
@@ -184,7 +185,7 @@ func TestALostOrMisdirectedWriteIsToldAndHealed(t *testing.T) {
 // once the scrub came by, after it was closed and opened again. The bytes of every point must be what they were,
 // or an error or Verify must say otherwise. RIPARO_LIES sets the number of lies.
 func TestNoLieOfTheDiskIsSilent(t *testing.T) {
-	want := number(t, "RIPARO_LIES", 120)
+	want := proof.Times(t, "RIPARO_LIES", 120)
 	first := max(1, *seedFlag)
 	found := map[string]int{}
 	told := 0

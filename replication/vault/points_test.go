@@ -2,14 +2,13 @@ package vault
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/proof"
 	"riparo/replication/vfs"
 )
 
@@ -164,14 +163,7 @@ func TestRewindForgetsTheFuture(t *testing.T) {
 // Opening any of many points costs little, whatever its age. RIPARO_POINTS sets how
 // many there are.
 func TestManyPointsOpenQuickly(t *testing.T) {
-	count := 1500
-	if text := os.Getenv("RIPARO_POINTS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatalf("RIPARO_POINTS: %v", err)
-		}
-		count = n
-	}
+	count := proof.Times(t, "RIPARO_POINTS", 1500)
 	const size, perPoint = 1 << 30, 100
 	disk := vfs.NewSim(4) // no waiting for fsync
 	o := Options{memoryEntries: runEntries * count / 20_000}

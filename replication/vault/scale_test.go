@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/proof"
 	"riparo/replication/vfs"
 )
 
@@ -76,7 +77,7 @@ func TestCostsDoNotGrowWithTheNumberOfPoints(t *testing.T) {
 // RIPARO_MANY_IN, for others who measure; that vault is not encrypted. By itself it makes
 // some and looks at one.
 func TestADiskIsMadeWithManyPoints(t *testing.T) {
-	count := number(t, "RIPARO_MANY_POINTS", 200)
+	count := proof.Times(t, "RIPARO_MANY_POINTS", 200)
 	m := &many{t: t, random: rand.New(rand.NewPCG(1, 1)), dir: cmp.Or(os.Getenv("RIPARO_MANY_IN"), t.TempDir()), size: 64 << 30, now: time.Unix(1_800_000_000, 0)}
 	var err error
 	m.fs = &writtenFS{FS: unsyncedFS{vfs.OS()}}

@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/proof"
 	"riparo/replication/vault"
 	"riparo/replication/vfs"
 )
@@ -131,21 +131,7 @@ func TestPruneKeepsWhatTheRulesSayAndAlwaysTheNewest(t *testing.T) {
 // RIPARO_KILLS sets how often, and RIPARO_TIME, as 15m, when it is no longer killed.
 func TestKilledAtAnyMomentItGoesOn(t *testing.T) {
 	const wantPoints = 4
-	wantKills := 24
-	if text := os.Getenv("RIPARO_KILLS"); text != "" {
-		var err error
-		if wantKills, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("RIPARO_KILLS: %v", err)
-		}
-	}
-	until := time.Now().Add(24 * time.Hour)
-	if text := os.Getenv("RIPARO_TIME"); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			t.Fatalf("RIPARO_TIME: %v", err)
-		}
-		until = time.Now().Add(d)
-	}
+	wantKills, until := proof.Times(t, "RIPARO_KILLS", 24), proof.Until(t)
 	seed := uint64(time.Now().UnixNano())
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)

@@ -12,13 +12,13 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"riparo/replication"
+	"riparo/replication/proof"
 	"riparo/store"
 	"riparo/web/api"
 )
@@ -68,10 +68,7 @@ const kills = 2
 // step or, when that was done, at the next; and what was sent twice is there once.
 func TestKilledAtEveryStepTheSetupGoesOn(t *testing.T) {
 	t.Parallel() // it waits most of the time
-	rounds := kills
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_KILLS")); err == nil {
-		rounds = n
-	}
+	rounds := proof.Times(t, "RIPARO_KILLS", kills)
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 10))
 	s := &settler{T: t, data: filepath.Join(t.TempDir(), "data")}
