@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -39,11 +40,13 @@ var kinds = []struct {
 	{"other", []string{""}},
 }
 
-// looked are the works that are looked into.
+// looked are the works that are looked into. Without names of their own, the image before
+// and the list of changes are those of a day.
 var looked = []struct {
-	name, image     string
-	before, command string
-	cold            bool
+	name                string
+	old, image, changed string
+	before, command     string
+	cold                bool
 }{
 	{name: "initial, LZ4", image: "disk.raw", before: newVault, command: replicate},
 	{name: "initial, MinLZ", image: "disk.raw", before: newVault, command: replicate + withMinLZ},
@@ -56,7 +59,14 @@ var looked = []struct {
 	{name: "a day, known, MinLZ", image: "day.raw", before: sameBase + copyVault, command: replicate + known + withMinLZ},
 	{name: "a whole image back", image: "disk.raw", before: sameBase + freshOut, command: export},
 	{name: "a view, from its beginning to its end", image: "disk.raw", before: sameBase, command: serveOurs + readAll + "; " + endOurs},
+	{name: "1 % of a database, not known which", old: "base.raw", image: "pages1.raw", before: databaseVault, command: replicate},
+	{name: "5 % of a database, not known which", old: "base.raw", image: "pages5.raw", before: databaseVault, command: replicate},
+	{name: "1 % of a database, known", old: "base.raw", image: "pages1.raw", changed: "pages1.changed", before: databaseVault, command: replicate + known},
+	{name: "1 % of a database, known, MinLZ", old: "base.raw", image: "pages1.raw", changed: "pages1.changed", before: databaseVault, command: replicate + known + withMinLZ},
 }
+
+// databaseVault takes the place of the vault that the works before it share.
+const databaseVault = baseVault + "; " + copyVault
 
 // sameBase has the vault with the disk of before, if it is not there already.
 const sameBase = `[ -d "$BASE" ] || { ` + baseVault + `; }; `
@@ -76,7 +86,7 @@ func (b *bench) costs() (err error) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%5.0f s  measuring: where the time goes: %s\n", time.Since(b.began).Seconds(), l.name)
-		w := &work{old: "disk.raw", image: l.image, changed: "day.changed"}
+		w := &work{old: cmp.Or(l.old, "disk.raw"), image: l.image, changed: cmp.Or(l.changed, "day.changed")}
 		c, err := b.cost(w, l.before, l.command, l.cold)
 		if err != nil {
 			return fmt.Errorf("where the time goes, %s: %w", l.name, err)
