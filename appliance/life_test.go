@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -28,6 +27,7 @@ import (
 	"riparo/hypervisor/lab"
 	"riparo/replication"
 	"riparo/replication/lifecycle"
+	"riparo/replication/proof"
 	"riparo/replication/vault"
 	"riparo/store"
 	"riparo/web/api"
@@ -156,10 +156,7 @@ const actChanges = 8
 // the first change of each act, in the next one the second, and so on; RIPARO_LIVES sets
 // how many lives, from a change by chance on.
 func TestALifeGoesOnFromAnyChange(t *testing.T) {
-	lives, deaths := 4, 0
-	if n, err := strconv.Atoi(os.Getenv("RIPARO_LIVES")); err == nil {
-		lives = n
-	}
+	lives, deaths := proof.Times(t, "RIPARO_LIVES", 4), 0
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 3))

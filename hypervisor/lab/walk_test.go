@@ -3,26 +3,19 @@ package lab_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"riparo/hypervisor"
 	"riparo/hypervisor/lab"
 	"riparo/replication"
+	"riparo/replication/proof"
 )
 
 // seeds are the walks that a test takes: a few, or as many as RIPARO_LAB_SEEDS says.
 func seeds(t testing.TB, usual int) []uint64 {
-	n := max(usual/slowdown, 1)
-	if text := os.Getenv("RIPARO_LAB_SEEDS"); text != "" {
-		var err error
-		if n, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	t.Helper()
 	var out []uint64
-	for i := range n {
+	for i := range proof.Times(t, "RIPARO_LAB_SEEDS", max(usual/slowdown, 1)) {
 		out = append(out, uint64(i)+1)
 	}
 	return out

@@ -7,9 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"testing"
 	"time"
+
+	"riparo/replication/proof"
 )
 
 // bigMiB is the size of the log of the test below. RIPARO_LOG_MIB=2048 is the one
@@ -28,15 +29,11 @@ const (
 )
 
 func TestALargeLogIsSearchedInLittleMemory(t *testing.T) {
-	mib := bigMiB
-	if text := os.Getenv("RIPARO_LOG_MIB"); text != "" {
-		var err error
-		if mib, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	} else if testing.Short() {
-		mib = 16
+	usual := bigMiB
+	if testing.Short() {
+		usual = 16
 	}
+	mib := proof.Times(t, "RIPARO_LOG_MIB", usual)
 	dir := t.TempDir()
 	const seed = 20
 	lines := writeBig(t, dir, mib, rand.New(rand.NewPCG(seed, seed)))
