@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -194,14 +195,16 @@ func ParseRetention(text string) (Retention, error) {
 	return r, r.Check()
 }
 
-// ParseDuration reads a duration as people write it: 30s, 15m, 1h, 30d.
+// ParseDuration reads a duration as people write it: 30s, 15m, 1h, 30d. As many days are
+// taken as hours, so that what is written can be read.
 func ParseDuration(text string) (time.Duration, error) {
+	const day = 24 * time.Hour
 	if n, ok := strings.CutSuffix(text, "d"); ok {
 		days, err := strconv.Atoi(n)
-		if err != nil || days < 0 || days > 36500 {
+		if err != nil || days < 0 || days > int(math.MaxInt64/day) {
 			return 0, fmt.Errorf("%q is not a number of days", n)
 		}
-		return time.Duration(days) * 24 * time.Hour, nil
+		return time.Duration(days) * day, nil
 	}
 	return time.ParseDuration(text)
 }

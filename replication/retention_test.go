@@ -249,7 +249,7 @@ func TestAShorterRetentionIsKnown(t *testing.T) {
 // FuzzParseRetention: whatever is taken as a retention says the same when it is written
 // and read again, and dropping by it keeps the newest point.
 func FuzzParseRetention(f *testing.F) {
-	for _, text := range []string{"1h:all,24h:5m,15d:1h", " 30m:all , 2d:30m ", "90s:10s", "36500d:1d", "1h", "-1h:all", "1e9h:all", "1h:all,1h:5m", ",", "1d:24h"} {
+	for _, text := range []string{"1h:all,24h:5m,15d:1h", " 30m:all , 2d:30m ", "90s:10s", "36500d:1d", "1h", "-1h:all", "1e9h:all", "1h:all,1h:5m", ",", "1d:24h", "1d:2400000h"} {
 		f.Add(text)
 	}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
